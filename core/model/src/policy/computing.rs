@@ -1,0 +1,123 @@
+use super::{Decider, PolicyError};
+use crate::id::{QueueName, Stamp};
+use async_trait::async_trait;
+use std::fmt;
+
+/// Stands for a pilot's secret in what a plugin writes; the host puts the secret in.
+pub const PLACEHOLDER: &str = "{{pilot-secret}}";
+
+/// A pilot's secret on its way to the host's capabilities; never shown, never seen by a guest.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Placeholder(pub String);
+
+impl fmt::Debug for Placeholder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(PLACEHOLDER)
+    }
+}
+
+impl Placeholder {
+    /// What guests write in its place.
+    pub const MARK: &'static str = PLACEHOLDER;
+}
+
+/// A pilot to bring to a queue.
+#[derive(Debug, Clone)]
+pub struct PilotRequest {
+    /// Its name for ever.
+    pub stamp: Stamp,
+    /// Where.
+    pub queue: QueueName,
+    /// What the CE is asked for.
+    pub cores: u32,
+    /// MiB.
+    pub memory_mb: u64,
+    /// Seconds.
+    pub wall_time: u64,
+    /// The pilot's configuration, with [`Placeholder::MARK`] for its secret.
+    pub configuration: String,
+    /// The secret itself.
+    pub secret: Placeholder,
+}
+
+/// What happened to one submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submission {
+    /// It is at the CE under this reference.
+    Submitted(String),
+    /// Surely not.
+    Refused(String),
+    /// Perhaps; `find` settles it.
+    Unknown(String),
+}
+
+/// What a CE says of a pilot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PilotStatus {
+    /// In the CE's queue.
+    Waiting,
+    /// Running.
+    Running,
+    /// Ended well.
+    Done,
+    /// Ended badly.
+    Failed(String),
+    /// Removed.
+    Aborted(String),
+    /// The CE does not know.
+    Unknown(String),
+}
+
+/// Which of a pilot's streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PilotStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// The CE's own log.
+    Log,
+}
+
+/// Room as a CE tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    /// Which queue.
+    pub queue: QueueName,
+    /// Pilots it would take now, if it can say.
+    pub free: Option<u32>,
+}
+
+/// Brings pilots to a CE. Every answer is per item, in the order asked.
+#[async_trait]
+pub trait ComputingBackend: Send + Sync {
+    /// Who acts.
+    fn decider(&self) -> &Decider;
+
+    /// Room in these queues.
+    async fn capacity(&self, queues: &[QueueName]) -> Result<Vec<Room>, PolicyError>;
+
+    /// Submits. Each stamp is submitted once.
+    async fn submit(&self, pilots: &[PilotRequest]) -> Result<Vec<Submission>, PolicyError>;
+
+    /// References of stamps that reached the CE.
+    async fn find(&self, stamps: &[Stamp]) -> Result<Vec<Option<String>>, PolicyError>;
+
+    /// States.
+    async fn status(&self, references: &[String]) -> Result<Vec<PilotStatus>, PolicyError>;
+
+    /// Ends pilots; an item's text says why it could not.
+    async fn cancel(&self, references: &[String]) -> Result<Vec<Option<String>>, PolicyError>;
+
+    /// Part of what a pilot wrote.
+    async fn output(
+        &self,
+        reference: &str,
+        stream: PilotStream,
+        offset: u64,
+        max: u32,
+    ) -> Result<Vec<u8>, PolicyError>;
+
+    /// Frees what the CE keeps; an item's text says why it could not.
+    async fn clean(&self, references: &[String]) -> Result<Vec<Option<String>>, PolicyError>;
+}

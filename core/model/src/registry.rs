@@ -1,0 +1,565 @@
+//! A VO as one document: its groups, sites, CEs, bindings, settings, grants and limits.
+
+use crate::{
+    id::{CeName, GroupName, JobType, QueueName, SinkName, SiteName, UserName, VoName},
+    offer::Offer,
+    policy::Finding,
+};
+use semver::VersionReq;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
+
+/// A VO as its managers and the operator write it, in TOML. Applied as a whole or not at all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VoDocument {
+    /// The VO's name.
+    pub vo: VoName,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// What its members may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Its groups.
+    pub groups: BTreeMap<GroupName, Group>,
+    /// Its sites.
+    #[serde(default)]
+    pub sites: BTreeMap<SiteName, Site>,
+    /// Its computing elements.
+    #[serde(default)]
+    pub ces: BTreeMap<CeName, Ce>,
+    /// Its matching rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matching: Option<Binding>,
+    /// A handler for each job type.
+    #[serde(default)]
+    pub handling: BTreeMap<JobType, Binding>,
+    /// Its accounting sinks.
+    #[serde(default)]
+    pub accounting: BTreeMap<SinkName, Binding>,
+}
+
+/// What a VO's members may use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Attempts a job gets at most.
+    pub max_attempts: u32,
+    /// Jobs one submission may stand for.
+    pub max_jobs_per_submission: u32,
+    /// Jobs that may wait at a time.
+    pub max_waiting: u64,
+    /// Jobs that may run at a time.
+    pub max_running: Option<u64>,
+    /// Size of a sandbox, in MiB.
+    pub max_sandbox_mb: u64,
+    /// Seconds without a heartbeat until a job is Stalled.
+    pub lease_seconds: u64,
+    /// Seconds that a Stalled job may revive in.
+    pub stalled_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_attempts: 3,
+            max_jobs_per_submission: 10_000,
+            max_waiting: 1_000_000,
+            max_running: None,
+            max_sandbox_mb: 100,
+            lease_seconds: 120,
+            stalled_seconds: 1_800,
+        }
+    }
+}
+
+/// A group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Who may act in it.
+    #[serde(default)]
+    pub users: BTreeSet<UserName>,
+    /// What it gets, in proportion to the VO's other groups.
+    #[serde(default = "default_share")]
+    pub share: u32,
+    /// Properties its members' tokens carry, e.g. `NormalUser`.
+    #[serde(default = "default_properties")]
+    pub properties: BTreeSet<String>,
+}
+
+fn default_share() -> u32 {
+    1000
+}
+
+fn default_properties() -> BTreeSet<String> {
+    BTreeSet::from(["NormalUser".to_owned()])
+}
+
+/// A site.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Site {
+    /// For people.
+    pub description: String,
+    /// Takes no jobs and no pilots for the time being.
+    pub banned: bool,
+}
+
+/// A computing element.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ce {
+    /// Where it is.
+    pub site: SiteName,
+    /// What brings pilots there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Binding>,
+    /// Its queues.
+    pub queues: BTreeMap<QueueName, Queue>,
+}
+
+/// A queue: what a pilot gets there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    /// Cores of a pilot.
+    #[serde(default = "one")]
+    pub cores: u32,
+    /// Memory of a pilot, in MiB.
+    pub memory_mb: u64,
+    /// Wall time of a pilot, in seconds.
+    pub wall_time: u64,
+    /// GPUs of a pilot.
+    #[serde(default)]
+    pub gpus: u32,
+    /// Scratch space of a pilot, in MiB.
+    #[serde(default)]
+    pub scratch_mb: u64,
+    /// Pilots there may be at a time.
+    #[serde(default = "one")]
+    pub max_pilots: u32,
+    /// What its slots are known for.
+    #[serde(default)]
+    pub tags: BTreeSet<String>,
+    /// As `uname -m` says.
+    #[serde(default = "default_architecture")]
+    pub architecture: String,
+    /// Whatever else a rule may look at.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn default_architecture() -> String {
+    "x86_64".to_owned()
+}
+
+impl Queue {
+    /// What a fresh pilot of this queue offers.
+    pub fn offer(&self, site: &SiteName, ce: &CeName, queue: &QueueName) -> Offer {
+        Offer {
+            site: site.clone(),
+            ce: ce.clone(),
+            queue: queue.clone(),
+            cores: self.cores,
+            memory_mb: self.memory_mb,
+            gpus: self.gpus,
+            scratch_mb: self.scratch_mb,
+            wall_time: self.wall_time,
+            architecture: self.architecture.clone(),
+            tags: self.tags.clone(),
+            attributes: self.attributes.clone(),
+        }
+    }
+}
+
+/// A plugin in a place, with its settings and what it may touch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
+    /// `kind/name`, or `name` alone where the kind is clear.
+    pub plugin: String,
+    /// Which versions will do; the highest that is there is taken when the document is applied.
+    #[serde(default)]
+    pub version: VersionReq,
+    /// The plugin's settings.
+    #[serde(default = "empty_settings")]
+    pub settings: serde_json::Value,
+    /// Capabilities that the operator grants.
+    #[serde(default)]
+    pub grants: Grants,
+}
+
+fn empty_settings() -> serde_json::Value {
+    serde_json::Value::Object(serde_json::Map::new())
+}
+
+/// Capabilities that the operator grants to a binding. `log` needs no grant.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grants {
+    /// The server's time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Granted>,
+    /// Random bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub random: Option<Granted>,
+    /// One directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<DirectoryGrant>,
+    /// Pilots on the server's machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessGrant>,
+}
+
+impl Grants {
+    /// Names of what is granted.
+    pub fn names(&self) -> BTreeSet<&'static str> {
+        [
+            (self.clock.is_some(), "clock"),
+            (self.random.is_some(), "random"),
+            (self.directory.is_some(), "directory"),
+            (self.process.is_some(), "process"),
+        ]
+        .into_iter()
+        .filter_map(|(granted, name)| granted.then_some(name))
+        .collect()
+    }
+}
+
+/// A grant without bounds of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Granted {}
+
+/// One directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DirectoryGrant {
+    /// Where; a relative path begins at the server's data directory.
+    pub path: String,
+    /// Bytes it may hold, in MiB.
+    #[serde(default = "default_directory_mb")]
+    pub max_mb: u64,
+}
+
+fn default_directory_mb() -> u64 {
+    1024
+}
+
+/// Pilots on the server's machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessGrant {
+    /// Pilots there may be at a time.
+    pub max: u32,
+}
+
+/// The kinds of policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Which jobs go where.
+    Matching,
+    /// How pilots get to a CE.
+    Computing,
+    /// What a type of job means.
+    Handling,
+    /// Where usage records go.
+    Accounting,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Matching, Self::Computing, Self::Handling, Self::Accounting];
+
+    /// Its name: a folder of `plugins/`, a package of `wit/`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Matching => "matching",
+            Self::Computing => "computing",
+            Self::Handling => "handling",
+            Self::Accounting => "accounting",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A place in a VO that a plugin is bound to: `matching`, `handling.executable`,
+/// `computing.my-ce`, `accounting.files`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum BindingPath {
+    /// The VO's rule.
+    Matching,
+    /// A CE's backend.
+    Computing(CeName),
+    /// A job type's handler.
+    Handling(JobType),
+    /// A sink.
+    Accounting(SinkName),
+}
+
+impl BindingPath {
+    /// Which kind of plugin goes there.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Matching => Kind::Matching,
+            Self::Computing(_) => Kind::Computing,
+            Self::Handling(_) => Kind::Handling,
+            Self::Accounting(_) => Kind::Accounting,
+        }
+    }
+}
+
+impl fmt::Display for BindingPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Matching => f.pad("matching"),
+            Self::Computing(ce) => f.pad(&format!("computing.{ce}")),
+            Self::Handling(job_type) => f.pad(&format!("handling.{job_type}")),
+            Self::Accounting(sink) => f.pad(&format!("accounting.{sink}")),
+        }
+    }
+}
+
+/// Text that is no place for a plugin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no place for a plugin: write `matching`, `handling.JOB-TYPE`, `computing.CE` or `accounting.SINK`")]
+pub struct BadBindingPath(String);
+
+impl FromStr for BindingPath {
+    type Err = BadBindingPath;
+    fn from_str(text: &str) -> Result<Self, BadBindingPath> {
+        let bad = || BadBindingPath(text.chars().take(100).collect());
+        match text.split_once('.') {
+            None if text == "matching" => Ok(Self::Matching),
+            Some(("computing", ce)) => ce.parse().map(Self::Computing).map_err(|_| bad()),
+            Some(("handling", kind)) => kind.parse().map(Self::Handling).map_err(|_| bad()),
+            Some(("accounting", sink)) => sink.parse().map(Self::Accounting).map_err(|_| bad()),
+            _ => Err(bad()),
+        }
+    }
+}
+
+impl TryFrom<String> for BindingPath {
+    type Error = BadBindingPath;
+    fn try_from(text: String) -> Result<Self, BadBindingPath> {
+        text.parse()
+    }
+}
+
+impl From<BindingPath> for String {
+    fn from(path: BindingPath) -> String {
+        path.to_string()
+    }
+}
+
+/// A document that is refused, with all that is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the VO document has {} mistake(s): {}", .0.len(), list(.0))]
+pub struct BadDocument(pub Vec<Finding>);
+
+fn list(findings: &[Finding]) -> String {
+    findings.iter().map(|f| format!("{}: {}", f.field, f.message)).collect::<Vec<_>>().join("; ")
+}
+
+impl VoDocument {
+    /// Reads and checks a document.
+    pub fn from_toml(text: &str) -> Result<Self, BadDocument> {
+        let document: Self = toml::from_str(text).map_err(|error| {
+            let at = error.span().map(|span| line_of(text, span.start)).unwrap_or_default();
+            BadDocument(vec![Finding {
+                field: at,
+                value: error.span().map(|s| excerpt(text, s)).unwrap_or_default(),
+                message: error.message().to_owned(),
+            }])
+        })?;
+        let findings = document.findings();
+        if findings.is_empty() { Ok(document) } else { Err(BadDocument(findings)) }
+    }
+
+    /// The document as TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).unwrap_or_else(|error| format!("# not to be shown as TOML: {error}\n"))
+    }
+
+    /// Every binding with its place.
+    pub fn bindings(&self) -> impl Iterator<Item = (BindingPath, &Binding)> {
+        let matching = self.matching.iter().map(|b| (BindingPath::Matching, b));
+        let computing = self.ces.iter().filter_map(|(name, ce)| {
+            Some((BindingPath::Computing(name.clone()), ce.backend.as_ref()?))
+        });
+        let handling =
+            self.handling.iter().map(|(name, b)| (BindingPath::Handling(name.clone()), b));
+        let accounting =
+            self.accounting.iter().map(|(name, b)| (BindingPath::Accounting(name.clone()), b));
+        matching.chain(computing).chain(handling).chain(accounting)
+    }
+
+    /// Puts a binding in its place, or takes it away.
+    pub fn bind(&mut self, path: &BindingPath, binding: Option<Binding>) -> Result<(), BadDocument> {
+        match path {
+            BindingPath::Matching => self.matching = binding,
+            BindingPath::Computing(name) => match self.ces.get_mut(name) {
+                Some(ce) => ce.backend = binding,
+                None => return Err(unknown("ces", name, self.ces.keys())),
+            },
+            BindingPath::Handling(name) => put(&mut self.handling, name, binding),
+            BindingPath::Accounting(name) => put(&mut self.accounting, name, binding),
+        }
+        let findings = self.findings();
+        if findings.is_empty() { Ok(()) } else { Err(BadDocument(findings)) }
+    }
+
+    /// All queues, with what a pilot there offers.
+    pub fn queues(&self) -> impl Iterator<Item = (&CeName, &QueueName, &Queue, Offer)> {
+        self.ces.iter().flat_map(|(ce_name, ce)| {
+            ce.queues.iter().map(move |(queue_name, queue)| {
+                (ce_name, queue_name, queue, queue.offer(&ce.site, ce_name, queue_name))
+            })
+        })
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut find = |field: String, value: String, message: String| {
+            findings.push(Finding { field, value, message });
+        };
+        if self.groups.is_empty() {
+            find("groups".into(), "{}".into(), "is empty: a VO needs a group for its users".into());
+        }
+        for (name, ce) in &self.ces {
+            if !self.sites.contains_key(&ce.site) {
+                let known = self.sites.keys().map(SiteName::as_str).collect::<Vec<_>>().join(", ");
+                let message = format!("is not among the document's sites ({known})");
+                find(format!("ces.{name}.site"), ce.site.to_string(), message);
+            }
+            for (queue_name, queue) in &ce.queues {
+                if queue.cores == 0 || queue.memory_mb == 0 || queue.wall_time == 0 {
+                    let message = "has no cores, memory or wall time: a pilot needs all three";
+                    find(format!("ces.{name}.queues.{queue_name}"), "0".into(), message.into());
+                }
+            }
+        }
+        for (path, binding) in self.bindings() {
+            let kind = path.kind();
+            if !binding.plugin.starts_with(&format!("{kind}/")) {
+                let message = format!("is no {kind} plugin: its name begins with `{kind}/`");
+                find(format!("{path}.plugin"), binding.plugin.clone(), message);
+            }
+        }
+        let Limits { max_attempts, max_jobs_per_submission, lease_seconds, .. } = self.limits;
+        if max_attempts == 0 || max_jobs_per_submission == 0 || lease_seconds == 0 {
+            let message = "max_attempts, max_jobs_per_submission and lease_seconds must be positive";
+            find("limits".into(), "0".into(), message.into());
+        }
+        findings
+    }
+}
+
+fn put<K: Ord + Clone>(map: &mut BTreeMap<K, Binding>, key: &K, binding: Option<Binding>) {
+    match binding {
+        Some(binding) => drop(map.insert(key.clone(), binding)),
+        None => drop(map.remove(key)),
+    }
+}
+
+fn unknown<'a, T: fmt::Display + 'a>(
+    field: &str,
+    value: &T,
+    known: impl Iterator<Item = &'a T>,
+) -> BadDocument {
+    let known = known.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    BadDocument(vec![Finding {
+        field: field.to_owned(),
+        value: value.to_string(),
+        message: format!("is not there; the VO has {known}"),
+    }])
+}
+
+fn line_of(text: &str, offset: usize) -> String {
+    let before = &text[..offset.min(text.len())];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}")
+}
+
+fn excerpt(text: &str, span: std::ops::Range<usize>) -> String {
+    text.get(span).unwrap_or_default().chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        vo = "aurora"
+        [groups.aurora_user]
+        users = ["alice"]
+        [sites.NORTH]
+        [ces.north]
+        site = "NORTH"
+        queues.short = { memory_mb = 1024, wall_time = 3600 }
+        [ces.north.backend]
+        plugin = "computing/local"
+        grants.process = { max = 2 }
+        [matching]
+        plugin = "matching/standard"
+        version = "^0.1"
+        settings.prefer = { simulation = ["NORTH"] }
+        [handling.executable]
+        plugin = "handling/executable"
+    "#;
+
+    #[test]
+    fn a_document_reads_back_from_its_toml() {
+        let document = VoDocument::from_toml(GOOD).unwrap();
+        assert_eq!(VoDocument::from_toml(&document.to_toml()).unwrap(), document);
+        let paths: Vec<_> = document.bindings().map(|(path, _)| path.to_string()).collect();
+        assert_eq!(paths, ["matching", "computing.north", "handling.executable"]);
+    }
+
+    #[test]
+    fn a_typo_is_an_error_with_its_place() {
+        let error = VoDocument::from_toml(&GOOD.replace("memory_mb", "memry_mb")).unwrap_err();
+        assert!(error.0[0].field.starts_with("line 8"), "{error}");
+        assert!(error.to_string().contains("unknown field `memry_mb`"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_reference_names_field_and_value() {
+        let error = VoDocument::from_toml(&GOOD.replace("site = \"NORTH\"", "site = \"EAST\""));
+        let finding = error.unwrap_err().0.remove(0);
+        assert_eq!((&*finding.field, &*finding.value), ("ces.north.site", "EAST"));
+        let error = VoDocument::from_toml(&GOOD.replace("\"computing/local\"", "\"matching/x\""));
+        assert_eq!(error.unwrap_err().0[0].field, "computing.north.plugin");
+    }
+
+    #[test]
+    fn a_binding_can_be_taken_away_and_put_back() {
+        let mut document = VoDocument::from_toml(GOOD).unwrap();
+        let before = document.clone();
+        for (path, binding) in before.bindings() {
+            document.bind(&path, None).unwrap();
+            assert!(document.bindings().all(|(p, _)| p != path));
+            document.bind(&path, Some(binding.clone())).unwrap();
+        }
+        assert_eq!(document, before);
+        assert!(document.bind(&"computing.nowhere".parse().unwrap(), None).is_err());
+    }
+}
