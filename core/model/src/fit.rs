@@ -37,13 +37,21 @@ pub fn fit(asked: &Requirement, offer: &Offer) -> Result<u32, Misfit> {
     }
     if let Some(wanted) = asked.tags.as_ref().filter(|tags| !tags.holds(&offer.tags)) {
         let tags = offer.tags.iter().cloned().collect::<Vec<_>>().join(", ");
-        return misfit("tags", wanted.to_string(), if tags.is_empty() { "none".into() } else { tags });
+        return misfit(
+            "tags",
+            wanted.to_string(),
+            if tags.is_empty() { "none".into() } else { tags },
+        );
     }
     Ok(cores.max().min(offer.cores))
 }
 
 fn at_least(condition: &'static str, asked: u64, offered: u64) -> Result<(), Misfit> {
-    if offered >= asked { Ok(()) } else { misfit(condition, asked.to_string(), offered).map(|_| ()) }
+    if offered >= asked {
+        Ok(())
+    } else {
+        misfit(condition, asked.to_string(), offered).map(|_| ())
+    }
 }
 
 fn misfit(condition: &'static str, asked: String, offered: impl ToString) -> Result<u32, Misfit> {

@@ -21,7 +21,9 @@ pub struct Plan {
 
 /// A `%` in a plan that means nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}`: `%{found}` means nothing here; write %(NAME)s for a parameter ({known}), %n, %j, or %% for a percent sign")]
+#[error(
+    "`{text}`: `%{found}` means nothing here; write %(NAME)s for a parameter ({known}), %n, %j, or %% for a percent sign"
+)]
 pub struct BadParameter {
     text: String,
     found: String,
@@ -90,7 +92,8 @@ impl Parameters<'_> {
 impl Plan {
     /// The plan of one job, its parameters put in.
     pub fn filled(&self, parameters: Parameters<'_>) -> Result<Plan, BadParameter> {
-        let fill = |texts: &[String]| texts.iter().map(|t| parameters.fill(t)).collect::<Result<_, _>>();
+        let fill =
+            |texts: &[String]| texts.iter().map(|t| parameters.fill(t)).collect::<Result<_, _>>();
         Ok(Plan {
             command: fill(&self.command)?,
             environment: self

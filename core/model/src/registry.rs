@@ -339,7 +339,9 @@ impl fmt::Display for BindingPath {
 
 /// Text that is no place for a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no place for a plugin: write `matching`, `handling.JOB-TYPE`, `computing.CE` or `accounting.SINK`")]
+#[error(
+    "`{0}` is no place for a plugin: write `matching`, `handling.JOB-TYPE`, `computing.CE` or `accounting.SINK`"
+)]
 pub struct BadBindingPath(String);
 
 impl FromStr for BindingPath {
@@ -395,7 +397,8 @@ impl VoDocument {
 
     /// The document as TOML.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).unwrap_or_else(|error| format!("# not to be shown as TOML: {error}\n"))
+        toml::to_string(self)
+            .unwrap_or_else(|error| format!("# not to be shown as TOML: {error}\n"))
     }
 
     /// Every binding with its place.
@@ -412,7 +415,11 @@ impl VoDocument {
     }
 
     /// Puts a binding in its place, or takes it away.
-    pub fn bind(&mut self, path: &BindingPath, binding: Option<Binding>) -> Result<(), BadDocument> {
+    pub fn bind(
+        &mut self,
+        path: &BindingPath,
+        binding: Option<Binding>,
+    ) -> Result<(), BadDocument> {
         match path {
             BindingPath::Matching => self.matching = binding,
             BindingPath::Computing(name) => match self.ces.get_mut(name) {
@@ -465,7 +472,8 @@ impl VoDocument {
         }
         let Limits { max_attempts, max_jobs_per_submission, lease_seconds, .. } = self.limits;
         if max_attempts == 0 || max_jobs_per_submission == 0 || lease_seconds == 0 {
-            let message = "max_attempts, max_jobs_per_submission and lease_seconds must be positive";
+            let message =
+                "max_attempts, max_jobs_per_submission and lease_seconds must be positive";
             find("limits".into(), "0".into(), message.into());
         }
         findings

@@ -159,7 +159,10 @@ impl Requirement {
             return bad("/cpu/num_cores/min", format!("is {}: ask for 1 to 1024", cores.min));
         }
         if cores.max() < cores.min {
-            return bad("/cpu/num_cores/max", format!("is {}, below min {}", cores.max(), cores.min));
+            return bad(
+                "/cpu/num_cores/max",
+                format!("is {}, below min {}", cores.max(), cores.min),
+            );
         }
         if self.wall_time == 0 || self.wall_time > *WALL_SEGMENTS.last().unwrap_or(&0) {
             return bad("/wall_time", format!("is {}: give 1 to 1080000 seconds", self.wall_time));
@@ -180,8 +183,10 @@ impl Requirement {
         let mut class = self.clone();
         class.wall_time = round_up(self.wall_time);
         class.cpu.num_cores.max = Some(self.cpu.num_cores.max());
-        class.cpu.ram_mb =
-            Ram { request: self.cpu.ram_mb.request.div_ceil(MEMORY_STEP) * MEMORY_STEP, limit: None };
+        class.cpu.ram_mb = Ram {
+            request: self.cpu.ram_mb.request.div_ceil(MEMORY_STEP) * MEMORY_STEP,
+            limit: None,
+        };
         class
     }
 }

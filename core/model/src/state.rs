@@ -110,11 +110,15 @@ impl JobState {
         match self {
             Submitting => &[Received, Checking, Failed, Deleted, Killed],
             Received => &[Scouting, Checking, Staging, Waiting, Failed, Deleted, Killed],
-            Checking => &[Received, Scouting, Staging, Waiting, Rescheduled, Failed, Deleted, Killed],
+            Checking => {
+                &[Received, Scouting, Staging, Waiting, Rescheduled, Failed, Deleted, Killed]
+            }
             Scouting => &[Checking, Failed, Stalled, Killed],
             Staging => &[Checking, Waiting, Failed, Deleted, Killed],
             Waiting => &[Matched, Received, Rescheduled, Failed, Deleted, Killed],
-            Matched => &[Running, Waiting, Stalled, Completing, Received, Rescheduled, Failed, Killed],
+            Matched => {
+                &[Running, Waiting, Stalled, Completing, Received, Rescheduled, Failed, Killed]
+            }
             Rescheduled => &[Waiting, Received, Deleted, Failed, Killed],
             Running => &[Stalled, Completing, Done, Failed, Received, Rescheduled, Killed],
             Stalled => &[Running, Completing, Received, Rescheduled, Failed, Killed],

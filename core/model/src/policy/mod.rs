@@ -14,7 +14,7 @@ pub use computing::{
     ComputingBackend, PilotRequest, PilotStatus, PilotStream, Placeholder, Room, Submission,
 };
 pub use handling::{
-    Admitted, AdmissionError, Conclusion, EndedAttempt, Finding, JobHandler, ParameterColumn,
+    AdmissionError, Admitted, Conclusion, EndedAttempt, Finding, JobHandler, ParameterColumn,
     Retry, Submitted,
 };
 pub use matching::{MatchingRule, RequirementClass, Verdict};
@@ -90,7 +90,9 @@ pub enum Fault {
 
 /// No plugin is bound where one is needed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no plugin is bound to `{path}` in VO {vo}{hint}; bind one with `spinor plugin bind {vo} {path} PLUGIN`")]
+#[error(
+    "no plugin is bound to `{path}` in VO {vo}{hint}; bind one with `spinor plugin bind {vo} {path} PLUGIN`"
+)]
 pub struct Unbound {
     /// The VO.
     pub vo: VoName,

@@ -1,0 +1,183 @@
+//! Job-type handlers over WASM.
+
+use super::Bond;
+use crate::{
+    bindings::handler::{
+        Handler as Exports, HandlerPre,
+        exports::spinor::handling::{admission, conclusion},
+    },
+    call,
+    state::HostState,
+};
+use spinor_model::{
+    plan::{Ending, Plan},
+    policy::{
+        AdmissionError, Admitted, Conclusion, Decider, EndedAttempt, Finding, JobHandler,
+        ParameterColumn, PolicyError, Retry, Submitted,
+    },
+    requirement::Requirement,
+};
+use wasmtime::{Store, component::InstancePre};
+
+/// A handler behind the trait.
+pub struct Handler {
+    bond: Bond,
+    pre: HandlerPre<HostState>,
+}
+
+impl Handler {
+    /// Checks that all hooks are there.
+    pub fn new(bond: Bond, pre: InstancePre<HostState>) -> wasmtime::Result<Self> {
+        Ok(Self { bond, pre: HandlerPre::new(pre)? })
+    }
+
+    fn call<R>(
+        &self,
+        hook: &'static str,
+        call: impl FnOnce(&Exports, &mut Store<HostState>, &str) -> wasmtime::Result<R>,
+    ) -> Result<R, PolicyError> {
+        let Bond { engine, caller, limits, settings, permits, .. } = &self.bond;
+        let _permit = permits.take();
+        call::pure(engine, caller, limits, hook, |store| {
+            let instance = self.pre.instantiate(&mut *store)?;
+            call(&instance, store, settings)
+        })
+    }
+
+    fn admitted(&self, answer: admission::Admitted) -> Result<Admitted, AdmissionError> {
+        let requirement = parse_requirement(&answer.requirement)?;
+        let mut input_sandboxes = Vec::new();
+        for (i, text) in answer.input_sandboxes.iter().enumerate() {
+            let digest = text.parse().map_err(|error| {
+                findings(format!("/input_sandboxes/{i}"), text, format!("{error}"))
+            })?;
+            input_sandboxes.push(digest);
+        }
+        if answer.jobs == 0 {
+            return Err(self.bond.broken("a submission of 0 jobs".to_owned()).into());
+        }
+        Ok(Admitted {
+            name: answer.name,
+            requirement,
+            priority: answer.priority.min(10),
+            template: answer.template,
+            input_sandboxes,
+            jobs: answer.jobs,
+            parameters: answer.parameters,
+        })
+    }
+}
+
+fn findings(field: String, value: &str, message: String) -> AdmissionError {
+    let value = value.chars().take(200).collect();
+    AdmissionError::Findings(vec![Finding { field, value, message }])
+}
+
+fn parse_requirement(json: &str) -> Result<Requirement, AdmissionError> {
+    let requirement: Requirement = serde_json::from_str(json)
+        .map_err(|error| findings("/requirements".to_owned(), json, error.to_string()))?;
+    requirement
+        .check()
+        .map_err(|bad| findings(format!("/requirements{}", bad.field), json, bad.message))?;
+    Ok(requirement)
+}
+
+fn wit_attempt(attempt: &EndedAttempt) -> conclusion::Attempt {
+    let ending = match attempt.ending.clone() {
+        Ending::Exited { code } => conclusion::Ending::Exited(code),
+        Ending::Signalled { signal } => conclusion::Ending::Signalled(signal),
+        Ending::WallTime { limit } => conclusion::Ending::WallTime(limit),
+        Ending::Memory { limit } => conclusion::Ending::Memory(limit),
+        Ending::NotStarted { reason } => conclusion::Ending::NotStarted(reason),
+        Ending::Killed => conclusion::Ending::Other("killed".to_owned()),
+        Ending::Lost { reason } => conclusion::Ending::Lost(reason),
+    };
+    conclusion::Attempt {
+        number: attempt.number.0,
+        limit: attempt.limit,
+        ending,
+        site: attempt.site.to_string(),
+        missing_outputs: attempt.missing_outputs.clone(),
+        stderr_tail: attempt.stderr_tail.clone(),
+    }
+}
+
+impl JobHandler for Handler {
+    fn decider(&self) -> &Decider {
+        &self.bond.decider
+    }
+
+    fn admit(&self, submitted: &Submitted) -> Result<Admitted, AdmissionError> {
+        let submission = admission::Submission {
+            description: submitted.description.clone(),
+            vo: submitted.vo.to_string(),
+            group: submitted.group.to_string(),
+            owner: submitted.owner.to_string(),
+            max_jobs: submitted.max_jobs,
+        };
+        let answer = self.call("admit", |exports, store, settings| {
+            exports.spinor_handling_admission().call_admit(store, settings, &submission)
+        })?;
+        match answer {
+            Ok(admitted) => self.admitted(admitted),
+            Err(admission::Rejection::Failed(error)) => Err(self.bond.answer(error).into()),
+            Err(admission::Rejection::Findings(findings)) => Err(AdmissionError::Findings(
+                findings
+                    .into_iter()
+                    .map(|f| Finding { field: f.field, value: f.value, message: f.message })
+                    .collect(),
+            )),
+        }
+    }
+
+    fn page(
+        &self,
+        template: &str,
+        offset: u32,
+        limit: u32,
+    ) -> Result<Vec<ParameterColumn>, PolicyError> {
+        let answer = self.call("page", |exports, store, settings| {
+            let admission = exports.spinor_handling_admission();
+            admission.call_page(store, settings, template, offset, limit)
+        })?;
+        let columns = answer.map_err(|error| self.bond.answer(error))?;
+        let own =
+            |c: admission::ParameterColumn| ParameterColumn { name: c.name, values: c.values };
+        Ok(columns.into_iter().map(own).collect())
+    }
+
+    fn plan(&self, template: &str) -> Result<Plan, PolicyError> {
+        let answer = self.call("plan", |exports, store, settings| {
+            exports.spinor_handling_planning().call_prepare(store, settings, template)
+        })?;
+        let plan = answer.map_err(|error| self.bond.answer(error))?;
+        if plan.command.is_empty() {
+            return Err(self.bond.broken("a plan without a command".to_owned()));
+        }
+        Ok(Plan {
+            command: plan.command,
+            environment: plan.environment.into_iter().collect(),
+            stdout: plan.stdout,
+            stderr: plan.stderr,
+            outputs: plan.outputs,
+        })
+    }
+
+    fn conclude(&self, template: &str, attempt: &EndedAttempt) -> Result<Conclusion, PolicyError> {
+        let attempt = wit_attempt(attempt);
+        let answer = self.call("conclude", |exports, store, settings| {
+            exports.spinor_handling_conclusion().call_conclude(store, settings, template, &attempt)
+        })?;
+        Ok(match answer.map_err(|error| self.bond.answer(error))? {
+            conclusion::Verdict::Done => Conclusion::Done,
+            conclusion::Verdict::Failed(reason) => {
+                Conclusion::Failed(reason.chars().take(128).collect())
+            }
+            conclusion::Verdict::Retry(retry) => Conclusion::Retry(Retry {
+                reason: retry.reason,
+                delay_seconds: retry.delay_seconds,
+                avoid_site: retry.avoid_site,
+            }),
+        })
+    }
+}

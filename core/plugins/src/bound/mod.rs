@@ -1,0 +1,243 @@
+//! Bindings: a version with settings and grants, behind the policy trait of its kind.
+
+mod accounting;
+mod computing;
+mod handling;
+mod matching;
+
+use crate::{
+    bindings::host::spinor::host::types,
+    call,
+    capabilities::{
+        directory::DirectoryCapability,
+        process::{PilotProgram, ProcessCapability},
+    },
+    limits::Limits,
+    load::{LoadError, Loader},
+    permits::Permits,
+    state::{Caller, Capabilities, HostState},
+    version::PluginVersion,
+};
+use spinor_model::{
+    id::{Digest, VoName},
+    policy::{
+        AccountingSink, ComputingBackend, Decider, Finding, JobHandler, MatchingRule, PolicyError,
+    },
+    registry::{Binding, BindingPath, Kind},
+    time::Clock,
+};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use wasmtime::{Engine, component::InstancePre};
+
+/// What bindings need of the server.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The server's data directory.
+    pub data: PathBuf,
+    /// The pilot program: command without the configuration's path.
+    pub pilot: Vec<String>,
+    /// The server's clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A binding in force.
+#[derive(Clone)]
+pub struct Bound {
+    /// The version behind it.
+    pub version: Arc<PluginVersion>,
+    /// Who decides through it.
+    pub decider: Decider,
+    /// It, behind its kind's trait.
+    pub policy: Policy,
+}
+
+/// A plugin behind its kind's trait.
+#[derive(Clone)]
+pub enum Policy {
+    /// Which jobs go where.
+    Matching(Arc<dyn MatchingRule>),
+    /// How pilots get to a CE.
+    Computing(Arc<dyn ComputingBackend>),
+    /// What a type of job means.
+    Handling(Arc<dyn JobHandler>),
+    /// Where usage records go.
+    Accounting(Arc<dyn AccountingSink>),
+}
+
+/// What all kinds share: how to call this version under these settings.
+pub(crate) struct Bond {
+    pub engine: Engine,
+    pub caller: Arc<Caller>,
+    pub decider: Decider,
+    pub settings: String,
+    pub limits: Limits,
+    pub capabilities: Capabilities,
+    pub permits: Arc<Permits>,
+}
+
+impl Bond {
+    pub fn answer(&self, error: types::Error) -> PolicyError {
+        use types::Error;
+        let retry = matches!(error, Error::Unavailable(_));
+        let (Error::Settings(message)
+        | Error::Invalid(message)
+        | Error::Unavailable(message)
+        | Error::Other(message)) = error;
+        PolicyError::Answer { plugin: self.caller.plugin.clone(), message, retry }
+    }
+
+    pub fn broken(&self, what: String) -> PolicyError {
+        let fault = spinor_model::policy::Fault::Contract(what);
+        PolicyError::Fault { plugin: self.caller.plugin.clone(), fault }
+    }
+
+    pub fn state(&self) -> HostState {
+        HostState::new(self.caller.clone(), self.capabilities.clone(), &self.limits)
+    }
+
+    /// As many answers as questions, or the contract is broken.
+    pub fn same_length<T>(&self, answers: Vec<T>, questions: usize) -> Result<Vec<T>, PolicyError> {
+        if answers.len() == questions {
+            return Ok(answers);
+        }
+        Err(self.broken(format!("{} answers to {questions} questions", answers.len())))
+    }
+}
+
+/// Binds a version: checks grants and settings, links it, asks it about its settings.
+pub async fn bind(
+    loader: &Loader,
+    surroundings: &Surroundings,
+    permits: &Arc<Permits>,
+    vo: &VoName,
+    path: &BindingPath,
+    version: &Arc<PluginVersion>,
+    binding: &Binding,
+) -> Result<Bound, Vec<Finding>> {
+    let plain = |field: &str, value: String, message: String| {
+        vec![Finding { field: format!("{path}{field}"), value, message }]
+    };
+    let granted = binding.grants.names();
+    let missing: BTreeSet<_> = version.capabilities.difference(&granted).collect();
+    if let Some(name) = missing.first() {
+        let message = format!(
+            "{} imports capability `{name}`, which is not granted: grant it as `{path}.grants.{name}`, or bind another plugin",
+            version.title()
+        );
+        return Err(plain(".grants", format!("{granted:?}"), message));
+    }
+    let findings = version.check_settings(&format!("{path}.settings"), &binding.settings);
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    let settings = binding.settings.to_string();
+    let io = |error: std::io::Error| plain(".grants", String::new(), error.to_string());
+    let decider = Decider {
+        plugin: version.card.name.clone(),
+        version: version.card.version.clone(),
+        digest: version.digest,
+        settings: Digest::of(settings.as_bytes()),
+    };
+    let bond = Bond {
+        engine: loader.engine(version.kind).clone(),
+        caller: Arc::new(Caller { vo: Some(vo.clone()), plugin: version.title() }),
+        decider: decider.clone(),
+        settings,
+        limits: limits(version.kind),
+        capabilities: capabilities(surroundings, vo, path, binding, version).map_err(io)?,
+        permits: permits.clone(),
+    };
+    let refused = |error: LoadError| plain(".plugin", version.title(), error.to_string());
+    let pre =
+        loader.link(version.kind, &version.component, &version.capabilities).map_err(refused)?;
+    let findings = ask_about_settings(loader, version, &bond)
+        .await
+        .map_err(|error| plain(".settings", bond.settings.clone(), error.to_string()))?;
+    if !findings.is_empty() {
+        let base = format!("{path}.settings");
+        let below = |f: Finding| Finding { field: format!("{base}{}", f.field), ..f };
+        return Err(findings.into_iter().map(below).collect());
+    }
+    let policy = policy(version.kind, bond, pre)
+        .map_err(|error| plain(".plugin", version.title(), error.to_string()))?;
+    Ok(Bound { version: version.clone(), decider, policy })
+}
+
+fn limits(kind: Kind) -> Limits {
+    match kind {
+        Kind::Matching | Kind::Handling => Limits::PURE,
+        Kind::Computing | Kind::Accounting => Limits::EFFECTFUL,
+    }
+}
+
+fn policy(kind: Kind, bond: Bond, pre: InstancePre<HostState>) -> Result<Policy, LoadError> {
+    let trial = |error: wasmtime::Error| LoadError::Trial(crate::load::short(&error));
+    Ok(match kind {
+        Kind::Matching => Policy::Matching(Arc::new(matching::Rule::new(bond, pre)?)),
+        Kind::Handling => {
+            Policy::Handling(Arc::new(handling::Handler::new(bond, pre).map_err(trial)?))
+        }
+        Kind::Computing => {
+            Policy::Computing(Arc::new(computing::Backend::new(bond, pre).map_err(trial)?))
+        }
+        Kind::Accounting => {
+            Policy::Accounting(Arc::new(accounting::Sink::new(bond, pre).map_err(trial)?))
+        }
+    })
+}
+
+/// What it asks for and was granted, made ready.
+fn capabilities(
+    surroundings: &Surroundings,
+    vo: &VoName,
+    path: &BindingPath,
+    binding: &Binding,
+    version: &PluginVersion,
+) -> std::io::Result<Capabilities> {
+    let asked = |name| version.capabilities.contains(name);
+    let grants = &binding.grants;
+    let directory = grants.directory.as_ref().filter(|_| asked("directory"));
+    let process = grants.process.as_ref().filter(|_| asked("process"));
+    let pilots = || PilotProgram {
+        command: surroundings.pilot.clone(),
+        root: surroundings.data.join("pilots").join(vo.as_str()).join(path.to_string()),
+    };
+    Ok(Capabilities {
+        clock: asked("clock").then(|| surroundings.clock.clone()),
+        random: asked("random"),
+        directory: directory
+            .map(|d| DirectoryCapability::new(surroundings.data.join(&d.path), d.max_mb << 20))
+            .transpose()?
+            .map(Arc::new),
+        process: process
+            .map(|p| ProcessCapability::new(pilots(), p.max))
+            .transpose()?
+            .map(Arc::new),
+    })
+}
+
+async fn ask_about_settings(
+    loader: &Loader,
+    version: &PluginVersion,
+    bond: &Bond,
+) -> Result<Vec<Finding>, PolicyError> {
+    let pre = loader
+        .questions(version.kind, &version.component, &version.capabilities)
+        .map_err(|error| bond.broken(error.to_string()))?;
+    let settings = bond.settings.clone();
+    let pure = matches!(version.kind, Kind::Matching | Kind::Handling);
+    let limits = Limits::EFFECTFUL;
+    let state = HostState::new(bond.caller.clone(), Capabilities::default(), &limits);
+    let found = call::effectful(&bond.engine, state, &limits, "validate", move |store| {
+        Box::pin(async move {
+            if pure {
+                store.set_fuel(Limits::PURE.fuel)?;
+            }
+            let instance = pre.instantiate_async(&mut *store).await?;
+            instance.spinor_host_settings().call_validate(store, &settings).await
+        })
+    })
+    .await?;
+    let own = |f: types::Finding| Finding { field: f.field, value: f.value, message: f.message };
+    Ok(found.into_iter().map(own).collect())
+}

@@ -1,0 +1,81 @@
+//! A call into a guest: a fresh store, bounded, traced, its faults named.
+
+use crate::{
+    limits::{Limits, fault},
+    state::{Caller, Capabilities, HostState},
+};
+use spinor_model::policy::{Fault, PolicyError};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use wasmtime::{Engine, Store};
+
+/// A pure call, on the calling thread.
+pub fn pure<R>(
+    engine: &Engine,
+    caller: &Arc<Caller>,
+    limits: &Limits,
+    hook: &'static str,
+    call: impl FnOnce(&mut Store<HostState>) -> wasmtime::Result<R>,
+) -> Result<R, PolicyError> {
+    let started = Instant::now();
+    let state = HostState::new(caller.clone(), Capabilities::default(), limits);
+    let mut store = Store::new(engine, state);
+    let result = limits.arm(&mut store).and_then(|()| call(&mut store));
+    let fuel = limits.fuel - store.get_fuel().unwrap_or(limits.fuel);
+    let result = result.map_err(|error| fault(&error, store.data(), limits));
+    finish(caller, hook, started.elapsed(), Some(fuel), result)
+}
+
+/// What an effectful call does with its store.
+pub type Calling<'a, R> = Pin<Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a>>;
+
+/// An effectful call. When it is cut off, its store is dropped with it.
+pub async fn effectful<R: Send>(
+    engine: &Engine,
+    state: HostState,
+    limits: &Limits,
+    hook: &'static str,
+    call: impl for<'a> FnOnce(&'a mut Store<HostState>) -> Calling<'a, R> + Send,
+) -> Result<R, PolicyError> {
+    let started = Instant::now();
+    let caller = state.caller.clone();
+    let mut store = Store::new(engine, state);
+    limits.arm_effectful(&mut store);
+    let result = match tokio::time::timeout(limits.deadline(), call(&mut store)).await {
+        Ok(result) => result.map_err(|error| fault(&error, store.data(), limits)),
+        Err(_) => Err(Fault::Deadline(limits.deadline_ms)),
+    };
+    finish(&caller, hook, started.elapsed(), None, result)
+}
+
+fn finish<R>(
+    caller: &Caller,
+    hook: &'static str,
+    took: Duration,
+    fuel: Option<u64>,
+    result: Result<R, Fault>,
+) -> Result<R, PolicyError> {
+    let (vo, plugin) = (caller.vo(), &caller.plugin);
+    let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    match result {
+        Ok(answer) => {
+            tracing::debug!(target: "spinor::call", vo, plugin, hook, outcome = "ok", duration_us, fuel);
+            Ok(answer)
+        }
+        Err(fault) => {
+            let outcome = match fault {
+                Fault::Trap(_) => "trap",
+                Fault::Fuel(_) => "fuel",
+                Fault::Deadline(_) => "deadline",
+                Fault::Memory(_) => "memory",
+                Fault::Contract(_) => "contract",
+            };
+            tracing::warn!(target: "spinor::call", vo, plugin, hook, outcome, duration_us, fuel, %fault);
+            Err(PolicyError::Fault { plugin: plugin.clone(), fault })
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What one call holds: created for it, dropped with it.
+
+use crate::{
+    capabilities::{directory::DirectoryCapability, process::ProcessCapability},
+    limits::{Budget, Limits},
+    wasi,
+};
+use spinor_model::{id::VoName, policy::Placeholder, time::Clock};
+use std::{collections::BTreeMap, sync::Arc};
+use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView, p2::pipe::MemoryOutputPipe};
+
+/// For whom a plugin is called: labels of logs and spans.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The VO; none while a version is being tried.
+    pub vo: Option<VoName>,
+    /// Plugin and version.
+    pub plugin: String,
+}
+
+impl Caller {
+    /// The VO's name, or `-`.
+    pub fn vo(&self) -> &str {
+        self.vo.as_ref().map_or("-", VoName::as_str)
+    }
+}
+
+/// Capabilities that a binding has.
+#[derive(Clone, Default)]
+pub struct Capabilities {
+    /// The server's time.
+    pub clock: Option<Arc<dyn Clock>>,
+    /// Whether random bytes are given.
+    pub random: bool,
+    /// One directory.
+    pub directory: Option<Arc<DirectoryCapability>>,
+    /// Pilots on this machine.
+    pub process: Option<Arc<ProcessCapability>>,
+}
+
+/// A store's data.
+pub struct HostState {
+    /// For whom.
+    pub caller: Arc<Caller>,
+    /// What it may touch.
+    pub capabilities: Capabilities,
+    /// Secrets of the pilots in this call, by stamp.
+    pub secrets: BTreeMap<String, Placeholder>,
+    /// Memory it may have.
+    pub budget: Budget,
+    /// Log lines it may still write.
+    pub log_lines: u32,
+    wasi: WasiCtx,
+    table: ResourceTable,
+    stderr: MemoryOutputPipe,
+}
+
+impl HostState {
+    /// The state of a call.
+    pub fn new(caller: Arc<Caller>, capabilities: Capabilities, limits: &Limits) -> Self {
+        let stderr = MemoryOutputPipe::new(4096);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(1_000);
+        Self {
+            caller,
+            capabilities,
+            secrets: BTreeMap::new(),
+            budget: Budget::new(limits.memory_mb),
+            log_lines: 100,
+            wasi: wasi::inert(stderr.clone()),
+            table,
+            stderr,
+        }
+    }
+
+    /// What the guest wrote to its standard error, at most its last 500 characters: a panic's
+    /// message.
+    pub fn last_words(&self) -> String {
+        let bytes = self.stderr.contents();
+        let text = String::from_utf8_lossy(&bytes).trim().replace('\n', " ");
+        let skip = text.chars().count().saturating_sub(500);
+        text.chars().skip(skip).collect()
+    }
+}
+
+impl WasiView for HostState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}

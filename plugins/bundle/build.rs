@@ -1,0 +1,21 @@
+//! Builds the first-party plugins, and the examples that the demo binds.
+
+fn main() {
+    spinor_guest_build::build(
+        &[
+            "spinor-plugin-accounting-files",
+            "spinor-plugin-computing-local",
+            "spinor-plugin-handling-executable",
+            "spinor-plugin-matching-standard",
+            "example-aurora-placement-1-0",
+            "example-aurora-placement-1-1",
+        ],
+        &[
+            "plugins/accounting",
+            "plugins/computing",
+            "plugins/handling",
+            "plugins/matching",
+            "examples/plugins",
+        ],
+    );
+}

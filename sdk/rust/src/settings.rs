@@ -1,0 +1,26 @@
+//! Settings: read, described, checked.
+
+use crate::{Error, Finding, Plugin};
+
+/// Reads settings that the server has checked against the schema.
+pub fn parse<P: Plugin>(settings: &str) -> Result<P::Settings, Error> {
+    serde_json::from_str(settings).map_err(|error| Error::Settings(error.to_string()))
+}
+
+/// The JSON Schema of a plugin's settings.
+pub fn schema<P: Plugin>() -> String {
+    let schema = schemars::schema_for!(P::Settings);
+    serde_json::to_string(&schema).unwrap_or_else(|_| "true".to_owned())
+}
+
+/// What is wrong with settings, as the plugin sees it.
+pub fn validate<P: Plugin>(settings: &str) -> Vec<Finding> {
+    match parse::<P>(settings) {
+        Ok(settings) => P::check(&settings),
+        Err(error) => vec![Finding {
+            field: String::new(),
+            value: settings.chars().take(200).collect(),
+            message: format!("{error:?}"),
+        }],
+    }
+}
