@@ -1,1 +1,18 @@
+//! Persistence. The traits say what the server needs to keep; [`sqlite`] keeps it in one file.
+//!
+//! Every method is one transaction: it happens whole or not at all, and when it has returned it is
+//! on disk. What a caller may have done wrong is part of the answer; a [`StoreError`] is the
+//! store's own trouble.
 
+mod blobs;
+mod error;
+mod records;
+pub mod sqlite;
+mod traits;
+
+pub use blobs::Blobs;
+pub use error::StoreError;
+pub use records::*;
+pub use traits::{
+    AttemptStore, JobStore, PilotStore, RegistryStore, SandboxStore, Store, UsageStore,
+};

@@ -1,0 +1,29 @@
+use spinor_model::{id::JobId, state::IllegalMove};
+
+/// Trouble of the store's own.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// Its schema.
+    #[error("database schema: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// Files.
+    #[error("files: {0}")]
+    Files(#[from] std::io::Error),
+    /// What was stored does not read back.
+    #[error("stored {what} does not read back: {why}")]
+    Corrupt {
+        /// What.
+        what: String,
+        /// Why.
+        why: String,
+    },
+    /// A move that a method's own checks should have kept out.
+    #[error("job {0}: {1}")]
+    Move(JobId, IllegalMove),
+    /// The store has been closed.
+    #[error("the store has been closed")]
+    Closed,
+}

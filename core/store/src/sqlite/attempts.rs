@@ -1,0 +1,243 @@
+//! Attempts: claimed, heard of, ended.
+
+use super::{
+    SqliteStore, claims, conclusions,
+    moves::{self, Move, move_job},
+    rows::{self, to_json},
+    usage::record_usage,
+    watch,
+};
+use crate::{
+    AttemptRecord, AttemptState, AttemptStore, Beat, BeatAnswer, ClaimRequest, Claimed, Judgement,
+    PendingConclusion, QueueChange, ResultAnswer, StoreError, usage_of,
+};
+use async_trait::async_trait;
+use spinor_model::{
+    id::{AttemptNumber, JobId, Stamp, VoName},
+    plan::AttemptResult,
+    state::JobState,
+    time::Timestamp,
+    usage::Outcome,
+};
+use sqlx::{Row, SqliteConnection};
+
+/// An attempt, as it is inside a transaction, with its secret.
+pub async fn find(
+    c: &mut SqliteConnection,
+    job: JobId,
+    attempt: AttemptNumber,
+) -> Result<Option<(AttemptRecord, String)>, StoreError> {
+    let row = sqlx::query("SELECT * FROM attempts WHERE job_id = ? AND attempt = ?")
+        .bind(job.0)
+        .bind(attempt.0)
+        .fetch_optional(c)
+        .await?;
+    row.map(|row| Ok((rows::attempt(&row)?, row.try_get("nonce")?))).transpose()
+}
+
+async fn beat(
+    c: &mut SqliteConnection,
+    stamp: &Stamp,
+    beats: &[Beat],
+    lease_until: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<BeatAnswer>, StoreError> {
+    let mut answers = Vec::with_capacity(beats.len());
+    for told in beats {
+        let found = find(c, told.job, told.attempt).await?;
+        let held = found.filter(|(a, _)| a.state == AttemptState::Active && a.stamp == *stamp);
+        let Some((attempt, _)) = held else {
+            answers.push(BeatAnswer::Kill);
+            continue;
+        };
+        if let Some(job) = moves::job(c, told.job).await?
+            && matches!(job.status, JobState::Matched | JobState::Stalled)
+        {
+            let (to, minor) = (JobState::Running, "Application");
+            move_job(c, &job, Move { to, minor, source: stamp.as_str(), now }).await?;
+        }
+        let started = attempt.started.unwrap_or(now);
+        sqlx::query(
+            "UPDATE attempts SET lease_until = ?, started = ?, stdout_tail = ?
+             WHERE job_id = ? AND attempt = ?",
+        )
+        .bind(lease_until.0)
+        .bind(started.0)
+        .bind(&told.stdout_tail)
+        .bind(told.job.0)
+        .bind(told.attempt.0)
+        .execute(&mut *c)
+        .await?;
+        answers.push(BeatAnswer::Continue);
+    }
+    Ok(answers)
+}
+
+async fn finish(
+    c: &mut SqliteConnection,
+    stamp: &Stamp,
+    result: &AttemptResult,
+    now: Timestamp,
+) -> Result<ResultAnswer, StoreError> {
+    let refused = |why: &str| Ok(ResultAnswer::Refused(why.to_owned()));
+    let Some((attempt, nonce)) = find(c, result.job, result.attempt).await? else {
+        return refused("there was never such an attempt");
+    };
+    if attempt.stamp != *stamp {
+        return refused("the attempt belongs to another pilot");
+    }
+    if nonce != result.nonce {
+        return refused("the nonce is not that of this attempt");
+    }
+    let Some(job) = moves::job(c, result.job).await? else {
+        return refused("the job is gone");
+    };
+    match attempt.state {
+        AttemptState::Ended => Ok(ResultAnswer::Repeated),
+        AttemptState::Lost => refused("the attempt was given up, and the job went on without it"),
+        AttemptState::Killing => {
+            end(c, result, now).await?;
+            let attempt = AttemptRecord { result: Some(result.clone()), ..attempt };
+            let killed = job.status == JobState::Killed && job.attempt == attempt.attempt;
+            let outcome = if killed { Outcome::Killed } else { Outcome::Rescheduled };
+            record_usage(c, &usage_of(&job, &attempt, outcome, now)).await?;
+            Ok(ResultAnswer::UsageOnly)
+        }
+        AttemptState::Active => {
+            end(c, result, now).await?;
+            let minor = "Judging the result";
+            let source = stamp.as_str();
+            move_job(c, &job, Move { to: JobState::Completing, minor, source, now }).await?;
+            conclusions::ask(c, result.job, result.attempt, now).await?;
+            Ok(ResultAnswer::Accepted)
+        }
+    }
+}
+
+async fn end(
+    c: &mut SqliteConnection,
+    result: &AttemptResult,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE attempts SET state = 'ended', ended = ?, result = ?, stdout_tail = ?
+         WHERE job_id = ? AND attempt = ?",
+    )
+    .bind(now.0)
+    .bind(to_json(result)?)
+    .bind(&result.stdout_tail)
+    .bind(result.job.0)
+    .bind(result.attempt.0)
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+#[async_trait]
+impl AttemptStore for SqliteStore {
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+        self.write(move |c| Box::pin(claims::claim(c, request))).await
+    }
+
+    async fn beat(
+        &self,
+        stamp: &Stamp,
+        beats: &[Beat],
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<BeatAnswer>, StoreError> {
+        let (stamp, beats) = (stamp.clone(), beats.to_vec());
+        self.write(move |c| {
+            Box::pin(async move { beat(c, &stamp, &beats, lease_until, now).await })
+        })
+        .await
+    }
+
+    async fn finish(
+        &self,
+        stamp: &Stamp,
+        result: &AttemptResult,
+        now: Timestamp,
+    ) -> Result<ResultAnswer, StoreError> {
+        let (stamp, result) = (stamp.clone(), result.clone());
+        self.write(move |c| Box::pin(async move { finish(c, &stamp, &result, now).await })).await
+    }
+
+    async fn attempts(&self, id: JobId) -> Result<Vec<AttemptRecord>, StoreError> {
+        let found = sqlx::query("SELECT * FROM attempts WHERE job_id = ? ORDER BY attempt");
+        let rows = found.bind(id.0).fetch_all(&self.readers).await?;
+        rows.iter().map(rows::attempt).collect()
+    }
+
+    async fn attempts_of_vo(&self, vo: &VoName) -> Result<Vec<AttemptRecord>, StoreError> {
+        let found = sqlx::query(
+            "SELECT attempts.* FROM attempts JOIN jobs USING (job_id) WHERE jobs.vo = ?
+             ORDER BY attempts.claimed, attempts.job_id",
+        );
+        let rows = found.bind(vo.as_str()).fetch_all(&self.readers).await?;
+        rows.iter().map(rows::attempt).collect()
+    }
+
+    async fn pending_conclusions(&self, limit: u32) -> Result<Vec<PendingConclusion>, StoreError> {
+        conclusions::pending(&self.readers, limit).await
+    }
+
+    async fn conclude(
+        &self,
+        pending: &PendingConclusion,
+        judgement: Judgement,
+        usage_outcome: Outcome,
+        source: &str,
+        now: Timestamp,
+    ) -> Result<Vec<QueueChange>, StoreError> {
+        let (pending, source) = (pending.clone(), source.to_owned());
+        self.write(move |c| {
+            Box::pin(async move {
+                conclusions::conclude(c, &pending, judgement, usage_outcome, &source, now).await
+            })
+        })
+        .await
+    }
+
+    async fn hold(&self, id: JobId, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+        let minor: String = format!("Held: {reason}").chars().take(128).collect();
+        self.write(move |c| {
+            Box::pin(async move {
+                let query = "UPDATE jobs SET minor_status = ?, updated = ?
+                    WHERE job_id = ? AND minor_status <> ?";
+                let query = sqlx::query(query).bind(&minor).bind(now.0).bind(id.0).bind(&minor);
+                query.execute(c).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn stall_expired(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.write(move |c| Box::pin(watch::stall_expired(c, now))).await
+    }
+
+    async fn lose_stalled(
+        &self,
+        vo: &VoName,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let vo = vo.clone();
+        self.write(move |c| Box::pin(watch::lose_stalled(c, vo, before, now))).await
+    }
+
+    async fn lose_attempts_of(
+        &self,
+        stamp: &Stamp,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let (stamp, reason) = (stamp.clone(), reason.to_owned());
+        self.write(move |c| Box::pin(watch::lose_attempts_of(c, stamp, reason, now))).await
+    }
+
+    async fn renew_leases(&self, until: Timestamp) -> Result<(), StoreError> {
+        self.write(move |c| Box::pin(watch::renew_leases(c, until))).await
+    }
+}

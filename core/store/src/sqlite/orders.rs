@@ -1,0 +1,145 @@
+//! What people order: kill, reschedule. And the clock: jobs whose time has come.
+
+use super::{
+    moves::{Move, change, job, move_job},
+    rows,
+};
+use crate::{JobRecord, OrderAnswer, QueueChange, StoreError};
+use spinor_model::{
+    id::{JobId, UserName, VoName},
+    state::JobState,
+    time::Timestamp,
+};
+use sqlx::SqliteConnection;
+
+/// Who orders what when.
+pub struct Order {
+    vo: VoName,
+    owner: Option<UserName>,
+    by: String,
+    now: Timestamp,
+}
+
+type Answers = (Vec<OrderAnswer>, Vec<QueueChange>);
+
+impl Order {
+    /// An order of `by` for jobs of a VO, of one owner if given.
+    pub fn new(vo: &VoName, owner: Option<&UserName>, by: &str, now: Timestamp) -> Self {
+        Self { vo: vo.clone(), owner: owner.cloned(), by: by.to_owned(), now }
+    }
+
+    async fn find(
+        &self,
+        c: &mut SqliteConnection,
+        id: JobId,
+    ) -> Result<Option<JobRecord>, StoreError> {
+        let found = job(c, id).await?;
+        let theirs = |job: &JobRecord| {
+            job.vo == self.vo && self.owner.as_ref().is_none_or(|owner| *owner == job.owner)
+        };
+        Ok(found.filter(theirs))
+    }
+
+    /// Ends jobs. A running payload is ended by its pilot, which hears of it with its next call.
+    pub async fn kill(
+        &self,
+        c: &mut SqliteConnection,
+        ids: &[JobId],
+    ) -> Result<Answers, StoreError> {
+        self.each(c, ids, JobState::Killed, "Marked for termination").await
+    }
+
+    /// Sends jobs back to the start: a new attempt, whatever became of the last.
+    pub async fn reschedule(
+        &self,
+        c: &mut SqliteConnection,
+        ids: &[JobId],
+    ) -> Result<Answers, StoreError> {
+        self.each(c, ids, JobState::Received, "Job Rescheduled").await
+    }
+
+    async fn each(
+        &self,
+        c: &mut SqliteConnection,
+        ids: &[JobId],
+        to: JobState,
+        minor: &str,
+    ) -> Result<Answers, StoreError> {
+        let (mut answers, mut changes) = (Vec::new(), Vec::new());
+        for id in ids {
+            let Some(job) = self.find(c, *id).await? else {
+                answers.push(OrderAnswer::NotFound);
+                continue;
+            };
+            if let Err(illegal) = job.status.to(to) {
+                answers.push(OrderAnswer::Refused { reason: illegal.to_string() });
+                continue;
+            }
+            move_job(c, &job, Move { to, minor, source: &self.by, now: self.now }).await?;
+            self.release_attempt(c, &job).await?;
+            if to == JobState::Received {
+                self.restart(c, &job).await?;
+            }
+            if job.status == JobState::Waiting {
+                changes.push(change(&job, -1));
+            }
+            answers.push(OrderAnswer::Ok { status: to });
+        }
+        Ok((answers, changes))
+    }
+
+    /// The job's attempt, if one is under way, is no longer the job's.
+    async fn release_attempt(
+        &self,
+        c: &mut SqliteConnection,
+        job: &JobRecord,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE attempts SET state = 'killing'
+             WHERE job_id = ? AND attempt = ? AND state = 'active'",
+        )
+        .bind(job.id.0)
+        .bind(job.attempt.0)
+        .execute(c)
+        .await?;
+        Ok(())
+    }
+
+    async fn restart(&self, c: &mut SqliteConnection, job: &JobRecord) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE jobs SET not_before = ?, reschedules = reschedules + 1, attempt_base = attempt,
+                started = NULL, application_status = '', site = 'ANY' WHERE job_id = ?",
+        )
+        .bind(self.now.0)
+        .bind(job.id.0)
+        .execute(c)
+        .await?;
+        Ok(())
+    }
+}
+
+/// Received jobs whose time has come begin to wait.
+pub async fn release_due(
+    c: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<Vec<QueueChange>, StoreError> {
+    let due = sqlx::query(
+        "SELECT * FROM jobs WHERE not_before <= ? AND status = 'Received' ORDER BY job_id LIMIT 1000",
+    )
+    .bind(now.0)
+    .fetch_all(&mut *c)
+    .await?;
+    let mut changes = Vec::new();
+    for row in &due {
+        let job = rows::job(row)?;
+        let minor = "Pilot Agent Submission";
+        let change_to = Move { to: JobState::Waiting, minor, source: "JobManager", now };
+        move_job(c, &job, change_to).await?;
+        sqlx::query("UPDATE jobs SET not_before = NULL WHERE job_id = ?")
+            .bind(job.id.0)
+            .execute(&mut *c)
+            .await?;
+        changes.push(change(&job, 1));
+    }
+    Ok(changes)
+}

@@ -1,0 +1,175 @@
+//! Usage records in each VO's order, and how far each sink is.
+
+use super::{
+    SqliteStore,
+    rows::{self, to_json},
+};
+use crate::{Batch, SequencedUsage, SinkStatus, StoreError, UsageStore};
+use async_trait::async_trait;
+use spinor_model::{
+    id::{SinkName, VoName},
+    time::Timestamp,
+    usage::UsageRecord,
+};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+/// Appends a record to its VO's sequence; one with the same id stays as it was.
+pub async fn record_usage(
+    c: &mut SqliteConnection,
+    record: &UsageRecord,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO usage_records (vo, sequence, id, record)
+         SELECT ?, coalesce(max(sequence), 0) + 1, ?, ? FROM usage_records WHERE vo = ?
+         ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(record.vo.as_str())
+    .bind(&record.id)
+    .bind(to_json(record)?)
+    .bind(record.vo.as_str())
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+fn sequenced(row: &SqliteRow) -> Result<SequencedUsage, StoreError> {
+    Ok(SequencedUsage {
+        sequence: rows::count(row, "sequence")?,
+        record: rows::json(row, "record")?,
+    })
+}
+
+async fn next_batch(
+    c: &mut SqliteConnection,
+    vo: VoName,
+    sink: SinkName,
+    limit: u32,
+) -> Result<Batch, StoreError> {
+    sqlx::query("INSERT INTO sinks (vo, sink, delivered) VALUES (?, ?, 0) ON CONFLICT DO NOTHING")
+        .bind(vo.as_str())
+        .bind(sink.as_str())
+        .execute(&mut *c)
+        .await?;
+    let row = sqlx::query("SELECT delivered, in_flight FROM sinks WHERE vo = ? AND sink = ?")
+        .bind(vo.as_str())
+        .bind(sink.as_str())
+        .fetch_one(&mut *c)
+        .await?;
+    let (delivered, in_flight): (i64, Option<i64>) =
+        (row.try_get("delivered")?, row.try_get("in_flight")?);
+    let found = sqlx::query(
+        "SELECT sequence, record FROM usage_records
+         WHERE vo = ? AND sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?",
+    )
+    .bind(vo.as_str())
+    .bind(delivered)
+    .bind(in_flight.unwrap_or(i64::MAX))
+    .bind(if in_flight.is_some() { u32::MAX } else { limit })
+    .fetch_all(&mut *c)
+    .await?;
+    let records = found.iter().map(sequenced).collect::<Result<Vec<_>, _>>()?;
+    if let (None, Some(last)) = (in_flight, records.last()) {
+        sqlx::query("UPDATE sinks SET in_flight = ? WHERE vo = ? AND sink = ?")
+            .bind(last.sequence as i64)
+            .bind(vo.as_str())
+            .bind(sink.as_str())
+            .execute(c)
+            .await?;
+    }
+    Ok(Batch { records })
+}
+
+#[async_trait]
+impl UsageStore for SqliteStore {
+    async fn next_batch(
+        &self,
+        vo: &VoName,
+        sink: &SinkName,
+        limit: u32,
+    ) -> Result<Batch, StoreError> {
+        let waiting = sqlx::query(
+            "SELECT 1 FROM usage_records WHERE vo = ? AND sequence >
+                coalesce((SELECT delivered FROM sinks WHERE vo = ? AND sink = ?), 0) LIMIT 1",
+        )
+        .bind(vo.as_str())
+        .bind(vo.as_str())
+        .bind(sink.as_str())
+        .fetch_optional(&self.readers)
+        .await?;
+        if waiting.is_none() {
+            return Ok(Batch::default());
+        }
+        let (vo, sink) = (vo.clone(), sink.clone());
+        self.write(move |c| Box::pin(next_batch(c, vo, sink, limit))).await
+    }
+
+    async fn delivered(
+        &self,
+        vo: &VoName,
+        sink: &SinkName,
+        sequence: u64,
+        refused: &[(u64, String)],
+        problem: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (vo, sink, refused) = (vo.clone(), sink.clone(), refused.to_vec());
+        let problem = problem.map(str::to_owned);
+        self.write(move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE sinks SET delivered = max(delivered, ?), problem = ?,
+                        in_flight = CASE WHEN in_flight <= ? THEN NULL ELSE in_flight END
+                     WHERE vo = ? AND sink = ?",
+                )
+                .bind(sequence as i64)
+                .bind(problem)
+                .bind(sequence as i64)
+                .bind(vo.as_str())
+                .bind(sink.as_str())
+                .execute(&mut *c)
+                .await?;
+                for (sequence, reason) in refused {
+                    sqlx::query(
+                        "INSERT INTO refused_records VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    )
+                    .bind(vo.as_str())
+                    .bind(sink.as_str())
+                    .bind(sequence as i64)
+                    .bind(reason)
+                    .bind(now.0)
+                    .execute(&mut *c)
+                    .await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn sink_status(&self) -> Result<Vec<SinkStatus>, StoreError> {
+        let found = sqlx::query(
+            "SELECT vo, sink, problem,
+                (SELECT coalesce(max(sequence), 0) FROM usage_records u WHERE u.vo = s.vo)
+                    - delivered AS waiting FROM sinks s
+             UNION ALL
+             SELECT vo, '', NULL, count(*) FROM usage_records
+                WHERE vo NOT IN (SELECT vo FROM sinks) GROUP BY vo",
+        );
+        let status = |row| {
+            Ok(SinkStatus {
+                vo: rows::parsed(row, "vo")?,
+                sink: Row::try_get(row, "sink")?,
+                waiting: rows::count(row, "waiting")?,
+                problem: Row::try_get(row, "problem")?,
+            })
+        };
+        found.fetch_all(&self.readers).await?.iter().map(status).collect()
+    }
+
+    async fn usage(&self, vo: &VoName) -> Result<Vec<SequencedUsage>, StoreError> {
+        let found = sqlx::query(
+            "SELECT sequence, record FROM usage_records WHERE vo = ? ORDER BY sequence",
+        );
+        found.bind(vo.as_str()).fetch_all(&self.readers).await?.iter().map(sequenced).collect()
+    }
+}

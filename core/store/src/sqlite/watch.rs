@@ -1,0 +1,130 @@
+//! What time does to attempts: leases run out, stalled ones are given up, the dead are buried.
+
+use super::{
+    conclusions,
+    moves::{self, Move, move_job},
+    rows::{self, to_json},
+    usage::record_usage,
+};
+use crate::{AttemptRecord, AttemptState, StoreError, usage_of};
+use spinor_model::{
+    id::{Stamp, VoName},
+    plan::{AttemptResult, Consumption, Ending},
+    state::JobState,
+    time::Timestamp,
+    usage::Outcome,
+};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+
+/// Attempts whose lease ran out become Stalled, in the same attempt.
+pub async fn stall_expired(c: &mut SqliteConnection, now: Timestamp) -> Result<u64, StoreError> {
+    let expired = sqlx::query(
+        "SELECT jobs.* FROM attempts JOIN jobs USING (job_id, attempt)
+         WHERE attempts.state = 'active' AND attempts.lease_until < ?
+            AND jobs.status IN ('Matched', 'Running')",
+    )
+    .bind(now.0)
+    .fetch_all(&mut *c)
+    .await?;
+    for row in &expired {
+        let job = rows::job(row)?;
+        let minor = "Watchdog identified this job as stalled";
+        let change = Move { to: JobState::Stalled, minor, source: "Watchdog", now };
+        move_job(c, &job, change).await?;
+    }
+    Ok(expired.len() as u64)
+}
+
+/// Gives up attempts that have been Stalled for too long.
+pub async fn lose_stalled(
+    c: &mut SqliteConnection,
+    vo: VoName,
+    before: Timestamp,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let stalled = sqlx::query(
+        "SELECT attempts.*, attempts.nonce FROM attempts JOIN jobs USING (job_id, attempt)
+         WHERE jobs.vo = ? AND jobs.status = 'Stalled' AND attempts.state = 'active'
+            AND attempts.lease_until < ?",
+    )
+    .bind(vo.as_str())
+    .bind(before.0)
+    .fetch_all(&mut *c)
+    .await?;
+    lose(c, &stalled, "Job stalled: its pilot has not been heard of", now).await
+}
+
+/// Gives up all attempts of a pilot that is dead.
+pub async fn lose_attempts_of(
+    c: &mut SqliteConnection,
+    stamp: Stamp,
+    reason: String,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let held =
+        sqlx::query("SELECT * FROM attempts WHERE stamp = ? AND state IN ('active', 'killing')")
+            .bind(stamp.as_str())
+            .fetch_all(&mut *c)
+            .await?;
+    lose(c, &held, &reason, now).await
+}
+
+async fn lose(
+    c: &mut SqliteConnection,
+    attempts: &[SqliteRow],
+    reason: &str,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    for row in attempts {
+        let attempt = rows::attempt(row)?;
+        let result = lost(&attempt, row.try_get("nonce")?, reason, now);
+        sqlx::query(
+            "UPDATE attempts SET state = 'lost', ended = ?, result = ?
+             WHERE job_id = ? AND attempt = ?",
+        )
+        .bind(now.0)
+        .bind(to_json(&result)?)
+        .bind(attempt.job.0)
+        .bind(attempt.attempt.0)
+        .execute(&mut *c)
+        .await?;
+        let Some(job) = moves::job(c, attempt.job).await? else { continue };
+        if attempt.state == AttemptState::Active {
+            let minor = "Judging the loss of its pilot";
+            let change = Move { to: JobState::Completing, minor, source: "Watchdog", now };
+            move_job(c, &job, change).await?;
+            conclusions::ask(c, attempt.job, attempt.attempt, now).await?;
+        } else {
+            let killed = job.status == JobState::Killed && job.attempt == attempt.attempt;
+            let outcome = if killed { Outcome::Killed } else { Outcome::Rescheduled };
+            let attempt = AttemptRecord { result: Some(result), ..attempt };
+            record_usage(c, &usage_of(&job, &attempt, outcome, now)).await?;
+        }
+    }
+    Ok(attempts.len() as u64)
+}
+
+/// The result of an attempt that nobody reported on: wall time from claim to now, nothing else.
+fn lost(attempt: &AttemptRecord, nonce: String, reason: &str, now: Timestamp) -> AttemptResult {
+    let wall_seconds = now.since(attempt.claimed).as_secs_f64();
+    AttemptResult {
+        job: attempt.job,
+        attempt: attempt.attempt,
+        nonce,
+        ending: Ending::Lost { reason: reason.to_owned() },
+        consumption: Consumption { wall_seconds, ..Consumption::default() },
+        output: None,
+        missing_outputs: Vec::new(),
+        stdout_tail: attempt.stdout_tail.clone(),
+        stderr_tail: String::new(),
+    }
+}
+
+/// Gives every lease at least until `until`.
+pub async fn renew_leases(c: &mut SqliteConnection, until: Timestamp) -> Result<(), StoreError> {
+    sqlx::query("UPDATE attempts SET lease_until = max(lease_until, ?) WHERE state = 'active'")
+        .bind(until.0)
+        .execute(c)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,292 @@
+use crate::{StoreError, records::*};
+use async_trait::async_trait;
+use spinor_model::{
+    id::{AttemptNumber, Digest, JobId, SinkName, Stamp, TemplateId, UserName, VoName},
+    plan::AttemptResult,
+    policy::RequirementClass,
+    registry::VoDocument,
+    state::PilotState,
+    time::Timestamp,
+    usage::Outcome,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Everything the server keeps.
+pub trait Store:
+    RegistryStore + JobStore + AttemptStore + PilotStore + UsageStore + SandboxStore
+{
+}
+
+impl<S: RegistryStore + JobStore + AttemptStore + PilotStore + UsageStore + SandboxStore> Store
+    for S
+{
+}
+
+/// VOs' documents and components.
+#[async_trait]
+pub trait RegistryStore: Send + Sync {
+    /// Remembers a component whose bytes are among the blobs.
+    async fn add_component(
+        &self,
+        digest: Digest,
+        size: u64,
+        source: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// All components, the oldest first.
+    async fn components(&self) -> Result<Vec<StoredComponent>, StoreError>;
+
+    /// Puts a document in force as the VO's next revision, which it returns.
+    async fn apply_document(
+        &self,
+        document: &VoDocument,
+        resolutions: &BTreeMap<String, Digest>,
+        author: &str,
+        now: Timestamp,
+    ) -> Result<i64, StoreError>;
+
+    /// Each VO's document in force.
+    async fn documents(&self) -> Result<Vec<StoredDocument>, StoreError>;
+
+    /// Says that a server is up, and what the time was when one last said so.
+    async fn server_alive(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+}
+
+/// Jobs, by those who own them.
+#[async_trait]
+pub trait JobStore: Send + Sync {
+    /// Takes a submission on, whole or not at all.
+    async fn submit(
+        &self,
+        template: NewTemplate,
+        max_waiting: u64,
+        now: Timestamp,
+    ) -> Result<Submission, StoreError>;
+
+    /// All classes.
+    async fn classes(&self) -> Result<Vec<Arc<RequirementClass>>, StoreError>;
+
+    /// How many jobs wait in each queue.
+    async fn queues(&self) -> Result<Vec<(QueueKey, u64)>, StoreError>;
+
+    /// One job.
+    async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError>;
+
+    /// Jobs by filter, in order of their ids.
+    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRecord>, StoreError>;
+
+    /// Jobs by filter, counted by state.
+    async fn summary(&self, filter: &JobFilter) -> Result<Vec<StatusCount>, StoreError>;
+
+    /// A job's log, the oldest entry first.
+    async fn events(&self, id: JobId) -> Result<Vec<EventRecord>, StoreError>;
+
+    /// The normalised description behind a template.
+    async fn template(&self, id: TemplateId) -> Result<Option<String>, StoreError>;
+
+    /// A job's class.
+    async fn class_of(&self, id: JobId) -> Result<Option<Arc<RequirementClass>>, StoreError>;
+
+    /// Ends jobs of a VO, of one owner if given. What the queues lost comes along.
+    async fn kill(
+        &self,
+        vo: &VoName,
+        owner: Option<&UserName>,
+        ids: &[JobId],
+        by: &str,
+        now: Timestamp,
+    ) -> Result<(Vec<OrderAnswer>, Vec<QueueChange>), StoreError>;
+
+    /// Sends jobs back to the start.
+    async fn reschedule(
+        &self,
+        vo: &VoName,
+        owner: Option<&UserName>,
+        ids: &[JobId],
+        by: &str,
+        now: Timestamp,
+    ) -> Result<(Vec<OrderAnswer>, Vec<QueueChange>), StoreError>;
+
+    /// Received jobs whose time has come begin to wait.
+    async fn release_due(&self, now: Timestamp) -> Result<Vec<QueueChange>, StoreError>;
+
+    /// Sets what the payload says of itself, if the attempt is still the job's.
+    async fn set_application_status(
+        &self,
+        id: JobId,
+        attempt: AttemptNumber,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+}
+
+/// Attempts: claimed, heard of, ended, judged.
+#[async_trait]
+pub trait AttemptStore: Send + Sync {
+    /// Claims waiting jobs of one queue: lease, attempt and limit in one transaction.
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError>;
+
+    /// Takes a pilot's word on its jobs and renews their leases.
+    async fn beat(
+        &self,
+        stamp: &Stamp,
+        beats: &[Beat],
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<BeatAnswer>, StoreError>;
+
+    /// Takes a result, once, from the attempt that has the right.
+    async fn finish(
+        &self,
+        stamp: &Stamp,
+        result: &AttemptResult,
+        now: Timestamp,
+    ) -> Result<ResultAnswer, StoreError>;
+
+    /// A job's attempts, the first first.
+    async fn attempts(&self, id: JobId) -> Result<Vec<AttemptRecord>, StoreError>;
+
+    /// Attempts of a VO claimed after a moment, in order of their claim.
+    async fn attempts_of_vo(&self, vo: &VoName) -> Result<Vec<AttemptRecord>, StoreError>;
+
+    /// Ended attempts that a handler must judge.
+    async fn pending_conclusions(&self, limit: u32) -> Result<Vec<PendingConclusion>, StoreError>;
+
+    /// Writes a judgement and the attempt's usage.
+    async fn conclude(
+        &self,
+        pending: &PendingConclusion,
+        judgement: Judgement,
+        usage_outcome: Outcome,
+        source: &str,
+        now: Timestamp,
+    ) -> Result<Vec<QueueChange>, StoreError>;
+
+    /// Leaves a job where it is, with the reason shown.
+    async fn hold(&self, id: JobId, reason: &str, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Attempts whose lease ran out become Stalled; how many.
+    async fn stall_expired(&self, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Gives up attempts of a VO that have been Stalled since before `before`; how many.
+    async fn lose_stalled(
+        &self,
+        vo: &VoName,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
+
+    /// Gives up all attempts of a pilot that is dead; how many.
+    async fn lose_attempts_of(
+        &self,
+        stamp: &Stamp,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
+
+    /// Gives every lease at least until `until`: no server was up to hear anyone.
+    async fn renew_leases(&self, until: Timestamp) -> Result<(), StoreError>;
+}
+
+/// Pilots.
+#[async_trait]
+pub trait PilotStore: Send + Sync {
+    /// Records pilots before they are sent.
+    async fn add_pilots(&self, pilots: &[NewPilot], now: Timestamp) -> Result<(), StoreError>;
+
+    /// Records what a CE calls a pilot.
+    async fn set_pilot_reference(&self, stamp: &Stamp, reference: &str) -> Result<(), StoreError>;
+
+    /// Records what is known of a pilot; an ended one stays ended.
+    async fn set_pilot_state(
+        &self,
+        stamp: &Stamp,
+        state: PilotState,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// A pilot uses its secret. `start` is what it chose for this one use; it may repeat it.
+    async fn start_pilot(
+        &self,
+        stamp: &Stamp,
+        secret: Digest,
+        start: Digest,
+        now: Timestamp,
+    ) -> Result<PilotStart, StoreError>;
+
+    /// A pilot was heard of.
+    async fn pilot_seen(
+        &self,
+        stamp: &Stamp,
+        jobs_claimed: u32,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// One pilot.
+    async fn pilot(&self, stamp: &Stamp) -> Result<Option<PilotRecord>, StoreError>;
+
+    /// Pilots of a VO, or of all; those that have ended only if asked.
+    async fn pilots(
+        &self,
+        vo: Option<&VoName>,
+        ended: bool,
+    ) -> Result<Vec<PilotRecord>, StoreError>;
+
+    /// Ended pilots whose CE still keeps something of them.
+    async fn uncleaned_pilots(&self, before: Timestamp) -> Result<Vec<PilotRecord>, StoreError>;
+
+    /// Their CE keeps nothing of them any more.
+    async fn set_cleaned(&self, stamps: &[Stamp]) -> Result<(), StoreError>;
+}
+
+/// Usage records and how far each sink is.
+#[async_trait]
+pub trait UsageStore: Send + Sync {
+    /// The next batch for a sink: the one that was not acked, else a new one.
+    async fn next_batch(
+        &self,
+        vo: &VoName,
+        sink: &SinkName,
+        limit: u32,
+    ) -> Result<Batch, StoreError>;
+
+    /// A sink has everything up to `sequence`; `refused` are those it will never take.
+    async fn delivered(
+        &self,
+        vo: &VoName,
+        sink: &SinkName,
+        sequence: u64,
+        refused: &[(u64, String)],
+        problem: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// How far every sink is, and what waits for VOs without one.
+    async fn sink_status(&self) -> Result<Vec<SinkStatus>, StoreError>;
+
+    /// Usage records of a VO, in order.
+    async fn usage(&self, vo: &VoName) -> Result<Vec<SequencedUsage>, StoreError>;
+}
+
+/// Sandboxes: who may use which blob.
+#[async_trait]
+pub trait SandboxStore: Send + Sync {
+    /// Records that a VO has a sandbox.
+    async fn add_sandbox(
+        &self,
+        vo: &VoName,
+        owner: &UserName,
+        digest: Digest,
+        size: u64,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Who uploaded a sandbox first, if the VO has it.
+    async fn sandbox_owner(
+        &self,
+        vo: &VoName,
+        digest: Digest,
+    ) -> Result<Option<UserName>, StoreError>;
+}
