@@ -1,1 +1,9 @@
+//! Tokens, keys, and who may do what.
+//!
+//! A [`subject::Subject`] is whoever calls: an operator, a member of a VO, a pilot, or a job. It
+//! comes out of a token that [`token::Keys`] signed. What it may do is one table, in [`access`].
 
+pub mod access;
+pub mod secret;
+pub mod subject;
+pub mod token;

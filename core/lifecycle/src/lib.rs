@@ -1,1 +1,201 @@
+//! The moving parts. Each is a module that reads like the step it is:
+//!
+//! | module | step |
+//! |---|---|
+//! | [`admission`] | a description becomes jobs that wait |
+//! | [`index`], [`matching`] | a pilot's slot gets jobs |
+//! | [`supply`] | demand gets pilots |
+//! | [`pilots`] | pilots start, are heard of, bring results |
+//! | [`conclusion`] | ended attempts are judged |
+//! | [`accounting`] | usage records reach their sinks |
+//! | [`watchdog`] | time passes |
+//! | [`explain`] | why a job waits |
+//!
+//! They decide through [`spinor_model::policy`] and remember through [`spinor_store::Store`]; they
+//! see neither HTTP nor SQL nor WebAssembly.
 
+pub mod accounting;
+pub mod admission;
+pub mod conclusion;
+pub mod explain;
+pub mod index;
+pub mod matching;
+pub mod pilots;
+mod run;
+pub mod supply;
+pub mod watchdog;
+
+pub use run::Tasks;
+
+use arc_swap::ArcSwap;
+use index::Index;
+use spinor_model::{
+    id::VoName,
+    policy::{Policies, PolicyError, Unbound},
+    registry::VoDocument,
+    time::{Clock, Timestamp},
+};
+use spinor_store::{QueueChange, Store, StoreError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::Notify;
+
+/// How fast things move.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Between a pilot's heartbeats.
+    pub heartbeat: Duration,
+    /// Between an idle pilot's questions for work.
+    pub poll: Duration,
+    /// An idle pilot ends after this.
+    pub idle: Duration,
+    /// Between rounds of supply.
+    pub supply: Duration,
+    /// Between rounds of everything else that looks by itself.
+    pub tick: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(10),
+            poll: Duration::from_secs(5),
+            idle: Duration::from_secs(120),
+            supply: Duration::from_secs(5),
+            tick: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What the moving parts share.
+pub struct Lifecycle {
+    /// What is remembered.
+    pub store: Arc<dyn Store>,
+    /// Who decides.
+    pub policies: Arc<dyn Policies>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// How fast things move.
+    pub pace: Pace,
+    /// Where pilots reach this server.
+    pub url: String,
+    documents: ArcSwap<BTreeMap<VoName, Arc<VoDocument>>>,
+    index: Mutex<Index>,
+    backoffs: Mutex<supply::Backoffs>,
+    problems: Mutex<BTreeMap<VoName, String>>,
+    concluding: Notify,
+    delivering: Notify,
+}
+
+/// Why a step could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum LifecycleError {
+    /// The store's trouble.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No plugin where one is needed.
+    #[error(transparent)]
+    Unbound(#[from] Unbound),
+    /// A plugin's trouble.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// There is no such VO.
+    #[error("there is no VO {0}: apply its document with `spinor apply`")]
+    NoVo(VoName),
+    /// A thread of ours broke.
+    #[error("an internal task failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl Lifecycle {
+    /// The moving parts over a store, as the store left them.
+    pub async fn new(
+        store: Arc<dyn Store>,
+        policies: Arc<dyn Policies>,
+        clock: Arc<dyn Clock>,
+        pace: Pace,
+        url: String,
+    ) -> Result<Arc<Self>, LifecycleError> {
+        let mut index = Index::default();
+        index.add_classes(store.classes().await?);
+        for (queue, waiting) in store.queues().await? {
+            index.set(&queue, waiting);
+        }
+        let lifecycle = Self {
+            store,
+            policies,
+            clock,
+            pace,
+            url,
+            documents: ArcSwap::default(),
+            index: Mutex::new(index),
+            backoffs: Mutex::default(),
+            problems: Mutex::default(),
+            concluding: Notify::new(),
+            delivering: Notify::new(),
+        };
+        Ok(Arc::new(lifecycle))
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Puts a VO's document in force.
+    pub fn set_document(&self, document: Arc<VoDocument>) {
+        self.documents.rcu(|old| {
+            let mut new = BTreeMap::clone(old);
+            new.insert(document.vo.clone(), document.clone());
+            new
+        });
+    }
+
+    /// A VO's document in force.
+    pub fn document(&self, vo: &VoName) -> Result<Arc<VoDocument>, LifecycleError> {
+        self.documents.load().get(vo).cloned().ok_or_else(|| LifecycleError::NoVo(vo.clone()))
+    }
+
+    /// All documents in force.
+    pub fn documents(&self) -> Arc<BTreeMap<VoName, Arc<VoDocument>>> {
+        self.documents.load_full()
+    }
+
+    /// What keeps a VO's matching, if something does.
+    pub fn problem(&self, vo: &VoName) -> Option<String> {
+        lock(&self.problems).get(vo).cloned()
+    }
+
+    fn set_problem(&self, vo: &VoName, problem: Option<String>) {
+        let mut problems = lock(&self.problems);
+        match problem {
+            Some(text) => drop(problems.insert(vo.clone(), text)),
+            None => drop(problems.remove(vo)),
+        }
+    }
+
+    /// Takes note of queues that grew or shrank; classes that are new are fetched.
+    pub async fn note(&self, changes: &[QueueChange]) -> Result<(), LifecycleError> {
+        let unknown = {
+            let index = lock(&self.index);
+            changes.iter().any(|change| !index.knows(change.queue.class))
+        };
+        if unknown {
+            let classes = self.store.classes().await?;
+            lock(&self.index).add_classes(classes);
+        }
+        let mut index = lock(&self.index);
+        for change in changes {
+            index.change(&change.queue, change.delta);
+        }
+        Ok(())
+    }
+}
+
+/// A lock that outlives a panic of its holder: what it guards is only counted and cached.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

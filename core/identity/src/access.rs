@@ -1,0 +1,128 @@
+//! Who may do what: one table.
+
+use crate::subject::Subject;
+use std::fmt;
+
+/// What a route needs. Each route names one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Permission {
+    /// Submit jobs in one's own name.
+    SubmitJobs,
+    /// See jobs of one's VO.
+    ReadJobs,
+    /// Kill and reschedule jobs: one's own, or the VO's for its administrators.
+    ManageJobs,
+    /// Upload sandboxes.
+    WriteSandboxes,
+    /// Download sandboxes.
+    ReadSandboxes,
+    /// Fetch and run jobs.
+    Pilot,
+    /// Say how one's own job fares.
+    ReportJob,
+    /// See pilots.
+    ReadPilots,
+    /// See plugins and bindings.
+    ReadPlugins,
+    /// See VO documents and usage.
+    ReadRegistry,
+    /// Change VO documents, bindings, grants and components.
+    Operate,
+}
+
+impl Permission {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::SubmitJobs,
+        Self::ReadJobs,
+        Self::ManageJobs,
+        Self::WriteSandboxes,
+        Self::ReadSandboxes,
+        Self::Pilot,
+        Self::ReportJob,
+        Self::ReadPilots,
+        Self::ReadPlugins,
+        Self::ReadRegistry,
+        Self::Operate,
+    ];
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// Whether a subject has a permission. What it has it for (its VO, its own jobs) is checked where
+/// the thing is known.
+pub fn may(subject: &Subject, permission: Permission) -> bool {
+    use Permission::*;
+    match subject {
+        Subject::Operator { .. } => matches!(
+            permission,
+            ReadJobs
+                | ManageJobs
+                | ReadSandboxes
+                | ReadPilots
+                | ReadPlugins
+                | ReadRegistry
+                | Operate
+        ),
+        Subject::Member(member) => {
+            let has = |property: &str| member.properties.contains(property);
+            match permission {
+                ReadJobs | ReadPlugins | ReadSandboxes => true,
+                SubmitJobs | WriteSandboxes => has("NormalUser"),
+                ManageJobs => has("NormalUser") || has("JobAdministrator"),
+                ReadPilots | ReadRegistry => has("JobAdministrator"),
+                Pilot | ReportJob | Operate => false,
+            }
+        }
+        Subject::Pilot(_) => matches!(permission, Pilot | ReadSandboxes | WriteSandboxes),
+        Subject::Job { .. } => matches!(permission, ReportJob | ReadSandboxes),
+    }
+}
+
+/// Whether a subject may manage every job of its VO, not only its own.
+pub fn administers_jobs(subject: &Subject) -> bool {
+    match subject {
+        Subject::Operator { .. } => true,
+        Subject::Member(member) => member.properties.contains("JobAdministrator"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subject::Member;
+
+    fn member(property: &str) -> Subject {
+        Subject::Member(Member {
+            vo: "aurora".parse().unwrap(),
+            group: "g".parse().unwrap(),
+            user: "alice".parse().unwrap(),
+            properties: [property.to_owned()].into(),
+        })
+    }
+
+    #[test]
+    fn only_the_operator_operates_and_nobody_impersonates_a_pilot() {
+        let operator = Subject::Operator { name: "o".to_owned() };
+        assert!(may(&operator, Permission::Operate));
+        for subject in [member("NormalUser"), member("JobAdministrator")] {
+            assert!(!may(&subject, Permission::Operate));
+            assert!(!may(&subject, Permission::Pilot));
+        }
+        assert!(!may(&operator, Permission::Pilot));
+        assert!(!may(&operator, Permission::SubmitJobs));
+    }
+
+    #[test]
+    fn a_member_without_properties_only_looks() {
+        let subject = member("Nothing");
+        let allowed: Vec<_> = Permission::ALL.into_iter().filter(|p| may(&subject, *p)).collect();
+        use Permission::*;
+        assert_eq!(allowed, [ReadJobs, ReadSandboxes, ReadPlugins]);
+    }
+}

@@ -1,0 +1,212 @@
+//! A description becomes jobs that wait.
+
+use crate::{Lifecycle, LifecycleError};
+use spinor_model::{
+    id::{Digest, GroupName, JobId, JobType, UserName, VoName},
+    plan::Parameters,
+    policy::{
+        AdmissionError, Admitted, Finding, JobHandler, ParameterColumn, PolicyError, Submitted,
+    },
+    registry::Limits,
+};
+use spinor_store::{NewJob, NewTemplate, StoreError, Submission};
+use std::collections::BTreeMap;
+
+/// Somebody's submission.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Whose.
+    pub vo: VoName,
+    /// Whose.
+    pub group: GroupName,
+    /// Whose.
+    pub owner: UserName,
+    /// The description.
+    pub description: serde_json::Value,
+    /// Makes a repeated submission the same submission.
+    pub key: Option<String>,
+}
+
+/// Why a submission was not taken on. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Its author should mend these.
+    #[error("the description has {} mistake(s)", .0.len())]
+    Findings(Vec<Finding>),
+    /// Too many jobs wait already.
+    #[error(
+        "{waiting} jobs of VO {vo} wait, and its limit is {limit} (`limits.max_waiting`): try again when some have run"
+    )]
+    OverQuota {
+        /// The VO.
+        vo: VoName,
+        /// Jobs that wait.
+        waiting: u64,
+        /// Its limit.
+        limit: u64,
+    },
+    /// Something is missing or broken.
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+}
+
+impl From<PolicyError> for Refusal {
+    fn from(error: PolicyError) -> Self {
+        Self::Lifecycle(error.into())
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Lifecycle(error.into())
+    }
+}
+
+fn finding(field: &str, value: impl ToString, message: impl Into<String>) -> Refusal {
+    let value = value.to_string().chars().take(200).collect();
+    Refusal::Findings(vec![Finding { field: field.to_owned(), value, message: message.into() }])
+}
+
+/// The job type of descriptions that do not say.
+const DEFAULT_TYPE: &str = "executable";
+
+/// Rows asked of a handler at a time.
+const PAGE: u32 = 5_000;
+
+impl Lifecycle {
+    /// Takes a submission on: its jobs, in order. All of them wait, or nothing has happened.
+    pub async fn submit(&self, request: Request) -> Result<Vec<JobId>, Refusal> {
+        let document = self.document(&request.vo)?;
+        let job_type = job_type(&request.description)?;
+        let handler =
+            self.policies.handler(&request.vo, &job_type).map_err(LifecycleError::from)?;
+        let limits = document.limits.clone();
+        let max_waiting = limits.max_waiting;
+        let vo = request.vo.clone();
+        let prepared =
+            tokio::task::spawn_blocking(move || prepare(request, job_type, &*handler, &limits));
+        let template = prepared.await.map_err(LifecycleError::from)??;
+        match self.store.submit(template, max_waiting, self.now()).await? {
+            Submission::Stored { jobs, changes } => {
+                self.note(&changes).await?;
+                Ok(jobs)
+            }
+            Submission::Repeated { jobs } => Ok(jobs),
+            Submission::OverQuota { waiting } => {
+                Err(Refusal::OverQuota { vo, waiting, limit: max_waiting })
+            }
+            Submission::NoSandbox(digest) => Err(finding(
+                "/input_sandboxes",
+                digest,
+                "was never uploaded to this VO: upload it first (PUT /api/sandboxes)",
+            )),
+        }
+    }
+}
+
+fn job_type(description: &serde_json::Value) -> Result<JobType, Refusal> {
+    let named = match description.get("type") {
+        None => DEFAULT_TYPE,
+        Some(serde_json::Value::String(name)) => name,
+        Some(other) => return Err(finding("/type", other, "is no text: name a job type")),
+    };
+    named.parse().map_err(|error| finding("/type", named, format!("{error}")))
+}
+
+/// Asks the handler everything that can be asked before the jobs exist.
+fn prepare(
+    request: Request,
+    job_type: JobType,
+    handler: &dyn JobHandler,
+    limits: &Limits,
+) -> Result<NewTemplate, Refusal> {
+    let Request { vo, group, owner, description, key } = request;
+    let submitted = Submitted {
+        description: description.to_string(),
+        vo: vo.clone(),
+        group: group.clone(),
+        owner: owner.clone(),
+        max_jobs: limits.max_jobs_per_submission,
+    };
+    let admitted = handler.admit(&submitted).map_err(|error| match error {
+        AdmissionError::Findings(findings) => Refusal::Findings(findings),
+        AdmissionError::Policy(error) => error.into(),
+    })?;
+    if admitted.jobs > limits.max_jobs_per_submission {
+        let limit = limits.max_jobs_per_submission;
+        return Err(finding("/parameters", admitted.jobs, format!("the VO allows {limit} jobs")));
+    }
+    let plan = handler.plan(&admitted.template)?;
+    let jobs = jobs(handler, &admitted)?;
+    if let Some(first) = jobs.first() {
+        let parameters = Parameters { values: &first.parameters, row: 0, job: JobId(0) };
+        plan.filled(parameters).map_err(|bad| finding("", "", bad.to_string()))?;
+    }
+    let sandboxes: Vec<Digest> = admitted.input_sandboxes.clone();
+    Ok(NewTemplate {
+        vo,
+        group,
+        owner,
+        job_type,
+        key,
+        template: admitted.template,
+        plan,
+        requirement: admitted.requirement,
+        planned_by: handler.decider().clone(),
+        priority: admitted.priority,
+        sandboxes,
+        jobs,
+    })
+}
+
+fn jobs(handler: &dyn JobHandler, admitted: &Admitted) -> Result<Vec<NewJob>, Refusal> {
+    let mut jobs = Vec::with_capacity(admitted.jobs as usize);
+    if admitted.parameters.is_empty() {
+        for row in 0..admitted.jobs {
+            jobs.push(job(&admitted.name, row, BTreeMap::new())?);
+        }
+        return Ok(jobs);
+    }
+    while (jobs.len() as u32) < admitted.jobs {
+        let offset = jobs.len() as u32;
+        let columns = handler.page(&admitted.template, offset, PAGE)?;
+        let rows = rows(handler, admitted, columns)?;
+        for values in rows {
+            jobs.push(job(&admitted.name, jobs.len() as u32, values)?);
+        }
+    }
+    Ok(jobs)
+}
+
+/// Columns turned into rows; a page that is ragged, empty or too long breaks the contract.
+fn rows(
+    handler: &dyn JobHandler,
+    admitted: &Admitted,
+    columns: Vec<ParameterColumn>,
+) -> Result<Vec<BTreeMap<String, String>>, Refusal> {
+    let length = columns.first().map_or(0, |column| column.values.len());
+    let ragged = columns.iter().any(|column| column.values.len() != length);
+    if length == 0 || ragged || length > PAGE as usize {
+        let decider = handler.decider();
+        let what = format!("a page of {} jobs has {length} rows", admitted.jobs);
+        let fault = spinor_model::policy::Fault::Contract(what);
+        return Err(PolicyError::Fault { plugin: decider.to_string(), fault }.into());
+    }
+    let mut rows = vec![BTreeMap::new(); length];
+    for column in columns {
+        for (row, value) in rows.iter_mut().zip(column.values) {
+            row.insert(column.name.clone(), value);
+        }
+    }
+    Ok(rows)
+}
+
+fn job(name: &str, row: u32, parameters: BTreeMap<String, String>) -> Result<NewJob, Refusal> {
+    if name.contains("%j") {
+        return Err(finding("/name", name, "%j is not known when a job is named"));
+    }
+    let filled = Parameters { values: &parameters, row, job: JobId(0) }
+        .fill(name)
+        .map_err(|bad| finding("/name", name, bad.to_string()))?;
+    Ok(NewJob { name: filled.chars().take(255).collect(), parameters })
+}

@@ -1,0 +1,112 @@
+//! A pilot's slot gets jobs.
+
+use crate::{Lifecycle, LifecycleError, lock};
+use spinor_identity::{secret, subject::PilotIdentity};
+use spinor_model::{
+    fit::fit,
+    id::{GroupName, UserName, VoName},
+    offer::Offer,
+    policy::MatchingRule,
+};
+use spinor_store::{ClaimRequest, Claimed};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+/// Jobs that one question brings at most.
+const MAX_JOBS: u32 = 64;
+
+impl Lifecycle {
+    /// Fills a slot: claims jobs for what it has free, of one owner, until it is full or nothing
+    /// suits. `owner` is whose jobs the pilot runs already.
+    pub async fn match_slot(
+        &self,
+        pilot: &PilotIdentity,
+        slot: Offer,
+        owner: Option<UserName>,
+    ) -> Result<Vec<Claimed>, LifecycleError> {
+        let document = self.document(&pilot.vo)?;
+        let banned = document.sites.get(&pilot.site).is_none_or(|site| site.banned);
+        if banned {
+            return Ok(Vec::new());
+        }
+        let rule = self.policies.rule(&pilot.vo)?;
+        let offer = slot.class();
+        self.judge(&pilot.vo, &offer, &rule).await?;
+        let mut free = slot;
+        let mut owner = owner;
+        let mut claimed: Vec<Claimed> = Vec::new();
+        let mut skip = HashSet::new();
+        while free.cores > 0 && (claimed.len() as u32) < MAX_JOBS {
+            let shares = |group: &GroupName| document.groups.get(group).map_or(1, |g| g.share);
+            let room = free.class();
+            let chosen =
+                lock(&self.index).choose(&pilot.vo, &offer, &room, owner.as_ref(), &shares, &skip);
+            let Some((candidate, queue, cores)) = chosen else { break };
+            let asked = &candidate.class.requirement;
+            let many = how_many(&room, asked.cpu.ram_mb.request, cores);
+            let now = self.now();
+            let request = ClaimRequest {
+                queue: queue.clone(),
+                limit: many.min(MAX_JOBS - claimed.len() as u32),
+                stamp: pilot.stamp.clone(),
+                site: pilot.site.clone(),
+                ce: pilot.ce.clone(),
+                cores,
+                decider: rule.decider().clone(),
+                score: candidate.score,
+                nonces: (0..many).map(|_| secret::fresh()).collect(),
+                vo: pilot.vo.clone(),
+                max_running: document.limits.max_running,
+                lease_until: now.plus(Duration::from_secs(document.limits.lease_seconds)),
+                now,
+            };
+            let got = self.store.claim(request).await?;
+            if got.is_empty() {
+                skip.insert(queue);
+                continue;
+            }
+            let delta = -i64::try_from(got.len()).unwrap_or(i64::MAX);
+            lock(&self.index).change(&queue, delta);
+            owner = Some(queue.owner);
+            for job in &got {
+                debug_assert!(fit(&job.requirement, &free).is_ok());
+                free.cores = free.cores.saturating_sub(job.cores);
+                free.memory_mb = free.memory_mb.saturating_sub(job.requirement.cpu.ram_mb.request);
+            }
+            claimed.extend(got);
+        }
+        Ok(claimed)
+    }
+
+    /// Has the rule judge what it has not judged for this offer. Steady state: nothing.
+    pub async fn judge(
+        &self,
+        vo: &VoName,
+        offer: &Offer,
+        rule: &Arc<dyn MatchingRule>,
+    ) -> Result<(), LifecycleError> {
+        let Some(unjudged) = lock(&self.index).unjudged(vo, offer, rule.decider()) else {
+            return Ok(());
+        };
+        let (asked, classes, the_rule) = (offer.clone(), unjudged.fitting.clone(), rule.clone());
+        let verdicts =
+            tokio::task::spawn_blocking(move || the_rule.evaluate(&asked, &classes)).await?;
+        match verdicts {
+            Ok(verdicts) => {
+                lock(&self.index).judge(vo, offer, rule.decider(), unjudged, verdicts);
+                self.set_problem(vo, None);
+                Ok(())
+            }
+            Err(error) => {
+                self.set_problem(vo, Some(error.to_string()));
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// How many jobs of one class go into what is free.
+fn how_many(free: &Offer, memory: u64, cores: u32) -> u32 {
+    let by_cores = free.cores / cores.max(1);
+    let by_memory = free.memory_mb.checked_div(memory).unwrap_or(u64::MAX);
+    by_cores.min(u32::try_from(by_memory).unwrap_or(u32::MAX)).max(1)
+}
