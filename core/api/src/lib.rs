@@ -1,1 +1,100 @@
+//! The HTTP surface.
+//!
+//! [`router`] puts all routes together; each names the permission it needs in its own module's
+//! `routes`. Types of requests and answers live here and nowhere below. Errors are RFC 9457 problem
+//! documents ([`problem`]).
 
+pub mod administration;
+mod auth;
+mod health;
+pub mod jobs;
+mod orders;
+mod pilots;
+pub mod plugins;
+pub mod problem;
+pub mod registry;
+mod sandboxes;
+pub mod views;
+
+use administration::Administration;
+use axum::Router;
+use spinor_identity::{access::Permission, token::Keys};
+use spinor_lifecycle::Lifecycle;
+use spinor_store::Blobs;
+use std::sync::Arc;
+use utoipa::OpenApi;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+/// What requests are answered from.
+pub struct App {
+    /// The moving parts.
+    pub lifecycle: Arc<Lifecycle>,
+    /// Who signs and checks tokens.
+    pub keys: Keys,
+    /// Who changes documents, bindings and components.
+    pub administration: Arc<dyn Administration>,
+    /// Sandboxes.
+    pub blobs: Blobs,
+}
+
+/// The state of all routes.
+pub type Shared = Arc<App>;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Spinor",
+    description = "Jobs, pilots, plugins and VOs of a Spinor installation.",
+    license(name = "Apache-2.0")
+))]
+struct Document;
+
+fn routes(app: &Shared) -> OpenApiRouter<Shared> {
+    let guarded = Guarded { app: app.clone() };
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(health::routes())
+        .merge(jobs::routes(&guarded))
+        .merge(orders::routes(&guarded))
+        .merge(sandboxes::routes(&guarded))
+        .merge(pilots::routes(&guarded))
+        .merge(plugins::routes(&guarded))
+        .merge(registry::routes(&guarded))
+}
+
+/// Every route of the server.
+pub fn router(app: Shared) -> Router {
+    let (router, document) = routes(&app).split_for_parts();
+    let json = document.to_json().unwrap_or_default();
+    let openapi = axum::routing::get(move || {
+        let json = json.clone();
+        async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], json) }
+    });
+    router
+        .route("/api/openapi.json", openapi)
+        .fallback(problem::not_found)
+        .layer(axum::extract::DefaultBodyLimit::max(16 << 20))
+        .with_state(app)
+}
+
+/// The OpenAPI document of an application.
+pub fn openapi(app: &Shared) -> String {
+    routes(app).split_for_parts().1.to_pretty_json().unwrap_or_default()
+}
+
+/// Puts routes behind a permission.
+pub(crate) struct Guarded {
+    app: Shared,
+}
+
+impl Guarded {
+    /// A route for those who have `permission`.
+    fn route(
+        &self,
+        permission: Permission,
+        route: UtoipaMethodRouter<Shared>,
+    ) -> OpenApiRouter<Shared> {
+        let check = auth::Check { app: self.app.clone(), permission };
+        OpenApiRouter::new()
+            .routes(route)
+            .route_layer(axum::middleware::from_fn_with_state(check, auth::authorize))
+    }
+}

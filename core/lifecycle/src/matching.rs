@@ -4,7 +4,7 @@ use crate::{Lifecycle, LifecycleError, lock};
 use spinor_identity::{secret, subject::PilotIdentity};
 use spinor_model::{
     fit::fit,
-    id::{GroupName, UserName, VoName},
+    id::{AttemptNumber, GroupName, JobId, UserName, VoName},
     offer::Offer,
     policy::MatchingRule,
 };
@@ -16,13 +16,19 @@ const MAX_JOBS: u32 = 64;
 
 impl Lifecycle {
     /// Fills a slot: claims jobs for what it has free, of one owner, until it is full or nothing
-    /// suits. `owner` is whose jobs the pilot runs already.
+    /// suits. `owner` is whose jobs the pilot runs already, `holds` which: what it should hold and
+    /// does not is given again.
     pub async fn match_slot(
         &self,
         pilot: &PilotIdentity,
         slot: Offer,
         owner: Option<UserName>,
+        holds: &[(JobId, AttemptNumber)],
     ) -> Result<Vec<Claimed>, LifecycleError> {
+        let lost = self.store.unheard_of(&pilot.stamp, holds).await?;
+        if !lost.is_empty() {
+            return Ok(lost);
+        }
         let document = self.document(&pilot.vo)?;
         let banned = document.sites.get(&pilot.site).is_none_or(|site| site.banned);
         if banned {

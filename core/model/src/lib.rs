@@ -9,6 +9,7 @@
 //! | [`offer`] | what a pilot's slot offers |
 //! | [`fit`] | whether the one suits the other, and if not, why |
 //! | [`plan`] | what a pilot runs, and how an attempt ended |
+//! | [`protocol`] | what a pilot and the server say to each other |
 //! | [`usage`] | what an attempt used |
 //! | [`policy`] | what a VO decides for itself: the traits that plugins implement |
 //! | [`registry`] | a VO as one document |
@@ -18,6 +19,7 @@ pub mod id;
 pub mod offer;
 pub mod plan;
 pub mod policy;
+pub mod protocol;
 pub mod registry;
 pub mod requirement;
 pub mod state;

@@ -321,16 +321,7 @@ pub struct Claimed {
     pub cores: u32,
 }
 
-/// What a pilot tells of a running job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Beat {
-    /// The job.
-    pub job: JobId,
-    /// The attempt.
-    pub attempt: AttemptNumber,
-    /// The last of standard output so far.
-    pub stdout_tail: String,
-}
+pub use spinor_model::protocol::Beat;
 
 /// What a pilot should do with a job it told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

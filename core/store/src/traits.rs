@@ -127,6 +127,13 @@ pub trait AttemptStore: Send + Sync {
     /// Claims waiting jobs of one queue: lease, attempt and limit in one transaction.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError>;
 
+    /// What a pilot holds and does not know of: the answer to its claim was lost.
+    async fn unheard_of(
+        &self,
+        stamp: &Stamp,
+        holds: &[(JobId, AttemptNumber)],
+    ) -> Result<Vec<Claimed>, StoreError>;
+
     /// Takes a pilot's word on its jobs and renews their leases.
     async fn beat(
         &self,

@@ -139,6 +139,15 @@ impl AttemptStore for SqliteStore {
         self.write(move |c| Box::pin(claims::claim(c, request))).await
     }
 
+    async fn unheard_of(
+        &self,
+        stamp: &Stamp,
+        holds: &[(JobId, AttemptNumber)],
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        claims::unheard_of(&mut connection, stamp, holds).await
+    }
+
     async fn beat(
         &self,
         stamp: &Stamp,

@@ -3,7 +3,7 @@
 use super::rows::{self, to_json};
 use crate::{ClaimRequest, Claimed, StoreError};
 use spinor_model::{
-    id::{AttemptNumber, Digest, JobId, TemplateId},
+    id::{AttemptNumber, Digest, JobId, Stamp, TemplateId},
     plan::Plan,
     requirement::Requirement,
 };
@@ -20,9 +20,47 @@ pub async fn claim(
         return Ok(Vec::new());
     }
     let taken = take(c, &request, limit).await?;
-    let mut claimed = Vec::with_capacity(taken.len());
+    let given = taken.iter().zip(&request.nonces);
+    let given = given.map(|(row, nonce)| (row, nonce.clone(), request.cores)).collect();
+    let claimed = describe(c, given).await?;
+    if !claimed.is_empty() {
+        insert_attempts(c, &request, &claimed).await?;
+    }
+    Ok(claimed)
+}
+
+/// Jobs that a pilot holds and does not know of.
+pub async fn unheard_of(
+    c: &mut SqliteConnection,
+    stamp: &Stamp,
+    holds: &[(JobId, AttemptNumber)],
+) -> Result<Vec<Claimed>, StoreError> {
+    let held = sqlx::query(
+        "SELECT job_id, attempt, attempts.nonce, attempts.cores, template_id, row_number, parameters,
+            owner, grp
+         FROM attempts JOIN jobs USING (job_id, attempt) WHERE stamp = ? AND state = 'active'",
+    )
+    .bind(stamp.as_str())
+    .fetch_all(&mut *c)
+    .await?;
+    let mut given = Vec::new();
+    for row in &held {
+        let attempt = AttemptNumber(rows::count(row, "attempt")?);
+        if !holds.contains(&(JobId(row.try_get("job_id")?), attempt)) {
+            given.push((row, row.try_get("nonce")?, rows::count(row, "cores")?));
+        }
+    }
+    describe(c, given).await
+}
+
+/// Claimed rows of `jobs` with all that a pilot must know, in order.
+async fn describe(
+    c: &mut SqliteConnection,
+    given: Vec<(&SqliteRow, String, u32)>,
+) -> Result<Vec<Claimed>, StoreError> {
+    let mut claimed = Vec::with_capacity(given.len());
     let mut templates = BTreeMap::new();
-    for (row, nonce) in taken.iter().zip(&request.nonces) {
+    for (row, nonce, cores) in given {
         let template = TemplateId(row.try_get("template_id")?);
         if !templates.contains_key(&template) {
             templates.insert(template, load_template(c, template).await?);
@@ -31,7 +69,7 @@ pub async fn claim(
             claimed.push(Claimed {
                 id: JobId(row.try_get("job_id")?),
                 attempt: AttemptNumber(rows::count(row, "attempt")?),
-                nonce: nonce.clone(),
+                nonce,
                 owner: rows::parsed(row, "owner")?,
                 group: rows::parsed(row, "grp")?,
                 row: rows::count(row, "row_number")?,
@@ -39,14 +77,11 @@ pub async fn claim(
                 plan: plan.clone(),
                 requirement: requirement.clone(),
                 sandboxes: sandboxes.clone(),
-                cores: request.cores,
+                cores,
             });
         }
     }
     claimed.sort_by_key(|job| job.id);
-    if !claimed.is_empty() {
-        insert_attempts(c, &request, &claimed).await?;
-    }
     Ok(claimed)
 }
 

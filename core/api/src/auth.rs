@@ -1,0 +1,87 @@
+//! Who calls, and whether they may.
+
+use crate::{Shared, problem::Problem};
+use axum::{
+    extract::{Request, State},
+    http::{StatusCode, header},
+    middleware::Next,
+    response::Response,
+};
+use spinor_identity::{
+    access::{Permission, administers_jobs, may},
+    subject::{Member, PilotIdentity, Subject},
+};
+use spinor_model::id::{UserName, VoName};
+
+/// What a route asks of its callers.
+#[derive(Clone)]
+pub struct Check {
+    /// Whose keys count.
+    pub app: Shared,
+    /// What they must be allowed.
+    pub permission: Permission,
+}
+
+/// Lets those through who have the permission, and says who they are.
+pub async fn authorize(
+    State(check): State<Check>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let unauthorized = |text: &str| Problem::new(StatusCode::UNAUTHORIZED, text);
+    let header = request.headers().get(header::AUTHORIZATION);
+    let header =
+        header.ok_or_else(|| unauthorized("no Authorization header: send `Bearer TOKEN`"))?;
+    let token = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
+    let token =
+        token.ok_or_else(|| unauthorized("the Authorization header is not `Bearer TOKEN`"))?;
+    let subject =
+        check.app.keys.check(token.trim()).map_err(|error| unauthorized(&error.to_string()))?;
+    if !may(&subject, check.permission) {
+        let text = format!("{subject} lacks the permission {}", check.permission);
+        return Err(Problem::new(StatusCode::FORBIDDEN, text));
+    }
+    request.extensions_mut().insert(subject);
+    Ok(next.run(request).await)
+}
+
+fn wrong_kind(subject: &Subject, wanted: &str) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, format!("{subject} is no {wanted}"))
+}
+
+/// The member that calls.
+pub fn member(subject: &Subject) -> Result<&Member, Problem> {
+    match subject {
+        Subject::Member(member) => Ok(member),
+        other => Err(wrong_kind(other, "member of a VO")),
+    }
+}
+
+/// The pilot that calls.
+pub fn pilot(subject: &Subject) -> Result<&PilotIdentity, Problem> {
+    match subject {
+        Subject::Pilot(pilot) => Ok(pilot),
+        other => Err(wrong_kind(other, "pilot")),
+    }
+}
+
+/// The VO that a request is about: the caller's own; operators name one.
+pub fn vo_of(subject: &Subject, asked: Option<&VoName>) -> Result<VoName, Problem> {
+    match (subject.vo(), asked) {
+        (Some(own), None) => Ok(own.clone()),
+        (Some(own), Some(asked)) if own == asked => Ok(own.clone()),
+        (Some(_), Some(asked)) => {
+            Err(Problem::not_found(format!("there is no VO {asked}, or it is not yours")))
+        }
+        (None, Some(asked)) => Ok(asked.clone()),
+        (None, None) => Err(Problem::bad_request("say which VO: add ?vo=NAME")),
+    }
+}
+
+/// The owner whose jobs a caller may manage; none means the whole VO's.
+pub fn manages(subject: &Subject) -> Option<&UserName> {
+    match subject {
+        Subject::Member(member) if !administers_jobs(subject) => Some(&member.user),
+        _ => None,
+    }
+}

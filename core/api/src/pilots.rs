@@ -1,0 +1,242 @@
+//! Pilots: their side of the protocol, and what operators see of them.
+
+use crate::{
+    Guarded, Shared,
+    auth::{self, vo_of},
+    problem::Problem,
+    views::PilotView,
+};
+use axum::{
+    Extension, Json,
+    extract::{Query, State},
+    http::StatusCode,
+};
+use serde::Deserialize;
+use spinor_identity::{
+    access::Permission,
+    subject::{PilotIdentity, Subject},
+};
+use spinor_lifecycle::LifecycleError;
+use spinor_model::{
+    id::VoName,
+    offer::Offer,
+    plan::{AttemptResult, Parameters},
+    protocol::{
+        Assignment, Heartbeat, HeartbeatAnswer, JobOrder, Match, Matched, PROTOCOL, ResultTaken,
+        Start, Started,
+    },
+};
+use spinor_store::{BeatAnswer, Claimed, ResultAnswer};
+use std::time::Duration;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
+    let pilot = |route| guarded.route(Permission::Pilot, route);
+    OpenApiRouter::new()
+        .routes(routes!(start))
+        .merge(pilot(routes!(ask)))
+        .merge(pilot(routes!(heartbeat)))
+        .merge(pilot(routes!(result)))
+        .merge(pilot(routes!(end)))
+        .merge(guarded.route(Permission::ReadPilots, routes!(list)))
+}
+
+/// A payload's token lives so long, and is renewed with each heartbeat.
+const JOB_TOKEN: Duration = Duration::from_secs(15 * 60);
+/// A pilot's token outlives its pilot by this, for what it must still report.
+const PILOT_MARGIN: Duration = Duration::from_secs(6 * 3600);
+
+fn signing(error: impl std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+}
+
+/// Exchanges a pilot's one-time secret for its token.
+#[utoipa::path(post, path = "/api/pilots/start", tag = "pilots", request_body = Object,
+    responses((status = 200, body = Object), (status = 403, body = Problem)))]
+async fn start(
+    State(app): State<Shared>,
+    Json(start): Json<Start>,
+) -> Result<Json<Started>, Problem> {
+    if start.protocol != PROTOCOL {
+        let text = format!("this server speaks protocol {PROTOCOL}, the pilot {}", start.protocol);
+        return Err(Problem::bad_request(text));
+    }
+    let lifecycle = &app.lifecycle;
+    let pilot = lifecycle.start_pilot(start.stamp, &start.secret, &start.start).await?;
+    let subject = Subject::Pilot(PilotIdentity {
+        stamp: pilot.stamp,
+        vo: pilot.vo,
+        site: pilot.site,
+        ce: pilot.ce,
+        queue: pilot.queue,
+    });
+    let lifetime = Duration::from_secs(pilot.wall_time) + PILOT_MARGIN;
+    let token = app.keys.issue(&subject, lifetime, lifecycle.now()).map_err(signing)?;
+    let pace = lifecycle.pace;
+    Ok(Json(Started {
+        token,
+        heartbeat_seconds: pace.heartbeat.as_secs_f64(),
+        poll_seconds: pace.poll.as_secs_f64(),
+        idle_seconds: pace.idle.as_secs_f64(),
+    }))
+}
+
+fn offer(pilot: &PilotIdentity, free: Match) -> Offer {
+    Offer {
+        site: pilot.site.clone(),
+        ce: pilot.ce.clone(),
+        queue: pilot.queue.clone(),
+        cores: free.cores,
+        memory_mb: free.memory_mb,
+        gpus: free.gpus,
+        scratch_mb: free.scratch_mb,
+        wall_time: free.wall_time,
+        architecture: free.architecture,
+        tags: free.tags,
+        attributes: free.attributes,
+    }
+}
+
+/// Work for what a pilot has free.
+#[utoipa::path(post, path = "/api/pilots/match", tag = "pilots", request_body = Object,
+    responses((status = 200, body = Object)))]
+async fn ask(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Json(mut free): Json<Match>,
+) -> Result<Json<Matched>, Problem> {
+    let pilot = auth::pilot(&subject)?;
+    let (owner, holds) = (free.owner.take(), std::mem::take(&mut free.holds));
+    // What is measured differs from pilot to pilot, and would make an offer class of each.
+    free.attributes.remove("power");
+    let matched = app.lifecycle.match_slot(pilot, offer(pilot, free), owner, &holds).await;
+    let claimed = match matched {
+        Ok(claimed) => claimed,
+        // No work rather than an error: the reason is the VO's to see, in `explain`.
+        Err(error @ (LifecycleError::Unbound(_) | LifecycleError::Policy(_))) => {
+            tracing::debug!(stamp = %pilot.stamp, %error, "no match");
+            Vec::new()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let count = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
+    app.lifecycle.store.pilot_seen(&pilot.stamp, count, app.lifecycle.now()).await?;
+    let mut jobs = Vec::with_capacity(claimed.len());
+    for job in claimed {
+        jobs.push(assignment(&app, pilot, job)?);
+    }
+    Ok(Json(Matched { jobs }))
+}
+
+fn assignment(app: &Shared, pilot: &PilotIdentity, job: Claimed) -> Result<Assignment, Problem> {
+    let parameters = Parameters { values: &job.parameters, row: job.row, job: job.id };
+    let plan = job.plan.filled(parameters).map_err(|bad| Problem::bad_request(bad.to_string()))?;
+    let subject = Subject::Job {
+        job: job.id,
+        attempt: job.attempt,
+        vo: pilot.vo.clone(),
+        owner: job.owner.clone(),
+    };
+    let token = app.keys.issue(&subject, JOB_TOKEN, app.lifecycle.now()).map_err(signing)?;
+    Ok(Assignment {
+        job: job.id,
+        attempt: job.attempt,
+        nonce: job.nonce,
+        owner: job.owner,
+        group: job.group,
+        cores: job.cores,
+        memory_mb: job.requirement.cpu.ram_mb.request,
+        memory_limit_mb: job.requirement.cpu.ram_mb.limit(),
+        wall_time: job.requirement.wall_time,
+        plan,
+        sandboxes: job.sandboxes,
+        token,
+    })
+}
+
+/// Takes a pilot's word on its jobs; says what to do with each.
+#[utoipa::path(post, path = "/api/pilots/heartbeat", tag = "pilots", request_body = Object,
+    responses((status = 200, body = Object)))]
+async fn heartbeat(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Json(told): Json<Heartbeat>,
+) -> Result<Json<HeartbeatAnswer>, Problem> {
+    let pilot = auth::pilot(&subject)?;
+    let answers = app.lifecycle.heartbeat(pilot, &told.jobs).await?;
+    let mut jobs = Vec::with_capacity(answers.len());
+    for (beat, answer) in told.jobs.iter().zip(answers) {
+        jobs.push(match answer {
+            BeatAnswer::Kill => JobOrder::Kill,
+            BeatAnswer::Continue => {
+                let job = app.lifecycle.store.job(beat.job).await?;
+                let owner = job.ok_or_else(|| Problem::not_found("the job is gone"))?.owner;
+                let (job, attempt, vo) = (beat.job, beat.attempt, pilot.vo.clone());
+                let subject = Subject::Job { job, attempt, vo, owner };
+                let token = app.keys.issue(&subject, JOB_TOKEN, app.lifecycle.now());
+                JobOrder::Continue { token: token.map_err(signing)? }
+            }
+        });
+    }
+    Ok(Json(HeartbeatAnswer { jobs, drain: false }))
+}
+
+/// Takes a result: once, from the attempt that has the right.
+#[utoipa::path(post, path = "/api/pilots/result", tag = "pilots", request_body = Object,
+    responses((status = 200, body = Object), (status = 409, body = Problem)))]
+async fn result(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Json(result): Json<AttemptResult>,
+) -> Result<Json<ResultTaken>, Problem> {
+    let pilot = auth::pilot(&subject)?;
+    match app.lifecycle.finish(pilot, &result).await? {
+        ResultAnswer::Accepted => Ok(Json(ResultTaken { repeated: false, counts: true })),
+        ResultAnswer::Repeated => Ok(Json(ResultTaken { repeated: true, counts: true })),
+        ResultAnswer::UsageOnly => Ok(Json(ResultTaken { repeated: false, counts: false })),
+        ResultAnswer::Refused(why) => {
+            let text = format!("job {} attempt {}: {why}", result.job, result.attempt);
+            Err(Problem::new(StatusCode::CONFLICT, text))
+        }
+    }
+}
+
+/// A pilot says goodbye.
+#[utoipa::path(post, path = "/api/pilots/end", tag = "pilots", responses((status = 200, body = Object)))]
+async fn end(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+) -> Result<Json<serde_json::Value>, Problem> {
+    app.lifecycle.end_pilot(auth::pilot(&subject)?).await?;
+    Ok(Json(serde_json::json!({})))
+}
+
+/// Which pilots.
+#[derive(Debug, Deserialize, IntoParams)]
+struct Which {
+    /// Operators name the VO.
+    vo: Option<String>,
+    /// Also those that have ended.
+    #[serde(default)]
+    ended: bool,
+}
+
+/// Lists pilots of a VO.
+#[utoipa::path(get, path = "/api/pilots", tag = "pilots", params(Which),
+    responses((status = 200, body = Vec<PilotView>)))]
+async fn list(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Query(which): Query<Which>,
+) -> Result<Json<Vec<PilotView>>, Problem> {
+    let asked: Option<VoName> = which
+        .vo
+        .as_ref()
+        .map(|vo| vo.parse())
+        .transpose()
+        .map_err(|error| Problem::bad_request(format!("vo: {error}")))?;
+    let vo = vo_of(&subject, asked.as_ref())?;
+    let pilots = app.lifecycle.store.pilots(Some(&vo), which.ended).await?;
+    Ok(Json(pilots.into_iter().map(Into::into).collect()))
+}

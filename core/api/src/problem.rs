@@ -1,0 +1,139 @@
+//! Errors as RFC 9457 problem documents: what is wrong, with which field and value, and the way out.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use spinor_lifecycle::{LifecycleError, admission::Refusal, pilots::StartRefusal};
+use spinor_model::policy::{Finding, PolicyError};
+use spinor_store::StoreError;
+use utoipa::ToSchema;
+
+/// What is wrong.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// In a few words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// In a sentence, with the way out.
+    pub detail: String,
+    /// Each thing that is wrong with a document.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<FindingView>,
+}
+
+/// One thing that is wrong with a document.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct FindingView {
+    /// Where.
+    pub field: String,
+    /// The offending value.
+    pub value: String,
+    /// What is wrong with it, and the way out.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem with a status.
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            findings: Vec::new(),
+        }
+    }
+
+    /// The request is wrong.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// There is no such thing, or it is not for you.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// A document has mistakes.
+    pub fn findings(findings: Vec<Finding>) -> Self {
+        let first = findings.first().map(|f| format!("{}: {}", f.field, f.message));
+        let more = findings.len().saturating_sub(1);
+        let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+        let view = |f: Finding| FindingView { field: f.field, value: f.value, message: f.message };
+        let detail = format!("{}{more}", first.unwrap_or_default());
+        let findings = findings.into_iter().map(view).collect();
+        Self { findings, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&self)).into_response();
+        let headers = response.headers_mut();
+        let kind = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, kind);
+        if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// Our own trouble: logged whole, told in general.
+fn internal(error: impl std::fmt::Display) -> Problem {
+    tracing::error!(%error, "a request failed");
+    let detail = "the server has a problem of its own, which is in its log; try again later";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        internal(error)
+    }
+}
+
+impl From<LifecycleError> for Problem {
+    fn from(error: LifecycleError) -> Self {
+        let status = match &error {
+            LifecycleError::Store(_) | LifecycleError::Task(_) => return internal(error),
+            LifecycleError::NoVo(_) => StatusCode::NOT_FOUND,
+            LifecycleError::Unbound(_) => StatusCode::CONFLICT,
+            LifecycleError::Policy(PolicyError::Answer { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
+            LifecycleError::Policy(PolicyError::Fault { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Findings(findings) => Self::findings(findings),
+            Refusal::OverQuota { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, refusal.to_string())
+            }
+            Refusal::Lifecycle(error) => error.into(),
+        }
+    }
+}
+
+impl From<StartRefusal> for Problem {
+    fn from(refusal: StartRefusal) -> Self {
+        match refusal {
+            StartRefusal::Lifecycle(error) => error.into(),
+            other => Self::new(StatusCode::FORBIDDEN, other.to_string()),
+        }
+    }
+}
+
+/// For paths that are no routes.
+pub async fn not_found(uri: Uri) -> Problem {
+    Problem::not_found(format!("there is no {}; /api/openapi.json lists all routes", uri.path()))
+}

@@ -1,0 +1,151 @@
+//! VO documents, and what VOs have used.
+
+use crate::{Guarded, Shared, administration::Applied, auth::vo_of, problem::Problem};
+use axum::{
+    Extension, Json,
+    extract::{Path, State},
+    http::header,
+    response::IntoResponse,
+};
+use serde::{Deserialize, Serialize};
+use spinor_identity::{access::Permission, subject::Subject};
+use spinor_model::id::VoName;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
+    let read = |route| guarded.route(Permission::ReadRegistry, route);
+    OpenApiRouter::new()
+        .merge(guarded.route(Permission::Operate, routes!(apply)))
+        .merge(read(routes!(show)))
+        .merge(read(routes!(usage)))
+        .merge(read(routes!(sinks)))
+}
+
+fn named(vo: &str) -> Result<VoName, Problem> {
+    vo.parse().map_err(|error| Problem::bad_request(format!("{error}")))
+}
+
+/// Puts a VO's document, in TOML, in force: whole or not at all.
+#[utoipa::path(put, path = "/api/vos/{vo}", tag = "registry",
+    request_body(content = String, content_type = "application/toml"),
+    responses((status = 200, body = Applied), (status = 422, body = Problem)))]
+async fn apply(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Path(vo): Path<String>,
+    document: String,
+) -> Result<Json<Applied>, Problem> {
+    let vo = named(&vo)?;
+    Ok(Json(app.administration.apply(&vo, &document, &subject.to_string()).await?))
+}
+
+/// A VO's document in force, in TOML.
+#[utoipa::path(get, path = "/api/vos/{vo}", tag = "registry",
+    responses((status = 200, body = String, content_type = "application/toml")))]
+async fn show(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Path(vo): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let vo = vo_of(&subject, Some(&named(&vo)?))?;
+    let document = app.lifecycle.document(&vo)?.to_toml();
+    Ok(([(header::CONTENT_TYPE, "application/toml")], document))
+}
+
+/// What a group has used.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct UsageView {
+    /// The group.
+    pub group: String,
+    /// Where.
+    pub site: String,
+    /// What the attempts led to.
+    pub status: String,
+    /// How many attempts.
+    pub attempts: u64,
+    /// Core-seconds of wall time.
+    pub core_seconds: f64,
+    /// Processor seconds.
+    pub cpu_seconds: f64,
+}
+
+/// A VO's usage by group, site and outcome.
+#[utoipa::path(get, path = "/api/vos/{vo}/usage", tag = "registry",
+    responses((status = 200, body = Vec<UsageView>)))]
+async fn usage(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Path(vo): Path<String>,
+) -> Result<Json<Vec<UsageView>>, Problem> {
+    let vo = vo_of(&subject, Some(&named(&vo)?))?;
+    let mut views: Vec<UsageView> = Vec::new();
+    for delivery in app.lifecycle.store.usage(&vo).await? {
+        let record = delivery.record;
+        let (group, site) = (record.group.to_string(), record.site.to_string());
+        let status = record.status.as_str();
+        let same = |v: &&mut UsageView| v.group == group && v.site == site && v.status == status;
+        let core_seconds = record.consumption.wall_seconds * f64::from(record.cores);
+        let cpu_seconds = record.consumption.cpu_seconds;
+        match views.iter_mut().find(same) {
+            Some(view) => {
+                view.attempts += 1;
+                view.core_seconds += core_seconds;
+                view.cpu_seconds += cpu_seconds;
+            }
+            None => {
+                let status = status.to_owned();
+                views.push(UsageView {
+                    group,
+                    site,
+                    status,
+                    attempts: 1,
+                    core_seconds,
+                    cpu_seconds,
+                });
+            }
+        }
+    }
+    Ok(Json(views))
+}
+
+/// How far an accounting sink is.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct SinkView {
+    /// Its VO.
+    pub vo: String,
+    /// Its name; empty for records of a VO that has no sink.
+    pub sink: String,
+    /// Records it still has to get.
+    pub waiting: u64,
+    /// What keeps them.
+    pub problem: Option<String>,
+}
+
+/// How far accounting sinks are.
+#[utoipa::path(get, path = "/api/sinks", tag = "registry", responses((status = 200, body = Vec<SinkView>)))]
+async fn sinks(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+) -> Result<Json<Vec<SinkView>>, Problem> {
+    let mut views = Vec::new();
+    for status in app.lifecycle.store.sink_status().await? {
+        if subject.vo().is_some_and(|vo| *vo != status.vo) {
+            continue;
+        }
+        let bound = app.lifecycle.policies.sinks(&status.vo);
+        let missing = !bound.iter().any(|(name, _)| name.as_str() == status.sink);
+        let unbound = || {
+            let name = if status.sink.is_empty() { "SINK" } else { &status.sink };
+            format!(
+                "no plugin is bound to `accounting.{name}` in VO {}; the records wait",
+                status.vo
+            )
+        };
+        let problem =
+            status.problem.clone().or_else(|| (missing && status.waiting > 0).then(unbound));
+        let (vo, waiting) = (status.vo.to_string(), status.waiting);
+        views.push(SinkView { vo, sink: status.sink, waiting, problem });
+    }
+    Ok(Json(views))
+}

@@ -1,0 +1,95 @@
+//! Sandboxes: uploaded and downloaded by digest.
+
+use crate::{Guarded, Shared, problem::Problem};
+use axum::{
+    Extension,
+    body::Body,
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+use spinor_identity::{
+    access::{Permission, administers_jobs},
+    subject::Subject,
+};
+use spinor_model::id::{Digest, UserName, VoName};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .merge(guarded.route(Permission::WriteSandboxes, routes!(upload)))
+        .merge(guarded.route(Permission::ReadSandboxes, routes!(download)))
+}
+
+fn digest_of(text: &str) -> Result<Digest, Problem> {
+    text.parse().map_err(|error| Problem::bad_request(format!("{error}")))
+}
+
+/// Who uploads, and where to.
+fn uploader(subject: &Subject) -> Result<(VoName, UserName), Problem> {
+    let pilot: fn(&str) -> Result<UserName, _> = str::parse;
+    match subject {
+        Subject::Member(member) => Ok((member.vo.clone(), member.user.clone())),
+        Subject::Pilot(identity) => {
+            let name = pilot("pilot").map_err(|error| Problem::bad_request(error.to_string()))?;
+            Ok((identity.vo.clone(), name))
+        }
+        other => Err(Problem::new(StatusCode::FORBIDDEN, format!("{other} has no sandboxes"))),
+    }
+}
+
+/// Uploads a sandbox: a gzipped tar archive, under its SHA-256.
+#[utoipa::path(put, path = "/api/sandboxes/{digest}", tag = "sandboxes", request_body = Vec<u8>,
+    responses((status = 204), (status = 413, body = Problem)))]
+async fn upload(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Path(digest): Path<String>,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let digest = digest_of(&digest)?;
+    let (vo, owner) = uploader(&subject)?;
+    let limit_mb = app.lifecycle.document(&vo)?.limits.max_sandbox_mb;
+    let limit = usize::try_from(limit_mb << 20).unwrap_or(usize::MAX);
+    let content = axum::body::to_bytes(body, limit).await.map_err(|_| {
+        let text = format!(
+            "the sandbox is over the VO's limit of {limit_mb} MiB (`limits.max_sandbox_mb`)"
+        );
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+    })?;
+    let found = Digest::of(&content);
+    if found != digest {
+        let text = format!("the content's SHA-256 is {found}, not {digest}: it arrived damaged");
+        return Err(Problem::bad_request(text));
+    }
+    app.blobs.put(&content).await?;
+    let (store, now) = (&app.lifecycle.store, app.lifecycle.now());
+    store.add_sandbox(&vo, &owner, digest, content.len() as u64, now).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Downloads a sandbox that one has uploaded; pilots, any of their VO.
+#[utoipa::path(get, path = "/api/sandboxes/{digest}", tag = "sandboxes",
+    responses((status = 200, body = Vec<u8>, content_type = "application/gzip")))]
+async fn download(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Path(digest): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let digest = digest_of(&digest)?;
+    let none = || Problem::not_found(format!("there is no sandbox {digest} that you may have"));
+    if let Some(vo) = subject.vo() {
+        let owner = app.lifecycle.store.sandbox_owner(vo, digest).await?.ok_or_else(none)?;
+        let allowed = match &subject {
+            Subject::Pilot(_) => true,
+            Subject::Job { owner: own, .. } => *own == owner,
+            Subject::Member(member) => member.user == owner || administers_jobs(&subject),
+            Subject::Operator { .. } => true,
+        };
+        if !allowed {
+            return Err(none());
+        }
+    }
+    let content = app.blobs.get(&digest).await?.ok_or_else(none)?;
+    Ok(([(header::CONTENT_TYPE, "application/gzip")], content))
+}

@@ -1,0 +1,173 @@
+//! The pilot's side of the protocol: every request is repeated until the server has answered.
+
+use crate::configuration::Configuration;
+use serde::{Serialize, de::DeserializeOwned};
+use spinor_model::{
+    id::Digest,
+    plan::AttemptResult,
+    protocol::{Heartbeat, HeartbeatAnswer, Match, Matched, PROTOCOL, ResultTaken, Start, Started},
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// No server answered for too long.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer from {server} for {} s: {why}", .patience.as_secs())]
+pub struct CutOff {
+    server: String,
+    patience: Duration,
+    why: String,
+}
+
+/// Why there is no answer to be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server will not.
+    #[error("the server refused: {0}")]
+    Refused(String),
+    /// The server cannot be reached.
+    #[error(transparent)]
+    CutOff(#[from] CutOff),
+}
+
+/// Requests to one server.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    server: String,
+    token: String,
+    patience: Duration,
+    answered: Arc<Mutex<Instant>>,
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Client {
+    /// Exchanges the secret for a token.
+    pub async fn start(configuration: &Configuration) -> anyhow::Result<(Self, Started)> {
+        let mut client = Self {
+            http: reqwest::Client::builder().timeout(TIMEOUT).build()?,
+            server: configuration.server.trim_end_matches('/').to_owned(),
+            token: String::new(),
+            patience: Duration::from_secs(configuration.patience),
+            answered: Arc::new(Mutex::new(Instant::now())),
+        };
+        let start = Start {
+            protocol: PROTOCOL,
+            stamp: configuration.stamp.clone(),
+            secret: configuration.secret.clone(),
+            start: start_word(configuration)?,
+        };
+        let started: Started = client.post("/api/pilots/start", &start).await?;
+        client.token = started.token.clone();
+        Ok((client, started))
+    }
+
+    /// Asks for work.
+    pub async fn ask(&self, free: &Match) -> Result<Matched, ClientError> {
+        self.post("/api/pilots/match", free).await
+    }
+
+    /// Tells of running jobs.
+    pub async fn beat(&self, heartbeat: &Heartbeat) -> Result<HeartbeatAnswer, ClientError> {
+        self.post("/api/pilots/heartbeat", heartbeat).await
+    }
+
+    /// Brings a result.
+    pub async fn finish(&self, result: &AttemptResult) -> Result<ResultTaken, ClientError> {
+        self.post("/api/pilots/result", result).await
+    }
+
+    /// Says goodbye.
+    pub async fn end(&self) -> Result<serde_json::Value, ClientError> {
+        self.post("/api/pilots/end", &serde_json::json!({})).await
+    }
+
+    /// Fetches a sandbox.
+    pub async fn fetch(&self, digest: &Digest) -> Result<Vec<u8>, ClientError> {
+        let url = format!("{}/api/sandboxes/{digest}", self.server);
+        self.insist(|| self.http.get(&url)).await
+    }
+
+    /// Uploads a sandbox.
+    pub async fn upload(&self, digest: &Digest, content: Vec<u8>) -> Result<(), ClientError> {
+        let url = format!("{}/api/sandboxes/{digest}", self.server);
+        self.insist(|| self.http.put(&url).body(content.clone())).await.map(|_| ())
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let url = format!("{}{path}", self.server);
+        let answer = self.insist(|| self.http.post(&url).json(body)).await?;
+        serde_json::from_slice(&answer)
+            .map_err(|error| ClientError::Refused(format!("{path}: unexpected answer: {error}")))
+    }
+
+    /// Repeats a request until the server has answered it, or patience ends.
+    async fn insist(
+        &self,
+        request: impl Fn() -> reqwest::RequestBuilder,
+    ) -> Result<Vec<u8>, ClientError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let why = match request().bearer_auth(&self.token).send().await {
+                Ok(answer) => {
+                    let status = answer.status();
+                    match answer.bytes().await {
+                        Ok(body) if status.is_success() => {
+                            *self.last_answer() = Instant::now();
+                            return Ok(body.to_vec());
+                        }
+                        Ok(body) if status.is_client_error() && status.as_u16() != 429 => {
+                            return Err(ClientError::Refused(problem(status, &body)));
+                        }
+                        Ok(body) => problem(status, &body),
+                        Err(error) => error.to_string(),
+                    }
+                }
+                Err(error) => error.to_string(),
+            };
+            if self.last_answer().elapsed() > self.patience {
+                let (server, patience) = (self.server.clone(), self.patience);
+                return Err(CutOff { server, patience, why }.into());
+            }
+            tracing::debug!(why, "no answer yet");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    fn last_answer(&self) -> std::sync::MutexGuard<'_, Instant> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn problem(status: reqwest::StatusCode, body: &[u8]) -> String {
+    let detail = serde_json::from_slice::<serde_json::Value>(body)
+        .ok()
+        .and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()));
+    format!("{status}: {}", detail.unwrap_or_default())
+}
+
+/// The word that this process uses its secret with: kept, so that a restart in the same directory
+/// may use it again.
+fn start_word(configuration: &Configuration) -> anyhow::Result<String> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let file = configuration.home.join("start-word");
+    if let Ok(word) = std::fs::read_to_string(&file) {
+        return Ok(word);
+    }
+    let word = format!("{:032x}", rand::random::<u128>());
+    let mut options = std::fs::OpenOptions::new();
+    let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&file)?;
+    out.write_all(word.as_bytes())?;
+    out.sync_all()?;
+    Ok(word)
+}

@@ -1,0 +1,63 @@
+//! What a pilot is told when it is sent.
+
+use anyhow::Context;
+use serde::Deserialize;
+use spinor_model::id::Stamp;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+/// What a pilot is told when it is sent.
+#[derive(Deserialize)]
+pub struct Configuration {
+    /// The server's address.
+    pub server: String,
+    /// Its name.
+    pub stamp: Stamp,
+    /// Its secret.
+    pub secret: String,
+    /// Cores that the CE granted.
+    pub cores: u32,
+    /// Memory that the CE granted, in MiB.
+    pub memory_mb: u64,
+    /// Seconds that the CE granted.
+    pub wall_time: u64,
+    /// GPUs that the CE granted.
+    #[serde(default)]
+    pub gpus: u32,
+    /// Disk that the CE granted, in MiB.
+    #[serde(default)]
+    pub scratch_mb: u64,
+    /// What its slot is known for.
+    #[serde(default)]
+    pub tags: BTreeSet<String>,
+    /// Whatever else a rule may look at.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
+    /// Seconds without any answer after which it gives up.
+    #[serde(default = "default_patience")]
+    pub patience: u64,
+    /// The directory that is its own.
+    #[serde(skip)]
+    pub home: PathBuf,
+}
+
+fn default_patience() -> u64 {
+    7200
+}
+
+impl Configuration {
+    /// Reads the file.
+    pub fn read(file: &Path) -> anyhow::Result<Self> {
+        let text =
+            std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let mut configuration: Self = serde_json::from_slice(&text)
+            .with_context(|| format!("{} is no pilot configuration", file.display()))?;
+        configuration.home = match file.parent() {
+            Some(home) if home != Path::new("") => home.to_owned(),
+            _ => std::env::current_dir()?,
+        };
+        Ok(configuration)
+    }
+}

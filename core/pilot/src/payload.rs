@@ -1,0 +1,240 @@
+//! One job: its directory, its processes under its limits, its result.
+
+use crate::{
+    client::{Client, ClientError},
+    process::{self, Usage},
+    sandbox,
+};
+use nix::{sys::signal::Signal, unistd::Pid};
+use spinor_model::{
+    id::Digest,
+    plan::{AttemptResult, Consumption, Ending, Plan},
+    protocol::Assignment,
+};
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// What a pilot wants of a running payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// Go on.
+    Run,
+    /// The server wants it ended.
+    Kill,
+    /// The pilot itself must end.
+    Leave,
+}
+
+/// Between looks at a payload's memory.
+const LOOK: Duration = Duration::from_millis(250);
+/// Between a polite signal and the last one.
+const GRACE: Duration = Duration::from_secs(5);
+/// Of a stream, kept for people.
+const TAIL: u64 = 4096;
+
+/// Runs a job and brings its result to the server.
+pub async fn run(
+    client: Client,
+    job: Assignment,
+    directory: PathBuf,
+    wish: watch::Receiver<Wish>,
+) -> Result<(), ClientError> {
+    let started = Instant::now();
+    let (ending, usage) = match prepare(&client, &job, &directory).await {
+        Ok(Ok(child)) => watch_over(child, &job, wish, started).await,
+        Ok(Err(reason)) => (Ending::NotStarted { reason }, Usage::default()),
+        Err(error @ ClientError::CutOff(_)) => return Err(error),
+        Err(error) => (Ending::NotStarted { reason: error.to_string() }, Usage::default()),
+    };
+    let consumption = Consumption {
+        wall_seconds: started.elapsed().as_secs_f64(),
+        cpu_seconds: usage.cpu_seconds,
+        max_memory_mb: usage.memory_mb,
+    };
+    let result = bring_outputs(&client, &job, &directory, ending, consumption).await?;
+    match client.finish(&result).await {
+        Ok(taken) => tracing::info!(job = %job.job, ?taken, "result brought"),
+        Err(ClientError::Refused(why)) => tracing::warn!(job = %job.job, why, "result refused"),
+        Err(error) => return Err(error),
+    }
+    if let Err(error) = fs::remove_dir_all(&directory) {
+        tracing::warn!(%error, directory = %directory.display(), "left behind");
+    }
+    Ok(())
+}
+
+/// Fetches inputs and starts the payload; the inner error is why it could not be started.
+async fn prepare(
+    client: &Client,
+    job: &Assignment,
+    directory: &Path,
+) -> Result<Result<Child, String>, ClientError> {
+    let text = |error: io::Error| error.to_string();
+    if let Err(error) = fs::create_dir_all(directory) {
+        return Ok(Err(text(error)));
+    }
+    for digest in &job.sandboxes {
+        let content = client.fetch(digest).await?;
+        if Digest::of(&content) != *digest {
+            return Ok(Err(format!("input sandbox {digest} arrived damaged")));
+        }
+        if let Err(error) = sandbox::unpack(&content, directory) {
+            return Ok(Err(text(error)));
+        }
+    }
+    Ok(start(job, directory).map_err(|error| {
+        format!("{}: {error}", job.plan.command.first().map_or("", String::as_str))
+    }))
+}
+
+fn start(job: &Assignment, directory: &Path) -> io::Result<Child> {
+    let Plan { command, environment, stdout, stderr, .. } = &job.plan;
+    let (program, arguments) =
+        command.split_first().ok_or_else(|| io::Error::other("the plan has no command"))?;
+    let token = directory.join(".job-token");
+    write_token(&token, &job.token)?;
+    let own = directory.join(program);
+    let program = if own.is_file() { own } else { PathBuf::from(program) };
+    Command::new(program)
+        .args(arguments)
+        .current_dir(directory)
+        .env("HOME", directory)
+        .env("TMPDIR", directory)
+        .env("OMP_NUM_THREADS", job.cores.to_string())
+        .env("SPINOR_CORES", job.cores.to_string())
+        .env("SPINOR_JOB_ID", job.job.to_string())
+        .env("SPINOR_ATTEMPT", job.attempt.to_string())
+        .env("SPINOR_JOB_TOKEN_FILE", token)
+        .envs(environment)
+        .stdin(Stdio::null())
+        .stdout(File::create(directory.join(stdout))?)
+        .stderr(File::create(directory.join(stderr))?)
+        .process_group(0)
+        .spawn()
+}
+
+/// Puts a payload's token where it looks for it.
+pub fn write_token(file: &Path, token: &str) -> io::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let draft = file.with_extension("draft");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(&draft)?.write_all(token.as_bytes())?;
+    fs::rename(draft, file)
+}
+
+/// Waits for a payload's end, and sees to its limits.
+async fn watch_over(
+    child: Child,
+    job: &Assignment,
+    mut wish: watch::Receiver<Wish>,
+    started: Instant,
+) -> (Ending, Usage) {
+    let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0));
+    let mut waiting = tokio::task::spawn_blocking(move || process::wait(child));
+    let deadline = started + Duration::from_secs(job.wall_time);
+    let (mut most, mut cut_off) = (Usage::default(), None);
+    let ended = loop {
+        tokio::select! {
+            ended = &mut waiting => break ended,
+            () = tokio::time::sleep(LOOK) => {
+                let now = process::usage(group);
+                most.memory_mb = most.memory_mb.max(now.memory_mb);
+                most.cpu_seconds = most.cpu_seconds.max(now.cpu_seconds);
+                if cut_off.is_none() && now.memory_mb > job.memory_limit_mb {
+                    cut_off = Some(end(group, Ending::Memory { limit: job.memory_limit_mb }));
+                }
+            }
+            () = tokio::time::sleep_until(deadline.into()), if cut_off.is_none() => {
+                cut_off = Some(end(group, Ending::WallTime { limit: job.wall_time }));
+            }
+            Ok(()) = wish.changed(), if cut_off.is_none() => {
+                let ending = match *wish.borrow() {
+                    Wish::Run => continue,
+                    Wish::Kill => Ending::Killed,
+                    Wish::Leave => Ending::Lost { reason: "its pilot was told to end".to_owned() },
+                };
+                cut_off = Some(end(group, ending));
+            }
+        }
+    };
+    let ending = match ended {
+        Ok(Ok(ended)) => {
+            most.cpu_seconds = most.cpu_seconds.max(ended.cpu_seconds);
+            match ended.status {
+                Ok(code) => Ending::Exited { code },
+                Err(signal) => Ending::Signalled { signal },
+            }
+        }
+        Ok(Err(error)) => Ending::Lost { reason: error.to_string() },
+        Err(error) => Ending::Lost { reason: error.to_string() },
+    };
+    (cut_off.unwrap_or(ending), most)
+}
+
+/// Ends a group: politely, then for good.
+fn end(group: Pid, why: Ending) -> Ending {
+    process::signal(group, Signal::SIGTERM);
+    tokio::spawn(async move {
+        tokio::time::sleep(GRACE).await;
+        process::signal(group, Signal::SIGKILL);
+    });
+    why
+}
+
+async fn bring_outputs(
+    client: &Client,
+    job: &Assignment,
+    directory: &Path,
+    ending: Ending,
+    consumption: Consumption,
+) -> Result<AttemptResult, ClientError> {
+    let plan = &job.plan;
+    let (mut files, mut missing_outputs) = sandbox::select(directory, &plan.outputs);
+    files.extend(sandbox::select(directory, &[plan.stdout.clone(), plan.stderr.clone()]).0);
+    let mut output = None;
+    if !files.is_empty() {
+        match sandbox::pack(directory, &files) {
+            Ok(content) => {
+                let digest = Digest::of(&content);
+                match client.upload(&digest, content).await {
+                    Ok(()) => output = Some(digest),
+                    Err(ClientError::Refused(why)) => missing_outputs.push(format!("all ({why})")),
+                    Err(error) => return Err(error),
+                }
+            }
+            Err(error) => missing_outputs.push(format!("all ({error})")),
+        }
+    }
+    Ok(AttemptResult {
+        job: job.job,
+        attempt: job.attempt,
+        nonce: job.nonce.clone(),
+        ending,
+        consumption,
+        output,
+        missing_outputs,
+        stdout_tail: tail(&directory.join(&plan.stdout), TAIL),
+        stderr_tail: tail(&directory.join(&plan.stderr), TAIL),
+    })
+}
+
+/// The last `most` bytes of a file, as text.
+pub fn tail(file: &Path, most: u64) -> String {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(file)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
+        let mut content = Vec::new();
+        file.take(most).read_to_end(&mut content)?;
+        Ok(content)
+    };
+    read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}

@@ -1,0 +1,112 @@
+//! The slot that a pilot offers: the least of what the CE granted, its CPU affinity, its control
+//! group and the machine.
+
+use crate::configuration::Configuration;
+use std::{
+    collections::BTreeMap,
+    fs,
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+/// What there is to fill with jobs.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    /// Cores.
+    pub cores: u32,
+    /// MiB.
+    pub memory_mb: u64,
+    /// As `uname -m` says.
+    pub architecture: String,
+    /// The grant's, and what was measured.
+    pub attributes: BTreeMap<String, String>,
+    ends: Instant,
+}
+
+/// Left at the end of its life for reporting.
+const MARGIN: Duration = Duration::from_secs(30);
+
+impl Slot {
+    /// Looks at the machine.
+    pub fn find(configuration: &Configuration, started: Instant) -> Self {
+        let mut attributes = configuration.attributes.clone();
+        attributes.insert("power".to_owned(), format!("{:.1}", power()));
+        let granted = Duration::from_secs(configuration.wall_time);
+        Self {
+            cores: least(
+                configuration.cores.into(),
+                [affinity(), cgroup_cores().map(|cores| cores.max(1.0) as u64)],
+            )
+            .try_into()
+            .unwrap_or(u32::MAX),
+            memory_mb: least(configuration.memory_mb, [cgroup_memory_mb(), machine_memory_mb()]),
+            architecture: std::env::consts::ARCH.to_owned(),
+            attributes,
+            ends: started + granted.saturating_sub(MARGIN),
+        }
+    }
+
+    /// Time it will still live.
+    pub fn left(&self) -> Duration {
+        self.ends.saturating_duration_since(Instant::now())
+    }
+}
+
+fn least<const N: usize>(granted: u64, found: [Option<u64>; N]) -> u64 {
+    found.into_iter().flatten().fold(granted, u64::min)
+}
+
+fn affinity() -> Option<u64> {
+    let set = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).ok()?;
+    let count = (0..nix::sched::CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true)).count();
+    u64::try_from(count).ok()
+}
+
+/// Directory of this process's group in the unified hierarchy.
+fn cgroup_file(name: &str) -> Option<String> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned();
+    fs::read_to_string(format!("/sys/fs/cgroup{path}/{name}")).ok()
+}
+
+fn cgroup_cores() -> Option<f64> {
+    let text = cgroup_file("cpu.max")?;
+    let (quota, period) = text.trim().split_once(' ')?;
+    Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?)
+}
+
+fn cgroup_memory_mb() -> Option<u64> {
+    Some(cgroup_file("memory.max")?.trim().parse::<u64>().ok()? >> 20)
+}
+
+fn machine_memory_mb() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? >> 10)
+}
+
+/// How fast a core is: millions of rounds of a fixed integer loop a second, over 50 ms.
+fn power() -> f64 {
+    let (started, mut rounds, mut x) = (Instant::now(), 0u64, 1u64);
+    while started.elapsed() < Duration::from_millis(50) {
+        for _ in 0..10_000 {
+            x = black_box(x).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(rounds);
+        }
+        rounds += 10_000;
+    }
+    rounds as f64 / started.elapsed().as_secs_f64() / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offers_no_more_than_it_was_granted_or_than_there_is() {
+        assert_eq!(least(4, [None, Some(2)]), 2);
+        assert_eq!(least(1, [Some(8), Some(2)]), 1);
+        assert!(affinity().is_some_and(|cores| cores >= 1));
+        assert!(machine_memory_mb().is_some_and(|mb| mb > 16));
+        assert!(power() > 0.0);
+    }
+}

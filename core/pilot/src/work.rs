@@ -1,0 +1,283 @@
+//! A pilot's life: ask, run, tell, until there is nothing left to do.
+
+use crate::{
+    client::{Client, ClientError},
+    configuration::Configuration,
+    payload::{self, Wish, tail, write_token},
+    slot::Slot,
+};
+use spinor_model::{
+    id::{AttemptNumber, JobId, UserName},
+    protocol::{Assignment, Beat, Heartbeat, HeartbeatAnswer, JobOrder, Match, Started},
+};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+    time::sleep_until,
+};
+
+/// Of a running payload's output, told with each heartbeat.
+const BEAT_TAIL: u64 = 2048;
+/// A payload that ends sooner is never told of as running: its result says it all.
+const FIRST_BEAT: Duration = Duration::from_secs(1);
+/// With less left of its life a pilot takes no more work.
+const TOO_LATE: Duration = Duration::from_secs(60);
+
+type Key = (JobId, AttemptNumber);
+
+/// A payload under way.
+struct Running {
+    owner: UserName,
+    cores: u32,
+    memory_mb: u64,
+    directory: PathBuf,
+    stdout: PathBuf,
+    wish: watch::Sender<Wish>,
+}
+
+/// All that a pilot knows.
+struct Pilot {
+    configuration: Configuration,
+    client: Client,
+    started: Started,
+    slot: Slot,
+    running: BTreeMap<Key, Running>,
+    payloads: JoinSet<(Key, Result<(), ClientError>)>,
+    requests: JoinSet<Answer>,
+    asking: bool,
+    telling: bool,
+    draining: bool,
+    next_beat: Instant,
+    next_question: Instant,
+    idle_since: Instant,
+}
+
+/// Works until the pilot's life is over.
+pub async fn work(configuration: Configuration) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let began = Instant::now();
+    let (client, started) = Client::start(&configuration).await?;
+    let slot = Slot::find(&configuration, began);
+    tracing::info!(stamp = %configuration.stamp, ?slot, "started");
+    let now = Instant::now();
+    let mut pilot = Pilot {
+        configuration,
+        client,
+        started,
+        slot,
+        running: BTreeMap::new(),
+        payloads: JoinSet::new(),
+        requests: JoinSet::new(),
+        asking: false,
+        telling: false,
+        draining: false,
+        next_beat: now,
+        next_question: now,
+        idle_since: now,
+    };
+    let result = pilot.live(&mut terminate).await;
+    pilot.payloads.shutdown().await;
+    result
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds.clamp(0.05, 86_400.0))
+}
+
+impl Pilot {
+    async fn live(&mut self, terminate: &mut Signal) -> anyhow::Result<()> {
+        loop {
+            let now = Instant::now();
+            if self.slot.left() < TOO_LATE {
+                self.draining = true;
+            }
+            if self.is_over(now) {
+                self.client.end().await?;
+                tracing::info!("nothing left to do");
+                return Ok(());
+            }
+            self.ask_and_tell(now);
+            let wake = self.next_wake();
+            tokio::select! {
+                _ = terminate.recv() => self.leave(),
+                Some(ended) = self.payloads.join_next(), if !self.payloads.is_empty() => {
+                    self.ended(ended?)?;
+                }
+                Some(answer) = self.requests.join_next(), if !self.requests.is_empty() => {
+                    match answer? {
+                        Answer::Jobs(jobs) => self.take(jobs?)?,
+                        Answer::Orders(orders) => self.obey(orders?),
+                    }
+                }
+                () = sleep_until(wake.into()) => {}
+            }
+        }
+    }
+
+    /// Sends what is due. A request is never given up half way: its answer may hold jobs.
+    fn ask_and_tell(&mut self, now: Instant) {
+        if !self.asking && !self.draining && self.free_cores() > 0 && now >= self.next_question {
+            self.asking = true;
+            self.requests.spawn(ask(self.client.clone(), self.free()));
+        }
+        if !self.telling && !self.running.is_empty() && now >= self.next_beat {
+            self.telling = true;
+            self.requests.spawn(tell(self.client.clone(), self.beats()));
+        }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        let idle = now.duration_since(self.idle_since) > seconds(self.started.idle_seconds);
+        self.running.is_empty() && !self.asking && (self.draining || idle)
+    }
+
+    fn next_wake(&self) -> Instant {
+        let mut wake = Instant::now() + Duration::from_secs(1);
+        if !self.telling && !self.running.is_empty() {
+            wake = wake.min(self.next_beat);
+        }
+        if !self.asking && !self.draining && self.free_cores() > 0 {
+            wake = wake.min(self.next_question);
+        }
+        wake
+    }
+
+    fn free_cores(&self) -> u32 {
+        let used = self.running.values().map(|running| running.cores).sum();
+        self.slot.cores.saturating_sub(used)
+    }
+
+    fn free(&self) -> Match {
+        let used: u64 = self.running.values().map(|running| running.memory_mb).sum();
+        Match {
+            cores: self.free_cores(),
+            memory_mb: self.slot.memory_mb.saturating_sub(used),
+            gpus: if self.running.is_empty() { self.configuration.gpus } else { 0 },
+            scratch_mb: self.configuration.scratch_mb,
+            wall_time: self.slot.left().as_secs(),
+            architecture: self.slot.architecture.clone(),
+            tags: self.configuration.tags.clone(),
+            attributes: self.slot.attributes.clone(),
+            owner: self.running.values().next().map(|running| running.owner.clone()),
+            holds: self.running.keys().copied().collect(),
+        }
+    }
+
+    fn take(&mut self, jobs: Vec<Assignment>) -> anyhow::Result<()> {
+        self.asking = false;
+        let now = Instant::now();
+        if jobs.is_empty() {
+            self.next_question = now + seconds(self.started.poll_seconds);
+            return Ok(());
+        }
+        if self.running.is_empty() {
+            self.next_beat = now + FIRST_BEAT;
+        }
+        for job in jobs {
+            let key = (job.job, job.attempt);
+            let directory = self.configuration.home.join(format!("{}.{}", job.job, job.attempt));
+            let (wish, wished) = watch::channel(Wish::Run);
+            tracing::info!(job = %job.job, attempt = %job.attempt, cores = job.cores, "taken");
+            self.running.insert(
+                key,
+                Running {
+                    owner: job.owner.clone(),
+                    cores: job.cores,
+                    memory_mb: job.memory_mb,
+                    stdout: directory.join(&job.plan.stdout),
+                    directory: directory.clone(),
+                    wish,
+                },
+            );
+            let client = self.client.clone();
+            self.payloads
+                .spawn(async move { (key, payload::run(client, job, directory, wished).await) });
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, ended: (Key, Result<(), ClientError>)) -> anyhow::Result<()> {
+        let (key, result) = ended;
+        self.running.remove(&key);
+        let now = Instant::now();
+        self.next_question = now;
+        self.idle_since = now;
+        match result {
+            Err(ClientError::CutOff(error)) => Err(error.into()),
+            Err(ClientError::Refused(why)) => {
+                tracing::warn!(job = %key.0, why, "given up");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn beats(&self) -> Heartbeat {
+        let beat = |(key, running): (&Key, &Running)| Beat {
+            job: key.0,
+            attempt: key.1,
+            stdout_tail: tail(&running.stdout, BEAT_TAIL),
+        };
+        Heartbeat { jobs: self.running.iter().map(beat).collect() }
+    }
+
+    fn obey(&mut self, told: Orders) {
+        let Orders { keys, orders, drain } = told;
+        self.telling = false;
+        self.draining |= drain;
+        self.next_beat = Instant::now() + seconds(self.started.heartbeat_seconds);
+        for (key, order) in keys.iter().zip(orders) {
+            let Some(running) = self.running.get(key) else { continue };
+            match order {
+                JobOrder::Continue { token } => {
+                    if let Err(error) = write_token(&running.directory.join(".job-token"), &token) {
+                        tracing::debug!(%error, "the payload has ended meanwhile");
+                    }
+                }
+                JobOrder::Kill => {
+                    tracing::info!(job = %key.0, attempt = %key.1, "told to end it");
+                    running.wish.send_replace(Wish::Kill);
+                }
+            }
+        }
+    }
+
+    /// Told to end: no more work, and what runs is ended and reported.
+    fn leave(&mut self) {
+        tracing::info!("told to end");
+        self.draining = true;
+        for running in self.running.values() {
+            running.wish.send_replace(Wish::Leave);
+        }
+    }
+}
+
+/// What the server answered to a request.
+enum Answer {
+    Jobs(Result<Vec<Assignment>, ClientError>),
+    Orders(Result<Orders, ClientError>),
+}
+
+/// What to do with the payloads that were told of.
+struct Orders {
+    keys: Vec<Key>,
+    orders: Vec<JobOrder>,
+    drain: bool,
+}
+
+async fn ask(client: Client, free: Match) -> Answer {
+    Answer::Jobs(client.ask(&free).await.map(|matched| matched.jobs))
+}
+
+async fn tell(client: Client, heartbeat: Heartbeat) -> Answer {
+    let answer = client.beat(&heartbeat).await;
+    let keys = heartbeat.jobs.iter().map(|beat| (beat.job, beat.attempt)).collect();
+    let orders = |a: HeartbeatAnswer| Orders { keys, orders: a.jobs, drain: a.drain };
+    Answer::Orders(answer.map(orders))
+}
