@@ -8,7 +8,7 @@ pub mod administration;
 mod auth;
 mod health;
 pub mod jobs;
-mod orders;
+pub mod orders;
 mod pilots;
 pub mod plugins;
 pub mod problem;

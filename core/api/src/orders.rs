@@ -27,7 +27,7 @@ pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
 
 /// Which jobs.
 #[derive(Debug, Deserialize, ToSchema)]
-struct Order {
+pub(crate) struct Order {
     /// Their numbers, at most 10000.
     job_ids: Vec<i64>,
     /// Operators name the VO.

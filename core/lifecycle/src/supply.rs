@@ -293,6 +293,19 @@ impl Lifecycle {
         Ok(())
     }
 
+    /// Tells every pilot to end.
+    pub async fn cancel_pilots(&self) -> Result<(), LifecycleError> {
+        for vo in self.documents().keys() {
+            for pilot in self.store.pilots(Some(vo), false).await? {
+                let Ok(backend) = self.policies.backend(vo, &pilot.ce) else { continue };
+                if let Some(reference) = pilot.reference {
+                    backend.cancel(&[reference]).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn clean(&self, vo: &VoName) -> Result<(), LifecycleError> {
         let age = i64::try_from(CLEAN_AFTER.as_millis()).unwrap_or(i64::MAX);
         let before = Timestamp(self.now().0 - age);

@@ -11,3 +11,8 @@ pub fn first_party() -> impl Iterator<Item = &'static [u8]> {
 pub fn example(package: &str) -> Option<&'static [u8]> {
     GUESTS.iter().find(|(name, _)| *name == package).map(|(_, component)| *component)
 }
+
+/// Every package of `examples/plugins` with its component.
+pub fn examples() -> impl Iterator<Item = (&'static str, &'static [u8])> {
+    GUESTS.iter().copied().filter(|(package, _)| package.starts_with("example-"))
+}

@@ -1,0 +1,277 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// A workload manager for scientific communities, with policies as WebAssembly plugins.
+///
+/// Try `spinor demo` first: it runs two communities' jobs end to end on this machine.
+///
+/// Exit codes: 0 it worked; 1 what was asked for did not come out well (a job failed, an output is
+/// not what it should be); 2 the request is wrong; 3 the server cannot be reached.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Say more: once for information, twice for every call of a plugin.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the server
+    Serve(Serve),
+    /// Run a campaign of two communities on this machine, and swap a policy in the middle
+    Demo(Demo),
+    /// Submit jobs, watch them, fetch what they made
+    Job {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// What to do.
+        #[command(subcommand)]
+        command: Job,
+    },
+    /// See plugins, and where they are bound
+    Plugin {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// What to do.
+        #[command(subcommand)]
+        command: Plugin,
+    },
+    /// Put a VO's document in force: whole, or not at all
+    Apply {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// The document, in TOML.
+        document: PathBuf,
+    },
+    /// Issue tokens, on the server's own machine
+    Token {
+        /// What to do.
+        #[command(subcommand)]
+        command: Token,
+    },
+    /// Print the OpenAPI document
+    Openapi,
+    /// Print completions for a shell: `spinor completions bash > /etc/bash_completion.d/spinor`
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Be a pilot (started by a CE backend)
+    #[command(hide = true)]
+    Pilot {
+        /// The file that the server wrote for it.
+        configuration: PathBuf,
+    },
+}
+
+/// How to run the server. What is not given is taken from the configuration file, if there is one.
+#[derive(Args, Default)]
+pub struct Serve {
+    /// Configuration file, in TOML
+    #[arg(long, env = "SPINOR_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Directory of everything the server keeps [default: ./spinor-data]
+    #[arg(long, env = "SPINOR_DATA")]
+    pub data: Option<PathBuf>,
+    /// Address to listen on [default: 127.0.0.1:8085]
+    #[arg(long)]
+    pub listen: Option<String>,
+    /// Address that pilots reach the server under [default: http:// and the listening address]
+    #[arg(long)]
+    pub url: Option<String>,
+}
+
+/// The demo.
+#[derive(Args)]
+pub struct Demo {
+    /// A campaign's directory; the one that is built in, if not given
+    #[arg(long)]
+    pub campaign: Option<PathBuf>,
+    /// Keep everything in this directory, which must not exist yet
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Give up after so many seconds
+    #[arg(long, default_value_t = 900)]
+    pub timeout: u64,
+}
+
+/// How to reach a server.
+#[derive(Args, Clone)]
+pub struct Server {
+    /// The server's address
+    #[arg(long, env = "SPINOR_URL", default_value = "http://127.0.0.1:8085", global = true)]
+    pub server: String,
+    /// File with the token to show; see `spinor token issue`
+    #[arg(long, env = "SPINOR_TOKEN_FILE", global = true)]
+    pub token_file: Option<PathBuf>,
+    /// Print JSON instead of tables
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// Jobs.
+#[derive(Subcommand)]
+pub enum Job {
+    /// Submit a description: one job, or one for each row of its parameters
+    Submit {
+        /// The description, in JSON. Files of its `input_sandbox` are looked for beside it.
+        description: PathBuf,
+        /// Wait for the jobs to end
+        #[arg(long)]
+        wait: bool,
+    },
+    /// List jobs
+    List(List),
+    /// Show a job: its state, its attempts, its log
+    Show {
+        /// The job.
+        job: i64,
+    },
+    /// Wait until jobs have ended; exit 0 if all are Done
+    Wait {
+        /// The jobs.
+        #[arg(required = true)]
+        jobs: Vec<i64>,
+        /// Give up after so many seconds
+        #[arg(long)]
+        timeout: Option<u64>,
+    },
+    /// Print the last of what a job wrote, as of its last heartbeat
+    Logs {
+        /// The job.
+        job: i64,
+        /// Standard error instead of standard output
+        #[arg(long)]
+        stderr: bool,
+    },
+    /// Fetch jobs' output sandboxes
+    Output {
+        /// The jobs.
+        #[arg(required = true)]
+        jobs: Vec<i64>,
+        /// Directory to unpack into, each job's in `job-NUMBER`
+        #[arg(long, default_value = ".")]
+        to: PathBuf,
+    },
+    /// End jobs
+    Kill {
+        /// The jobs.
+        #[arg(required = true)]
+        jobs: Vec<i64>,
+        /// The VO, for operators.
+        #[arg(long)]
+        vo: Option<String>,
+    },
+    /// Send jobs back to the start
+    Reschedule {
+        /// The jobs.
+        #[arg(required = true)]
+        jobs: Vec<i64>,
+        /// The VO, for operators.
+        #[arg(long)]
+        vo: Option<String>,
+    },
+    /// Say why a job waits: what keeps it from each queue
+    Explain {
+        /// The job.
+        job: i64,
+    },
+}
+
+/// Which jobs to list.
+#[derive(Args)]
+pub struct List {
+    /// The VO, for operators
+    #[arg(long)]
+    pub vo: Option<String>,
+    /// Of this owner
+    #[arg(long)]
+    pub owner: Option<String>,
+    /// In these states, separated by commas: Waiting,Running
+    #[arg(long)]
+    pub status: Option<String>,
+    /// At this site
+    #[arg(long)]
+    pub site: Option<String>,
+    /// With numbers above this
+    #[arg(long)]
+    pub after: Option<i64>,
+    /// At most so many
+    #[arg(long, default_value_t = 50)]
+    pub limit: u32,
+    /// Count by state instead
+    #[arg(long)]
+    pub summary: bool,
+}
+
+/// Plugins.
+#[derive(Subcommand)]
+pub enum Plugin {
+    /// List bindings in force, and versions that are loaded
+    List,
+    /// Show a version: what it asks for, what it imports, its settings
+    Inspect {
+        /// Name, name@version, or the beginning of a digest; or a component's file.
+        plugin: String,
+    },
+    /// Bind a plugin in a place of a VO, or take it away
+    Bind(Bind),
+}
+
+/// A plugin's new place.
+#[derive(Args)]
+pub struct Bind {
+    /// The VO.
+    pub vo: String,
+    /// The place: matching, handling.JOB-TYPE, computing.CE or accounting.SINK.
+    pub path: String,
+    /// Name, name@version range, or a component's file, which is uploaded first.
+    #[arg(required_unless_present = "remove")]
+    pub plugin: Option<String>,
+    /// Settings as JSON; those in force if not given
+    #[arg(long)]
+    pub settings: Option<String>,
+    /// Take the plugin in this place away
+    #[arg(long, conflicts_with = "plugin")]
+    pub remove: bool,
+}
+
+/// Tokens.
+#[derive(Subcommand)]
+pub enum Token {
+    /// Print a token for an operator or a member of a VO
+    Issue(Issue),
+}
+
+/// For whom.
+#[derive(Args)]
+pub struct Issue {
+    /// The server's data directory
+    #[arg(long, env = "SPINOR_DATA", default_value = "spinor-data")]
+    pub data: PathBuf,
+    /// For an operator of this name
+    #[arg(long, conflicts_with_all = ["vo", "group", "user"], required_unless_present = "vo")]
+    pub operator: Option<String>,
+    /// For a member of this VO
+    #[arg(long, requires_all = ["group", "user"])]
+    pub vo: Option<String>,
+    /// In this group
+    #[arg(long)]
+    pub group: Option<String>,
+    /// Of this name
+    #[arg(long)]
+    pub user: Option<String>,
+    /// It lives so many hours
+    #[arg(long, default_value_t = 12)]
+    pub hours: u64,
+}

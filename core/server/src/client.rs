@@ -1,0 +1,193 @@
+//! The client's side of the HTTP surface.
+
+use anyhow::{Context, bail};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::{Serialize, de::DeserializeOwned};
+use spinor_api::problem::Problem;
+use spinor_model::id::Digest;
+use std::{fmt, path::Path, time::Duration};
+
+/// The server cannot be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reach the server at {server}: {why}; is it running, and is SPINOR_URL right?")]
+pub struct Unreachable {
+    server: String,
+    why: String,
+}
+
+/// The server said no.
+#[derive(Debug)]
+pub struct Refused(pub Problem);
+
+impl std::error::Error for Refused {}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Problem { title, detail, findings, .. } = &self.0;
+        if findings.is_empty() {
+            return write!(f, "{title}: {detail}");
+        }
+        write!(f, "{title}")?;
+        for finding in findings {
+            write!(f, "\n  {}", finding.field)?;
+            if !finding.value.is_empty() {
+                write!(f, " = {}", finding.value)?;
+            }
+            write!(f, "\n    {}", finding.message)?;
+        }
+        Ok(())
+    }
+}
+
+/// Requests to one server under one token.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    server: String,
+    token: String,
+}
+
+impl Client {
+    /// A client that shows `token`.
+    pub fn new(server: &str, token: &str) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(120)).build()?;
+        let server = server.trim_end_matches('/').to_owned();
+        Ok(Self { http, server, token: token.trim().to_owned() })
+    }
+
+    /// A client that shows the token in a file, or in the environment's `SPINOR_TOKEN`.
+    pub fn from_options(options: &crate::cli::Server) -> anyhow::Result<Self> {
+        let token = match (&options.token_file, std::env::var("SPINOR_TOKEN")) {
+            (Some(file), _) => std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read the token in {}", file.display()))?,
+            (None, Ok(token)) => token,
+            (None, Err(_)) => bail!(
+                "no token: put one into a file and name it with --token-file or SPINOR_TOKEN_FILE, or set SPINOR_TOKEN; `spinor token issue` makes one on the server's machine"
+            ),
+        };
+        Self::new(&options.server, &token)
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.server)).bearer_auth(&self.token)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> anyhow::Result<Vec<u8>> {
+        let unreachable = |error: reqwest::Error| {
+            let mut why = error.to_string();
+            let mut cause = std::error::Error::source(&error);
+            while let Some(inner) = cause {
+                why = inner.to_string();
+                cause = inner.source();
+            }
+            Unreachable { server: self.server.clone(), why }
+        };
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(unreachable)?;
+        if status.is_success() {
+            return Ok(body.to_vec());
+        }
+        Err(Refused(problem(status, &body)).into())
+    }
+
+    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
+        let body = self.send(request).await?;
+        serde_json::from_slice(&body).context("the server's answer is not what was expected")
+    }
+
+    /// Gets and reads JSON.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.json(self.request(Method::GET, path)).await
+    }
+
+    /// Gets JSON with a query.
+    pub async fn get_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> anyhow::Result<T> {
+        self.json(self.request(Method::GET, path).query(query)).await
+    }
+
+    /// Gets bytes.
+    pub async fn bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    /// Posts JSON and reads JSON.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        self.json(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Posts JSON under a key that makes a repeated request the same request.
+    pub async fn post_once<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        let request = self.request(Method::POST, path).header("Idempotency-Key", key);
+        self.json(request.json(body)).await
+    }
+
+    /// Posts bytes and reads JSON.
+    pub async fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+    ) -> anyhow::Result<T> {
+        self.json(self.request(Method::POST, path).body(body)).await
+    }
+
+    /// Puts JSON and reads JSON.
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        self.json(self.request(Method::PUT, path).json(body)).await
+    }
+
+    /// Puts text and reads JSON.
+    pub async fn put_text<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        text: String,
+    ) -> anyhow::Result<T> {
+        self.json(self.request(Method::PUT, path).body(text)).await
+    }
+
+    /// Deletes and reads JSON.
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.json(self.request(Method::DELETE, path)).await
+    }
+
+    /// Uploads a sandbox.
+    pub async fn upload(&self, content: Vec<u8>) -> anyhow::Result<Digest> {
+        let digest = Digest::of(&content);
+        let path = format!("/api/sandboxes/{digest}");
+        self.send(self.request(Method::PUT, &path).body(content)).await?;
+        Ok(digest)
+    }
+
+    /// Fetches a job's output sandbox into a directory.
+    pub async fn fetch_output(&self, job: i64, directory: &Path) -> anyhow::Result<()> {
+        let content = self.bytes(&format!("/api/jobs/{job}/output")).await?;
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+        spinor_pilot::sandbox::unpack(&content, directory)?;
+        Ok(())
+    }
+}
+
+fn problem(status: StatusCode, body: &[u8]) -> Problem {
+    let text = String::from_utf8_lossy(body).chars().take(300).collect::<String>();
+    let title = status.canonical_reason().unwrap_or("Error").to_owned();
+    let other = Problem { title, status: status.as_u16(), detail: text, findings: Vec::new() };
+    serde_json::from_slice(body).unwrap_or(other)
+}

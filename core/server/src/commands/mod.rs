@@ -1,0 +1,109 @@
+//! What each command does.
+
+mod job;
+mod plugin;
+mod token;
+
+use crate::{
+    cli::{Cli, Command, Serve},
+    client::{Client, Refused, Unreachable},
+    configuration::Configuration,
+    demo, show, wiring,
+};
+use anyhow::Context;
+use clap::CommandFactory;
+pub use plugin::show_bindings;
+use spinor_api::administration::Applied;
+use std::{path::Path, process::ExitCode};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Sets the log up: to standard error, as JSON if SPINOR_LOG_FORMAT says so.
+pub fn log(cli: &Cli) {
+    let quiet = if matches!(cli.command, Command::Serve(_)) { "info" } else { "warn" };
+    let level = match cli.verbose {
+        0 => quiet,
+        1 => "info",
+        _ => "debug,hyper=info,sqlx=info,h2=info",
+    };
+    let filter = EnvFilter::try_from_env("SPINOR_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match std::env::var("SPINOR_LOG_FORMAT").as_deref() {
+        Ok("json") => log.json().init(),
+        _ => log.init(),
+    }
+}
+
+/// The exit code that an error means.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<Unreachable>() {
+        return ExitCode::from(3);
+    }
+    match error.downcast_ref::<Refused>() {
+        Some(refused) if refused.0.status >= 500 => ExitCode::from(3),
+        _ => ExitCode::from(2),
+    }
+}
+
+/// Does what the command line says.
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Serve(options) => serve(options).await?,
+        Command::Demo(options) => return demo::run(options).await,
+        Command::Job { server, command } => return job::run(&server, command).await,
+        Command::Plugin { server, command } => plugin::run(&server, command).await?,
+        Command::Apply { server, document } => apply(&server, &document).await?,
+        Command::Token { command } => token::run(command).await?,
+        Command::Openapi => openapi().await?,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "spinor", &mut std::io::stdout());
+        }
+        Command::Pilot { configuration } => return Ok(spinor_pilot::run(&configuration)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(options: Serve) -> anyhow::Result<()> {
+    let configuration = Configuration::read(options)?;
+    let running = wiring::start(&configuration).await?;
+    tracing::info!(url = running.url, data = %configuration.data.display(), "ready");
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping; pilots go on and report to the next server");
+    };
+    running.serve(stop).await
+}
+
+async fn apply(server: &crate::cli::Server, document: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(document)
+        .with_context(|| format!("cannot read {}", document.display()))?;
+    let parsed = spinor_model::registry::VoDocument::from_toml(&text)
+        .with_context(|| format!("in {}", document.display()))?;
+    let client = Client::from_options(server)?;
+    let applied: Applied = client.put_text(&format!("/api/vos/{}", parsed.vo), text).await?;
+    if server.json {
+        return show::json(&applied);
+    }
+    println!("VO {} is at revision {}", applied.vo, applied.revision);
+    plugin::show_bindings(&applied.bindings);
+    Ok(())
+}
+
+async fn openapi() -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    let configuration = Configuration {
+        data: data.path().to_owned(),
+        listen: "127.0.0.1:0".to_owned(),
+        url: None,
+        pace: spinor_lifecycle::Pace::default(),
+        pilot: Vec::new(),
+    };
+    let running = wiring::start(&configuration).await?;
+    println!("{}", spinor_api::openapi(&running.app));
+    Ok(())
+}

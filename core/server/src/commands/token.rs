@@ -1,0 +1,61 @@
+//! `spinor token`: on the server's own machine, with the server's own key.
+
+use crate::{
+    cli::{Issue, Token},
+    wiring,
+};
+use anyhow::{Context, bail};
+use spinor_identity::{
+    subject::{Member, Subject},
+    token::Keys,
+};
+use spinor_model::{
+    id::{GroupName, UserName, VoName},
+    time::{Clock, SystemClock},
+};
+use spinor_store::{RegistryStore, sqlite::SqliteStore};
+use std::time::Duration;
+
+/// Does what the command line says.
+pub async fn run(command: Token) -> anyhow::Result<()> {
+    let Token::Issue(issue) = command;
+    let key = wiring::key_file(&issue.data);
+    let keys = Keys::existing(&key).with_context(|| {
+        format!(
+            "cannot read {}: run this on the server's machine, with its --data, after `spinor serve` has run once",
+            key.display()
+        )
+    })?;
+    let subject = match (&issue.operator, &issue.vo, &issue.group, &issue.user) {
+        (Some(name), ..) => Subject::Operator { name: name.clone() },
+        (None, Some(vo), Some(group), Some(user)) => {
+            member(&issue, vo.parse()?, group.parse()?, user.parse()?).await?
+        }
+        _ => bail!("say for whom: --operator NAME, or --vo, --group and --user"),
+    };
+    let lifetime = Duration::from_secs(issue.hours.saturating_mul(3600));
+    println!("{}", keys.issue(&subject, lifetime, SystemClock.now())?);
+    Ok(())
+}
+
+/// A member as the VO's document in force has them.
+async fn member(
+    issue: &Issue,
+    vo: VoName,
+    group: GroupName,
+    user: UserName,
+) -> anyhow::Result<Subject> {
+    let store = SqliteStore::open(&wiring::database(&issue.data)).await?;
+    let documents = store.documents().await?;
+    let document = documents.into_iter().map(|stored| stored.document).find(|d| d.vo == vo);
+    let document =
+        document.with_context(|| format!("there is no VO {vo}: `spinor apply` its document"))?;
+    let Some(found) = document.groups.get(&group) else {
+        let known: Vec<_> = document.groups.keys().map(ToString::to_string).collect();
+        bail!("VO {vo} has no group {group}; it has {}", known.join(", "));
+    };
+    if !found.users.contains(&user) {
+        bail!("{user} is not in group {group} of VO {vo}: add them to `groups.{group}.users`");
+    }
+    Ok(Subject::Member(Member { vo, group, user, properties: found.properties.clone() }))
+}

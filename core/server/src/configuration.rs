@@ -1,0 +1,92 @@
+//! The server's configuration: a TOML file, and the command line over it.
+
+use crate::cli::Serve;
+use anyhow::Context;
+use serde::Deserialize;
+use spinor_lifecycle::Pace;
+use std::{path::PathBuf, time::Duration};
+
+/// The configuration file. Unknown keys are mistakes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    data: Option<PathBuf>,
+    listen: Option<String>,
+    url: Option<String>,
+    pace: FilePace,
+}
+
+/// How fast things move, in seconds.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FilePace {
+    heartbeat: Option<f64>,
+    poll: Option<f64>,
+    idle: Option<f64>,
+    supply: Option<f64>,
+    tick: Option<f64>,
+}
+
+/// What the server runs under.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// Directory of everything it keeps.
+    pub data: PathBuf,
+    /// Address to listen on.
+    pub listen: String,
+    /// Address that pilots reach it under, if it is not the listening one.
+    pub url: Option<String>,
+    /// How fast things move.
+    pub pace: Pace,
+    /// Command that makes a pilot; its configuration's path follows.
+    pub pilot: Vec<String>,
+}
+
+impl Configuration {
+    /// The command line over the file over the defaults.
+    pub fn read(serve: Serve) -> anyhow::Result<Self> {
+        let file = match &serve.config {
+            None => File::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                toml::from_str(&text).with_context(|| format!("in {}", path.display()))?
+            }
+        };
+        let data = serve.data.or(file.data).unwrap_or_else(|| "spinor-data".into());
+        std::fs::create_dir_all(&data)
+            .with_context(|| format!("cannot make {}", data.display()))?;
+        Ok(Self {
+            data: data.canonicalize()?,
+            listen: serve.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:8085".to_owned()),
+            url: serve.url.or(file.url),
+            pace: file.pace.over(Pace::default())?,
+            pilot: own_pilot()?,
+        })
+    }
+}
+
+/// This very program, as a pilot.
+pub fn own_pilot() -> anyhow::Result<Vec<String>> {
+    let program = std::env::current_exe()?;
+    Ok(vec![program.display().to_string(), "pilot".to_owned()])
+}
+
+impl FilePace {
+    fn over(&self, default: Pace) -> anyhow::Result<Pace> {
+        let seconds = |name: &str, given: Option<f64>, default: Duration| match given {
+            None => Ok(default),
+            Some(s) if s > 0.0 && s < 86_400.0 => Ok(Duration::from_secs_f64(s)),
+            Some(s) => {
+                anyhow::bail!("pace.{name} is {s}: give seconds, more than 0, less than a day")
+            }
+        };
+        Ok(Pace {
+            heartbeat: seconds("heartbeat", self.heartbeat, default.heartbeat)?,
+            poll: seconds("poll", self.poll, default.poll)?,
+            idle: seconds("idle", self.idle, default.idle)?,
+            supply: seconds("supply", self.supply, default.supply)?,
+            tick: seconds("tick", self.tick, default.tick)?,
+        })
+    }
+}

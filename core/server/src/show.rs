@@ -1,0 +1,33 @@
+//! Tables for people.
+
+use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+
+/// Prints rows under a header, as wide as the terminal.
+pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
+    println!("{}", render(header, rows));
+}
+
+/// Rows under a header.
+pub fn render<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    table
+}
+
+/// Prints JSON.
+pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// The time of day of an RFC 3339 time, or the day if it is not today's.
+pub fn time(text: &str) -> String {
+    text.get(..19).map_or_else(|| text.to_owned(), |text| text.replace('T', " "))
+}
