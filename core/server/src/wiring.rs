@@ -54,8 +54,8 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
         clock: clock.clone(),
     };
     let registry = Arc::new(Registry::new(loader(data)?, surroundings));
-    import_embedded(&*store, &components, &*clock).await?;
-    load_components(&*store, &components, &registry).await?;
+    import_embedded(&store, &components, &*clock).await?;
+    load_components(&store, &components, &registry).await?;
     let lifecycle =
         Lifecycle::new(store.clone(), registry.clone(), clock, configuration.pace, url.clone())
             .await?;

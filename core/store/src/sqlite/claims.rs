@@ -8,7 +8,7 @@ use spinor_model::{
     requirement::Requirement,
 };
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 /// Claims at most `limit` jobs of one queue.
 pub async fn claim(
@@ -62,8 +62,8 @@ async fn describe(
     let mut templates = BTreeMap::new();
     for (row, nonce, cores) in given {
         let template = TemplateId(row.try_get("template_id")?);
-        if !templates.contains_key(&template) {
-            templates.insert(template, load_template(c, template).await?);
+        if let Entry::Vacant(vacant) = templates.entry(template) {
+            vacant.insert(load_template(c, template).await?);
         }
         if let Some((plan, requirement, sandboxes)) = templates.get(&template) {
             claimed.push(Claimed {
