@@ -1,0 +1,76 @@
+//! The jobs run by plugins alone: taking one binding away stops exactly its step, with a reason.
+
+mod support;
+
+use support::Server;
+
+const QUICK: &str = r#"{"executable": "true",
+    "requirements": {"wall_time": 60, "cpu": {"ram_mb": {"request": 64}}}}"#;
+
+fn without(place: &str) -> Server {
+    let server = Server::with_lab();
+    let operator = server.operator();
+    let removed = server.run(&operator, &["plugin", "bind", "lab", place, "--remove"]);
+    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    server
+}
+
+fn put_back(server: &Server, place: &str, plugin: &str) {
+    let bound = server.run(&server.operator(), &["plugin", "bind", "lab", place, plugin]);
+    assert!(bound.status.success(), "{}", String::from_utf8_lossy(&bound.stderr));
+}
+
+fn why(server: &Server, job: i64) -> String {
+    let ada = server.member("lab_user", "ada");
+    server.json(&ada, &["job", "explain", &job.to_string()]).to_string()
+}
+
+#[test]
+fn without_a_rule_jobs_wait() {
+    let server = without("matching");
+    let job = server.submit(QUICK).unwrap()[0];
+    server.until("the reason shows", || {
+        why(&server, job).contains("no plugin is bound to `matching` in VO lab")
+    });
+    assert_eq!(server.status(job), "Waiting");
+    put_back(&server, "matching", "matching/standard");
+    server.until_status(job, "Done");
+}
+
+#[test]
+fn without_a_backend_no_pilots_are_sent() {
+    let server = without("computing.here");
+    let job = server.submit(QUICK).unwrap()[0];
+    server.until("the reason shows", || {
+        why(&server, job).contains("no plugin is bound to `computing.here`")
+    });
+    assert_eq!(server.status(job), "Waiting");
+}
+
+#[test]
+fn without_a_handler_nothing_is_admitted_but_what_runs_is_concluded() {
+    let server = Server::with_lab();
+    let slow = QUICK.replace("\"true\"", "\"sleep\", \"arguments\": [\"2\"]");
+    let job = server.submit(&slow).unwrap()[0];
+    let operator = server.operator();
+    server.run(&operator, &["plugin", "bind", "lab", "handling.executable", "--remove"]);
+    let refused = server.submit(QUICK).unwrap_err();
+    assert!(refused.contains("no plugin is bound to `handling.executable` in VO lab"), "{refused}");
+    server.until_status(job, "Done");
+}
+
+#[test]
+fn without_a_sink_usage_waits_and_nothing_else() {
+    let server = without("accounting.files");
+    let job = server.submit(QUICK).unwrap()[0];
+    server.until_status(job, "Done");
+    let (status, sinks) = server.request("GET", "/api/sinks", Some(&server.operator()), "");
+    assert_eq!(status, 200);
+    assert!(sinks.contains("no plugin is bound to `accounting.SINK` in VO lab"), "{sinks}");
+    assert!(server.usage_lines().is_empty());
+    let binding = r#"{"plugin": "accounting/files", "grants": {"directory": {"path": "usage"}}}"#;
+    let path = "/api/vos/lab/bindings/accounting.files";
+    let (status, answer) = server.request("PUT", path, Some(&server.operator()), binding);
+    assert_eq!(status, 200, "{answer}");
+    server.until("it gets what had waited", || server.usage_lines().len() == 1);
+}

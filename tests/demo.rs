@@ -1,0 +1,14 @@
+//! The README's first line, as far as it can be had in a test: the demo ends well.
+
+use std::process::Command;
+
+#[test]
+fn the_demo_ends_with_its_tables_and_exit_code_0() {
+    let output = Command::new(env!("CARGO_BIN_EXE_spinor")).arg("demo").output().unwrap();
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}\n{err}");
+    for part in ["200 Done", "swapped matching of VO aurora", "all is as it should be"] {
+        assert!(out.contains(part), "no `{part}` in\n{out}");
+    }
+}
