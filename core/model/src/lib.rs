@@ -26,3 +26,5 @@ pub mod state;
 pub mod tags;
 pub mod time;
 pub mod usage;
+
+pub use semver::Version;

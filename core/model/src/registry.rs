@@ -377,7 +377,8 @@ impl From<BindingPath> for String {
 pub struct BadDocument(pub Vec<Finding>);
 
 fn list(findings: &[Finding]) -> String {
-    findings.iter().map(|f| format!("{}: {}", f.field, f.message)).collect::<Vec<_>>().join("; ")
+    let text = |f: &Finding| format!("{} `{}` {}", f.field, f.value, f.message);
+    findings.iter().map(text).collect::<Vec<_>>().join("; ")
 }
 
 impl VoDocument {

@@ -1,0 +1,387 @@
+//! A job's life over a real store, with native twins for plugins and a clock that the test moves.
+
+use spinor_identity::subject::PilotIdentity;
+use spinor_lifecycle::{Lifecycle, Pace, admission::Request};
+use spinor_model::{
+    id::{AttemptNumber, JobId},
+    offer::Offer,
+    plan::{AttemptResult, Consumption, Ending},
+    policy::PilotStatus,
+    protocol::Beat,
+    registry::VoDocument,
+    state::{JobState, PilotState},
+    time::{ManualClock, Timestamp},
+    usage::Ack,
+};
+use spinor_store::{BeatAnswer, Claimed, ResultAnswer, sqlite::SqliteStore};
+use spinor_twins::{TwinRule, Twins};
+use std::{sync::Arc, time::Duration};
+
+struct World {
+    lifecycle: Arc<Lifecycle>,
+    twins: Arc<Twins>,
+    clock: Arc<ManualClock>,
+    #[allow(dead_code)]
+    directory: tempfile::TempDir,
+}
+
+const DOCUMENT: &str = r#"
+    vo = "vo"
+    [limits]
+    max_attempts = 2
+    lease_seconds = 60
+    stalled_seconds = 600
+    [groups.g]
+    [sites.A]
+    [sites.B]
+    [ces.a]
+    site = "A"
+    queues.q = { cores = 1, memory_mb = 4096, wall_time = 7200, max_pilots = 100 }
+"#;
+
+async fn world(document: &str) -> World {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(&directory.path().join("db")).await.unwrap());
+    let clock = Arc::new(ManualClock::at(Timestamp(1_795_000_000_000)));
+    let twins = Twins::new();
+    let lifecycle =
+        Lifecycle::new(store, twins.clone(), clock.clone(), Pace::default(), "http://x".into())
+            .await
+            .unwrap();
+    lifecycle.set_document(Arc::new(VoDocument::from_toml(document).unwrap()));
+    World { lifecycle, twins, clock, directory }
+}
+
+fn pilot(stamp: &str, site: &str) -> PilotIdentity {
+    PilotIdentity {
+        stamp: stamp.parse().unwrap(),
+        vo: "vo".parse().unwrap(),
+        site: site.parse().unwrap(),
+        ce: "a".parse().unwrap(),
+        queue: "q".parse().unwrap(),
+    }
+}
+
+fn slot(site: &str, cores: u32) -> Offer {
+    serde_json::from_value(serde_json::json!({
+        "site": site, "ce": "a", "queue": "q", "cores": cores, "memory_mb": 4096 * cores,
+        "wall_time": 7200, "architecture": "x86_64",
+    }))
+    .unwrap()
+}
+
+fn result(job: &Claimed, ending: Ending) -> AttemptResult {
+    AttemptResult {
+        job: job.id,
+        attempt: job.attempt,
+        nonce: job.nonce.clone(),
+        ending,
+        consumption: Consumption { wall_seconds: 2.0, cpu_seconds: 1.0, max_memory_mb: 5 },
+        output: None,
+        missing_outputs: Vec::new(),
+        stdout_tail: String::new(),
+        stderr_tail: String::new(),
+    }
+}
+
+impl World {
+    async fn submit(&self, jobs: u32) -> Vec<JobId> {
+        self.submit_asking(jobs, serde_json::json!({"wall_time": 3600})).await
+    }
+
+    async fn submit_asking(&self, jobs: u32, requirement: serde_json::Value) -> Vec<JobId> {
+        let request = Request {
+            vo: "vo".parse().unwrap(),
+            group: "g".parse().unwrap(),
+            owner: "ada".parse().unwrap(),
+            description: serde_json::json!({"jobs": jobs, "requirement": requirement}),
+            key: None,
+        };
+        self.lifecycle.submit(request).await.unwrap()
+    }
+
+    async fn claim(&self, stamp: &str, site: &str, cores: u32) -> Vec<Claimed> {
+        let pilot = pilot(stamp, site);
+        self.lifecycle.match_slot(&pilot, slot(site, cores), None, &[]).await.unwrap()
+    }
+
+    async fn beat(&self, stamp: &str, job: &Claimed) -> BeatAnswer {
+        let beat = Beat { job: job.id, attempt: job.attempt, stdout_tail: "tail".to_owned() };
+        self.lifecycle.heartbeat(&pilot(stamp, "A"), &[beat]).await.unwrap()[0]
+    }
+
+    async fn finish(&self, stamp: &str, job: &Claimed, ending: Ending) -> ResultAnswer {
+        self.lifecycle.finish(&pilot(stamp, "A"), &result(job, ending)).await.unwrap()
+    }
+
+    async fn state(&self, id: JobId) -> JobState {
+        self.lifecycle.store.job(id).await.unwrap().unwrap().status
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+const DONE: Ending = Ending::Exited { code: 0 };
+
+#[tokio::test]
+async fn a_job_is_submitted_claimed_run_judged_and_booked() {
+    let world = world(DOCUMENT).await;
+    let jobs = world.submit(3).await;
+    let claimed = world.claim("p1", "A", 2).await;
+    assert_eq!(claimed.iter().map(|job| job.id).collect::<Vec<_>>(), jobs[..2]);
+    assert_eq!(claimed[1].parameters["n"], "1");
+    assert_eq!(world.state(jobs[0]).await, JobState::Matched);
+    assert_eq!(world.beat("p1", &claimed[0]).await, BeatAnswer::Continue);
+    assert_eq!(world.state(jobs[0]).await, JobState::Running);
+    assert_eq!(world.finish("p1", &claimed[0], DONE).await, ResultAnswer::Accepted);
+    assert_eq!(world.finish("p1", &claimed[0], DONE).await, ResultAnswer::Repeated);
+    assert_eq!(world.state(jobs[0]).await, JobState::Completing);
+    assert_eq!(world.lifecycle.conclude_pending().await.unwrap(), 1);
+    assert_eq!(world.state(jobs[0]).await, JobState::Done);
+    assert_eq!(world.lifecycle.deliver_usage().await.unwrap(), 1);
+    assert_eq!(world.lifecycle.deliver_usage().await.unwrap(), 0);
+    assert_eq!(world.twins.sink.batches(), [[1]]);
+}
+
+#[tokio::test]
+async fn a_stalled_attempt_revives_and_a_lost_one_is_fenced_off() {
+    let world = world(DOCUMENT).await;
+    let job = world.submit(1).await[0];
+    let first = world.claim("p1", "A", 1).await.remove(0);
+    world.beat("p1", &first).await;
+    world.pass(61);
+    world.lifecycle.watch().await.unwrap();
+    assert_eq!(world.state(job).await, JobState::Stalled);
+    assert_eq!(world.beat("p1", &first).await, BeatAnswer::Continue);
+    assert_eq!(world.state(job).await, JobState::Running, "the same attempt goes on");
+    world.pass(61);
+    world.lifecycle.watch().await.unwrap();
+    world.pass(601);
+    world.lifecycle.watch().await.unwrap();
+    world.lifecycle.conclude_pending().await.unwrap();
+    assert_eq!(world.state(job).await, JobState::Waiting, "given up, and tried again");
+    let second = world.claim("p2", "A", 1).await.remove(0);
+    assert_eq!(second.attempt, AttemptNumber(2));
+    // The first attempt's pilot comes back: nothing of it touches the second.
+    assert_eq!(world.beat("p1", &first).await, BeatAnswer::Kill);
+    let late = world.finish("p1", &first, DONE).await;
+    assert!(matches!(late, ResultAnswer::Refused(_)), "{late:?}");
+    assert_eq!(world.state(job).await, JobState::Matched);
+    assert_eq!(world.finish("p2", &second, DONE).await, ResultAnswer::Accepted);
+    world.lifecycle.conclude_pending().await.unwrap();
+    assert_eq!(world.state(job).await, JobState::Done);
+    assert_eq!(world.lifecycle.store.usage(&"vo".parse().unwrap()).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_result_needs_the_right_pilot_and_nonce() {
+    let world = world(DOCUMENT).await;
+    world.submit(1).await;
+    let job = world.claim("p1", "A", 1).await.remove(0);
+    let refused = |answer: ResultAnswer, why: &str| match answer {
+        ResultAnswer::Refused(text) => assert!(text.contains(why), "{text}"),
+        other => panic!("{other:?}"),
+    };
+    refused(world.finish("p2", &job, DONE).await, "belongs to another pilot");
+    let forged = Claimed { nonce: "guess".to_owned(), ..job.clone() };
+    refused(world.finish("p1", &forged, DONE).await, "nonce");
+    let future = Claimed { attempt: AttemptNumber(7), ..job.clone() };
+    refused(world.finish("p1", &future, DONE).await, "never such an attempt");
+    assert_eq!(world.finish("p1", &job, DONE).await, ResultAnswer::Accepted);
+}
+
+#[tokio::test]
+async fn retries_end_at_the_limit_and_avoid_the_site() {
+    let world = world(DOCUMENT).await;
+    let job = world.submit(1).await[0];
+    let first = world.claim("p1", "A", 1).await.remove(0);
+    world.finish("p1", &first, Ending::Exited { code: 75 }).await;
+    world.lifecycle.conclude_pending().await.unwrap();
+    assert!(world.claim("p1", "A", 1).await.is_empty(), "not at the site it should avoid");
+    let second = world.claim("p2", "B", 1).await.remove(0);
+    let answer = world
+        .lifecycle
+        .finish(&pilot("p2", "B"), &result(&second, Ending::Exited { code: 75 }))
+        .await
+        .unwrap();
+    assert_eq!(answer, ResultAnswer::Accepted);
+    world.lifecycle.conclude_pending().await.unwrap();
+    let record = world.lifecycle.store.job(job).await.unwrap().unwrap();
+    assert_eq!(record.status, JobState::Failed);
+    assert_eq!(record.minor_status, "exit code 75 (after 2 attempts)");
+    let numbers: Vec<u32> =
+        world.twins.handler.judged.lock().unwrap().iter().map(|a| a.number.0).collect();
+    assert_eq!(numbers, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_dead_pilot_is_proof_and_its_jobs_start_anew_at_once() {
+    let world = world(DOCUMENT).await;
+    let job = world.submit(1).await[0];
+    world.lifecycle.supply().await.unwrap();
+    let stamp = world.twins.backend.submitted()[0].stamp.to_string();
+    world.claim(&stamp, "A", 1).await;
+    world.twins.backend.end_all(PilotStatus::Failed("node lost".to_owned()));
+    world.lifecycle.supply().await.unwrap();
+    world.lifecycle.conclude_pending().await.unwrap();
+    assert_eq!(world.state(job).await, JobState::Waiting);
+    let pilot = world.lifecycle.store.pilot(&stamp.parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!((pilot.status, &*pilot.status_reason), (PilotState::Failed, "node lost"));
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_is_given_again() {
+    let world = world(DOCUMENT).await;
+    world.submit(3).await;
+    let first = world.claim("p1", "A", 2).await;
+    assert_eq!(first.len(), 2);
+    assert_eq!(world.claim("p1", "A", 2).await, first, "the same jobs, attempts and nonces");
+    let holds: Vec<_> = first.iter().map(|job| (job.id, job.attempt)).collect();
+    let next = world.lifecycle.match_slot(&pilot("p1", "A"), slot("A", 1), None, &holds).await;
+    assert_eq!(next.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn three_ces_and_ten_jobs_make_ten_pilots() {
+    let mut document = DOCUMENT.to_owned();
+    for ce in ["b", "c"] {
+        document.push_str(&format!(
+            "[ces.{ce}]\nsite = \"A\"\nqueues.q = {{ cores = 1, memory_mb = 4096, wall_time = 7200, max_pilots = 100 }}\n"
+        ));
+    }
+    let world = world(&document).await;
+    world.submit(10).await;
+    for _ in 0..3 {
+        world.lifecycle.supply().await.unwrap();
+    }
+    assert_eq!(world.twins.backend.submitted().len(), 10);
+}
+
+#[tokio::test]
+async fn eight_cores_serve_eight_jobs_and_limits_hold() {
+    let document = DOCUMENT.replace("cores = 1, memory_mb = 4096", "cores = 8, memory_mb = 32768");
+    let world = world(&document.replace("max_pilots = 100", "max_pilots = 2")).await;
+    world.submit(9).await;
+    world.lifecycle.supply().await.unwrap();
+    assert_eq!(world.twins.backend.submitted().len(), 2, "8 + 1");
+    world.submit(100).await;
+    world.lifecycle.supply().await.unwrap();
+    assert_eq!(world.twins.backend.submitted().len(), 2, "the queue's limit");
+}
+
+#[tokio::test]
+async fn a_queue_whose_pilots_found_no_work_is_left_alone_for_a_while() {
+    let world = world(DOCUMENT).await;
+    world.submit(1).await;
+    world.lifecycle.supply().await.unwrap();
+    world.twins.backend.end_all(PilotStatus::Done);
+    world.lifecycle.supply().await.unwrap();
+    assert_eq!(world.twins.backend.submitted().len(), 1, "it backs off");
+    world.pass(6);
+    world.lifecycle.supply().await.unwrap();
+    assert_eq!(world.twins.backend.submitted().len(), 2, "and tries again");
+}
+
+#[tokio::test]
+async fn a_submission_that_was_cut_off_is_found_not_repeated() {
+    let world = world(DOCUMENT).await;
+    world.submit(1).await;
+    world.twins.backend.cut_off(true);
+    for _ in 0..3 {
+        world.lifecycle.supply().await.unwrap();
+        world.pass(11);
+    }
+    assert_eq!(world.twins.backend.submitted().len(), 1);
+    let stamp = world.twins.backend.submitted()[0].stamp.clone();
+    let pilot = world.lifecycle.store.pilot(&stamp).await.unwrap().unwrap();
+    assert_eq!(pilot.reference, Some(stamp.to_string()));
+}
+
+#[tokio::test]
+async fn a_batch_is_repeated_unchanged_before_any_later_one() {
+    let world = world(DOCUMENT).await;
+    world.submit(3).await;
+    let end = async |stamp: &str| {
+        let job = world.claim(stamp, "A", 1).await.remove(0);
+        world.finish(stamp, &job, DONE).await;
+        world.lifecycle.conclude_pending().await.unwrap();
+    };
+    end("p1").await;
+    world.twins.sink.answer(Some(Ack::Later("full".to_owned())));
+    world.lifecycle.deliver_usage().await.unwrap();
+    end("p2").await;
+    world.lifecycle.deliver_usage().await.unwrap();
+    let status = world.lifecycle.store.sink_status().await.unwrap().remove(0);
+    assert_eq!((status.waiting, status.problem.as_deref()), (2, Some("full")));
+    world.twins.sink.answer(None);
+    while world.lifecycle.deliver_usage().await.unwrap() > 0 {}
+    assert_eq!(world.twins.sink.batches(), [vec![1], vec![1], vec![1], vec![2]]);
+    end("p3").await;
+    world.twins.sink.answer(Some(Ack::Refused("never".to_owned())));
+    assert_eq!(world.lifecycle.deliver_usage().await.unwrap(), 1, "set aside, not stuck");
+}
+
+#[tokio::test]
+async fn the_limit_of_running_jobs_is_not_overshot() {
+    let document = DOCUMENT.replace("max_attempts = 2", "max_attempts = 2\nmax_running = 3");
+    let world = world(&document).await;
+    world.submit(10).await;
+    let counts = tokio::join!(
+        world.claim("p1", "A", 2),
+        world.claim("p2", "A", 2),
+        world.claim("p3", "A", 2)
+    );
+    assert_eq!(counts.0.len() + counts.1.len() + counts.2.len(), 3);
+}
+
+#[tokio::test]
+async fn a_broken_or_unwilling_rule_holds_jobs_and_says_so() {
+    let world = world(DOCUMENT).await;
+    let job = world.submit(1).await[0];
+    let explain = async || {
+        let record = world.lifecycle.store.job(job).await.unwrap().unwrap();
+        world.lifecycle.explain(&record).await.unwrap()
+    };
+    world.twins.set_rule(Some(TwinRule { breaks: true, ..TwinRule::version("0.2.0") }));
+    let broken = world.lifecycle.match_slot(&pilot("p", "A"), slot("A", 1), None, &[]).await;
+    assert!(broken.is_err());
+    assert!(explain().await.summary.contains("held: matching/twin 0.2.0 trapped: on purpose"));
+    let avoid = vec!["A".to_owned()];
+    world.twins.set_rule(Some(TwinRule { avoid, ..TwinRule::version("0.3.0") }));
+    assert!(world.claim("p", "A", 1).await.is_empty());
+    let why = explain().await;
+    let obstacle = why.places[0].kept_by.clone().unwrap();
+    assert_eq!((&*obstacle.kind, &*obstacle.reason), ("rule", "avoids A"));
+    world.twins.set_rule(Some(TwinRule::version("0.4.0")));
+    assert_eq!(world.claim("p", "A", 1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_big_scan_comes_in_whole_and_once() {
+    let world = world(DOCUMENT).await;
+    let request = Request {
+        vo: "vo".parse().unwrap(),
+        group: "g".parse().unwrap(),
+        owner: "ada".parse().unwrap(),
+        description: serde_json::json!({"jobs": 10_000}),
+        key: Some("once".to_owned()),
+    };
+    let jobs = world.lifecycle.submit(request.clone()).await.unwrap();
+    assert_eq!(jobs.len(), 10_000);
+    assert_eq!(world.lifecycle.submit(request).await.unwrap(), jobs, "the same submission");
+    let last = world.lifecycle.store.job(jobs[9_999]).await.unwrap().unwrap();
+    assert_eq!(last.name, "twin 9999");
+}
+
+#[tokio::test]
+async fn leases_stand_still_while_no_server_is_up() {
+    let world = world(DOCUMENT).await;
+    let job = world.submit(1).await[0];
+    world.claim("p1", "A", 1).await;
+    world.pass(10_000);
+    world.lifecycle.wake_up().await.unwrap();
+    world.lifecycle.watch().await.unwrap();
+    assert_eq!(world.state(job).await, JobState::Matched);
+}

@@ -1,0 +1,5 @@
+//! Builds the guests that misbehave.
+
+fn main() {
+    spinor_guest_build::build(&["test-guest-rogue", "test-guest-grabber"], &["tests/guests"]);
+}

@@ -1,0 +1,86 @@
+//! Native twins of the policies, for tests and benchmarks: the lifecycle needs no WebAssembly.
+
+mod backend;
+mod handler;
+mod rule;
+mod sink;
+
+pub use backend::TwinBackend;
+pub use handler::TwinHandler;
+pub use rule::TwinRule;
+pub use sink::TwinSink;
+
+use spinor_model::{
+    Version,
+    id::{CeName, Digest, JobType, SinkName, VoName},
+    policy::{
+        AccountingSink, ComputingBackend, Decider, JobHandler, MatchingRule, Policies, Unbound,
+    },
+    registry::BindingPath,
+};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A twin's name card.
+pub fn decider(plugin: &str, version: &str) -> Decider {
+    let digest = Digest::of(format!("{plugin} {version}").as_bytes());
+    let version = version.parse().unwrap_or(Version::new(0, 0, 0));
+    Decider { plugin: plugin.to_owned(), version, digest, settings: digest }
+}
+
+/// One set of twins for every VO. Each can be taken away.
+#[derive(Default)]
+pub struct Twins {
+    /// The rule.
+    pub rule: Mutex<Option<Arc<TwinRule>>>,
+    /// The handler of every job type.
+    pub handler: Arc<TwinHandler>,
+    /// The backend of every CE.
+    pub backend: Arc<TwinBackend>,
+    /// The sink.
+    pub sink: Arc<TwinSink>,
+}
+
+impl Twins {
+    /// All in their places.
+    pub fn new() -> Arc<Self> {
+        let twins = Self::default();
+        twins.set_rule(Some(TwinRule::default()));
+        Arc::new(twins)
+    }
+
+    /// Puts a rule in its place, or takes it away.
+    pub fn set_rule(&self, rule: Option<TwinRule>) {
+        *self.rule.lock().unwrap_or_else(PoisonError::into_inner) = rule.map(Arc::new);
+    }
+}
+
+impl Policies for Twins {
+    fn rule(&self, vo: &VoName) -> Result<Arc<dyn MatchingRule>, Unbound> {
+        let rule = self.rule.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let path = BindingPath::Matching;
+        let unbound = || Unbound { vo: vo.clone(), path, hint: String::new() };
+        rule.map(|rule| rule as Arc<dyn MatchingRule>).ok_or_else(unbound)
+    }
+
+    fn handler(&self, _: &VoName, _: &JobType) -> Result<Arc<dyn JobHandler>, Unbound> {
+        Ok(self.handler.clone())
+    }
+
+    fn handler_that_planned(
+        &self,
+        _: &VoName,
+        _: &JobType,
+        _: &Decider,
+    ) -> Result<Arc<dyn JobHandler>, Unbound> {
+        Ok(self.handler.clone())
+    }
+
+    fn backend(&self, _: &VoName, _: &CeName) -> Result<Arc<dyn ComputingBackend>, Unbound> {
+        Ok(self.backend.clone())
+    }
+
+    fn sinks(&self, _: &VoName) -> Vec<(SinkName, Arc<dyn AccountingSink>)> {
+        let name = "twin".parse().ok();
+        name.map(|name| (name, self.sink.clone() as Arc<dyn AccountingSink>)).into_iter().collect()
+    }
+}
