@@ -1,4 +1,5 @@
 //! Who may call what: every route × every kind of caller, against one table.
+#![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The README's first line, as far as it can be had in a test: the demo ends well.
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::process::Command;
 

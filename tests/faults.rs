@@ -1,4 +1,5 @@
 //! The server is killed at random moments, again and again; nothing is lost and nothing is doubled.
+#![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Kill and reschedule reach a running payload; limits end it; nobody else's jobs are touched.
+#![allow(clippy::unwrap_used, missing_docs)]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! A server of a test's own: the real binary, a fresh data directory, a port of its own.
-#![allow(dead_code)]
+#![allow(clippy::unwrap_used, dead_code)]
 
 use serde_json::Value;
 use std::{

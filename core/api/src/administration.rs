@@ -4,8 +4,8 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use spinor_model::{
+    finding::Finding,
     id::VoName,
-    policy::Finding,
     registry::{Binding, BindingPath},
 };
 use utoipa::ToSchema;

@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use spinor_lifecycle::{LifecycleError, admission::Refusal, pilots::StartRefusal};
-use spinor_model::policy::{Finding, PolicyError};
+use spinor_model::{finding::Finding, policy::PolicyError};
 use spinor_store::StoreError;
 use utoipa::ToSchema;
 

@@ -2,11 +2,10 @@
 
 use crate::{Lifecycle, LifecycleError};
 use spinor_model::{
+    finding::Finding,
     id::{Digest, GroupName, JobId, JobType, UserName, VoName},
     plan::Parameters,
-    policy::{
-        AdmissionError, Admitted, Finding, JobHandler, ParameterColumn, PolicyError, Submitted,
-    },
+    policy::{AdmissionError, Admitted, JobHandler, ParameterColumn, PolicyError, Submitted},
     registry::Limits,
 };
 use spinor_store::{NewJob, NewTemplate, StoreError, Submission};

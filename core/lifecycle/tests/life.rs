@@ -1,4 +1,5 @@
 //! A job's life over a real store, with native twins for plugins and a clock that the test moves.
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use spinor_identity::subject::PilotIdentity;
 use spinor_lifecycle::{Lifecycle, Pace, admission::Request};

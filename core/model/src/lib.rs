@@ -7,6 +7,7 @@
 //! | [`state`] | the states of a job and of a pilot, and every legal move between them |
 //! | [`requirement`], [`tags`] | what a job asks for |
 //! | [`offer`] | what a pilot's slot offers |
+//! | [`finding`] | what is wrong with a document |
 //! | [`fit`] | whether the one suits the other, and if not, why |
 //! | [`plan`] | what a pilot runs, and how an attempt ended |
 //! | [`protocol`] | what a pilot and the server say to each other |
@@ -14,6 +15,7 @@
 //! | [`policy`] | what a VO decides for itself: the traits that plugins implement |
 //! | [`registry`] | a VO as one document |
 
+pub mod finding;
 pub mod fit;
 pub mod id;
 pub mod offer;

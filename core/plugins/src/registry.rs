@@ -8,10 +8,10 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use spinor_model::{
+    finding::Finding,
     id::{CeName, Digest, JobType, SinkName, VoName},
     policy::{
-        AccountingSink, ComputingBackend, Decider, Finding, JobHandler, MatchingRule, Policies,
-        Unbound,
+        AccountingSink, ComputingBackend, Decider, JobHandler, MatchingRule, Policies, Unbound,
     },
     registry::{Binding, BindingPath, Kind, VoDocument},
 };

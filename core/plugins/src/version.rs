@@ -2,7 +2,7 @@
 
 use semver::Version;
 use serde::Serialize;
-use spinor_model::{id::Digest, policy::Finding, registry::Kind};
+use spinor_model::{finding::Finding, id::Digest, registry::Kind};
 use std::{collections::BTreeSet, sync::Arc};
 use wasmtime::component::Component;
 

@@ -1,4 +1,5 @@
 //! The host against guests that behave and guests that do not.
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use spinor_model::{
     id::{Digest, VoName},

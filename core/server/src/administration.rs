@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use spinor_api::administration::{AdminError, Administration, Applied, BindingView, PluginView};
 use spinor_lifecycle::Lifecycle;
 use spinor_model::{
+    finding::Finding,
     id::{Digest, VoName},
-    policy::Finding,
     registry::{Binding, BindingPath, VoDocument},
 };
 use spinor_plugins::{

@@ -1,6 +1,7 @@
 //! Tables for people.
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use spinor_api::administration::BindingView;
 
 /// Prints rows under a header, as wide as the terminal.
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
@@ -30,4 +31,19 @@ pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 /// The time of day of an RFC 3339 time, or the day if it is not today's.
 pub fn time(text: &str) -> String {
     text.get(..19).map_or_else(|| text.to_owned(), |text| text.replace('T', " "))
+}
+
+/// Prints bindings as a table.
+pub fn bindings(bindings: &[BindingView]) {
+    table(
+        ["VO", "place", "plugin", "version", "digest", "has"],
+        bindings.iter().cloned().map(|b| {
+            [b.vo, b.path, b.plugin, b.version, short(&b.digest), b.capabilities.join(" ")]
+        }),
+    );
+}
+
+/// The beginning of a digest: enough for people.
+pub fn short(digest: &str) -> String {
+    digest.chars().take(12).collect()
 }

@@ -1,9 +1,10 @@
 use crate::decider;
 use spinor_model::{
+    finding::Finding,
     plan::{Ending, Plan},
     policy::{
-        AdmissionError, Admitted, Conclusion, Decider, EndedAttempt, Finding, JobHandler,
-        ParameterColumn, PolicyError, Retry, Submitted,
+        AdmissionError, Admitted, Conclusion, Decider, EndedAttempt, JobHandler, ParameterColumn,
+        PolicyError, Retry, Submitted,
     },
 };
 use std::sync::Mutex;

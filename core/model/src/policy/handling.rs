@@ -1,5 +1,6 @@
 use super::{Decider, PolicyError};
 use crate::{
+    finding::Finding,
     id::{AttemptNumber, Digest, GroupName, SiteName, UserName, VoName},
     plan::{Ending, Plan},
     requirement::Requirement,
@@ -19,17 +20,6 @@ pub struct Submitted {
     pub owner: UserName,
     /// The VO's limit on jobs a submission.
     pub max_jobs: u32,
-}
-
-/// One thing wrong with a document somebody wrote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
-    /// Where, as a JSON pointer or a dotted TOML path.
-    pub field: String,
-    /// The offending value, shortened.
-    pub value: String,
-    /// What is wrong with it, and the way out.
-    pub message: String,
 }
 
 /// A description made sense of.

@@ -14,8 +14,8 @@ pub use computing::{
     ComputingBackend, PilotRequest, PilotStatus, PilotStream, Placeholder, Room, Submission,
 };
 pub use handling::{
-    AdmissionError, Admitted, Conclusion, EndedAttempt, Finding, JobHandler, ParameterColumn,
-    Retry, Submitted,
+    AdmissionError, Admitted, Conclusion, EndedAttempt, JobHandler, ParameterColumn, Retry,
+    Submitted,
 };
 pub use matching::{MatchingRule, RequirementClass, Verdict};
 

@@ -10,10 +10,11 @@ use crate::{
     state::HostState,
 };
 use spinor_model::{
+    finding::Finding,
     plan::{Ending, Plan},
     policy::{
-        AdmissionError, Admitted, Conclusion, Decider, EndedAttempt, Finding, JobHandler,
-        ParameterColumn, PolicyError, Retry, Submitted,
+        AdmissionError, Admitted, Conclusion, Decider, EndedAttempt, JobHandler, ParameterColumn,
+        PolicyError, Retry, Submitted,
     },
     requirement::Requirement,
 };

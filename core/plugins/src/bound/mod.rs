@@ -19,10 +19,9 @@ use crate::{
     version::PluginVersion,
 };
 use spinor_model::{
+    finding::Finding,
     id::{Digest, VoName},
-    policy::{
-        AccountingSink, ComputingBackend, Decider, Finding, JobHandler, MatchingRule, PolicyError,
-    },
+    policy::{AccountingSink, ComputingBackend, Decider, JobHandler, MatchingRule, PolicyError},
     registry::{Binding, BindingPath, Kind},
     time::Clock,
 };

@@ -12,7 +12,6 @@ use crate::{
 };
 use anyhow::Context;
 use clap::CommandFactory;
-pub use plugin::show_bindings;
 use spinor_api::administration::Applied;
 use std::{path::Path, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
@@ -90,7 +89,7 @@ async fn apply(server: &crate::cli::Server, document: &Path) -> anyhow::Result<(
         return show::json(&applied);
     }
     println!("VO {} is at revision {}", applied.vo, applied.revision);
-    plugin::show_bindings(&applied.bindings);
+    show::bindings(&applied.bindings);
     Ok(())
 }
 

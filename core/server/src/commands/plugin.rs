@@ -27,29 +27,15 @@ async fn list(server: &Server) -> anyhow::Result<()> {
     if server.json {
         return show::json(&json!({"bindings": bindings, "plugins": plugins}));
     }
-    show_bindings(&bindings);
+    show::bindings(&bindings);
     show::table(
         ["plugin", "version", "digest", "KiB", "asks for", ""],
         plugins.into_iter().map(|p| {
             let size = (p.size / 1024).to_string();
-            [p.plugin, p.version, short(&p.digest), size, p.capabilities.join(" "), p.summary]
+            [p.plugin, p.version, show::short(&p.digest), size, p.capabilities.join(" "), p.summary]
         }),
     );
     Ok(())
-}
-
-/// Prints bindings as a table.
-pub fn show_bindings(bindings: &[BindingView]) {
-    show::table(
-        ["VO", "place", "plugin", "version", "digest", "has"],
-        bindings.iter().cloned().map(|b| {
-            [b.vo, b.path, b.plugin, b.version, short(&b.digest), b.capabilities.join(" ")]
-        }),
-    );
-}
-
-fn short(digest: &str) -> String {
-    digest.chars().take(12).collect()
 }
 
 async fn inspect(server: &Server, wanted: &str) -> anyhow::Result<()> {
@@ -97,7 +83,7 @@ async fn bind(server: &Server, bind: Bind) -> anyhow::Result<()> {
         return show::json(&applied);
     }
     println!("VO {} is at revision {}", applied.vo, applied.revision);
-    show_bindings(&applied.bindings);
+    show::bindings(&applied.bindings);
     Ok(())
 }
 

@@ -73,7 +73,7 @@ impl Stage {
             let route = format!("/api/vos/{}", document.vo);
             let applied: Applied = self.operator.put_text(&route, text).await?;
             println!("VO {} is in force, its bindings:", applied.vo);
-            crate::commands::show_bindings(&applied.bindings);
+            crate::show::bindings(&applied.bindings);
         }
         Ok(())
     }

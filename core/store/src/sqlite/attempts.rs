@@ -19,21 +19,7 @@ use spinor_model::{
     time::Timestamp,
     usage::Outcome,
 };
-use sqlx::{Row, SqliteConnection};
-
-/// An attempt, as it is inside a transaction, with its secret.
-pub async fn find(
-    c: &mut SqliteConnection,
-    job: JobId,
-    attempt: AttemptNumber,
-) -> Result<Option<(AttemptRecord, String)>, StoreError> {
-    let row = sqlx::query("SELECT * FROM attempts WHERE job_id = ? AND attempt = ?")
-        .bind(job.0)
-        .bind(attempt.0)
-        .fetch_optional(c)
-        .await?;
-    row.map(|row| Ok((rows::attempt(&row)?, row.try_get("nonce")?))).transpose()
-}
+use sqlx::SqliteConnection;
 
 async fn beat(
     c: &mut SqliteConnection,
@@ -44,7 +30,7 @@ async fn beat(
 ) -> Result<Vec<BeatAnswer>, StoreError> {
     let mut answers = Vec::with_capacity(beats.len());
     for told in beats {
-        let found = find(c, told.job, told.attempt).await?;
+        let found = moves::attempt(c, told.job, told.attempt).await?;
         let held = found.filter(|(a, _)| a.state == AttemptState::Active && a.stamp == *stamp);
         let Some((attempt, _)) = held else {
             answers.push(BeatAnswer::Kill);
@@ -80,7 +66,7 @@ async fn finish(
     now: Timestamp,
 ) -> Result<ResultAnswer, StoreError> {
     let refused = |why: &str| Ok(ResultAnswer::Refused(why.to_owned()));
-    let Some((attempt, nonce)) = find(c, result.job, result.attempt).await? else {
+    let Some((attempt, nonce)) = moves::attempt(c, result.job, result.attempt).await? else {
         return refused("there was never such an attempt");
     };
     if attempt.stamp != *stamp {

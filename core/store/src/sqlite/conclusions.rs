@@ -48,7 +48,7 @@ pub async fn pending(pool: &SqlitePool, limit: u32) -> Result<Vec<PendingConclus
         let attempt = AttemptNumber(rows::count(row, "attempt")?);
         let base: u32 = rows::count(row, "attempt_base")?;
         let job = moves::job(&mut connection, id).await?;
-        let record = super::attempts::find(&mut connection, id, attempt).await?;
+        let record = moves::attempt(&mut connection, id, attempt).await?;
         if let (Some(job), Some((record, _))) = (job, record) {
             pending.push(PendingConclusion {
                 job,

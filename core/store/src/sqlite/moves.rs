@@ -1,9 +1,9 @@
 //! Moving jobs: the one place that changes a job's state, with the log entry that goes with it.
 
 use super::rows::{self, to_json};
-use crate::{JobRecord, QueueChange, QueueKey, StoreError};
+use crate::{AttemptRecord, JobRecord, QueueChange, QueueKey, StoreError};
 use spinor_model::{
-    id::{ClassId, GroupName, JobId, JobType, VoName},
+    id::{AttemptNumber, ClassId, GroupName, JobId, JobType, VoName},
     requirement::Requirement,
     state::JobState,
     time::Timestamp,
@@ -15,6 +15,20 @@ pub async fn job(c: &mut SqliteConnection, id: JobId) -> Result<Option<JobRecord
     let row =
         sqlx::query("SELECT * FROM jobs WHERE job_id = ?").bind(id.0).fetch_optional(c).await?;
     row.as_ref().map(rows::job).transpose()
+}
+
+/// An attempt, as it is inside a transaction, with its secret.
+pub async fn attempt(
+    c: &mut SqliteConnection,
+    job: JobId,
+    attempt: AttemptNumber,
+) -> Result<Option<(AttemptRecord, String)>, StoreError> {
+    let row = sqlx::query("SELECT * FROM attempts WHERE job_id = ? AND attempt = ?")
+        .bind(job.0)
+        .bind(attempt.0)
+        .fetch_optional(c)
+        .await?;
+    row.map(|row| Ok((rows::attempt(&row)?, row.try_get("nonce")?))).transpose()
 }
 
 /// Where a job goes, and what is told of it.

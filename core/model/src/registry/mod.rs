@@ -1,16 +1,20 @@
 //! A VO as one document: its groups, sites, CEs, bindings, settings, grants and limits.
 
+mod binding;
+
+pub use binding::{
+    BadBindingPath, Binding, BindingPath, DirectoryGrant, Granted, Grants, Kind, ProcessGrant,
+};
+
 use crate::{
+    finding::Finding,
     id::{CeName, GroupName, JobType, QueueName, SinkName, SiteName, UserName, VoName},
     offer::Offer,
-    policy::Finding,
 };
-use semver::VersionReq;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    str::FromStr,
 };
 
 /// A VO as its managers and the operator write it, in TOML. Applied as a whole or not at all.
@@ -182,195 +186,6 @@ impl Queue {
     }
 }
 
-/// A plugin in a place, with its settings and what it may touch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Binding {
-    /// `kind/name`, or `name` alone where the kind is clear.
-    pub plugin: String,
-    /// Which versions will do; the highest that is there is taken when the document is applied.
-    #[serde(default)]
-    pub version: VersionReq,
-    /// The plugin's settings.
-    #[serde(default = "empty_settings")]
-    pub settings: serde_json::Value,
-    /// Capabilities that the operator grants.
-    #[serde(default)]
-    pub grants: Grants,
-}
-
-fn empty_settings() -> serde_json::Value {
-    serde_json::Value::Object(serde_json::Map::new())
-}
-
-/// Capabilities that the operator grants to a binding. `log` needs no grant.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Grants {
-    /// The server's time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clock: Option<Granted>,
-    /// Random bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub random: Option<Granted>,
-    /// One directory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub directory: Option<DirectoryGrant>,
-    /// Pilots on the server's machine.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub process: Option<ProcessGrant>,
-}
-
-impl Grants {
-    /// Names of what is granted.
-    pub fn names(&self) -> BTreeSet<&'static str> {
-        [
-            (self.clock.is_some(), "clock"),
-            (self.random.is_some(), "random"),
-            (self.directory.is_some(), "directory"),
-            (self.process.is_some(), "process"),
-        ]
-        .into_iter()
-        .filter_map(|(granted, name)| granted.then_some(name))
-        .collect()
-    }
-}
-
-/// A grant without bounds of its own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Granted {}
-
-/// One directory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DirectoryGrant {
-    /// Where; a relative path begins at the server's data directory.
-    pub path: String,
-    /// Bytes it may hold, in MiB.
-    #[serde(default = "default_directory_mb")]
-    pub max_mb: u64,
-}
-
-fn default_directory_mb() -> u64 {
-    1024
-}
-
-/// Pilots on the server's machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProcessGrant {
-    /// Pilots there may be at a time.
-    pub max: u32,
-}
-
-/// The kinds of policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Which jobs go where.
-    Matching,
-    /// How pilots get to a CE.
-    Computing,
-    /// What a type of job means.
-    Handling,
-    /// Where usage records go.
-    Accounting,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Matching, Self::Computing, Self::Handling, Self::Accounting];
-
-    /// Its name: a folder of `plugins/`, a package of `wit/`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Matching => "matching",
-            Self::Computing => "computing",
-            Self::Handling => "handling",
-            Self::Accounting => "accounting",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// A place in a VO that a plugin is bound to: `matching`, `handling.executable`,
-/// `computing.my-ce`, `accounting.files`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum BindingPath {
-    /// The VO's rule.
-    Matching,
-    /// A CE's backend.
-    Computing(CeName),
-    /// A job type's handler.
-    Handling(JobType),
-    /// A sink.
-    Accounting(SinkName),
-}
-
-impl BindingPath {
-    /// Which kind of plugin goes there.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Matching => Kind::Matching,
-            Self::Computing(_) => Kind::Computing,
-            Self::Handling(_) => Kind::Handling,
-            Self::Accounting(_) => Kind::Accounting,
-        }
-    }
-}
-
-impl fmt::Display for BindingPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Matching => f.pad("matching"),
-            Self::Computing(ce) => f.pad(&format!("computing.{ce}")),
-            Self::Handling(job_type) => f.pad(&format!("handling.{job_type}")),
-            Self::Accounting(sink) => f.pad(&format!("accounting.{sink}")),
-        }
-    }
-}
-
-/// Text that is no place for a plugin.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is no place for a plugin: write `matching`, `handling.JOB-TYPE`, `computing.CE` or `accounting.SINK`"
-)]
-pub struct BadBindingPath(String);
-
-impl FromStr for BindingPath {
-    type Err = BadBindingPath;
-    fn from_str(text: &str) -> Result<Self, BadBindingPath> {
-        let bad = || BadBindingPath(text.chars().take(100).collect());
-        match text.split_once('.') {
-            None if text == "matching" => Ok(Self::Matching),
-            Some(("computing", ce)) => ce.parse().map(Self::Computing).map_err(|_| bad()),
-            Some(("handling", kind)) => kind.parse().map(Self::Handling).map_err(|_| bad()),
-            Some(("accounting", sink)) => sink.parse().map(Self::Accounting).map_err(|_| bad()),
-            _ => Err(bad()),
-        }
-    }
-}
-
-impl TryFrom<String> for BindingPath {
-    type Error = BadBindingPath;
-    fn try_from(text: String) -> Result<Self, BadBindingPath> {
-        text.parse()
-    }
-}
-
-impl From<BindingPath> for String {
-    fn from(path: BindingPath) -> String {
-        path.to_string()
-    }
-}
-
 /// A document that is refused, with all that is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the VO document has {} mistake(s): {}", .0.len(), list(.0))]
@@ -513,62 +328,4 @@ fn excerpt(text: &str, span: std::ops::Range<usize>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"
-        vo = "aurora"
-        [groups.aurora_user]
-        users = ["alice"]
-        [sites.NORTH]
-        [ces.north]
-        site = "NORTH"
-        queues.short = { memory_mb = 1024, wall_time = 3600 }
-        [ces.north.backend]
-        plugin = "computing/local"
-        grants.process = { max = 2 }
-        [matching]
-        plugin = "matching/standard"
-        version = "^0.1"
-        settings.prefer = { simulation = ["NORTH"] }
-        [handling.executable]
-        plugin = "handling/executable"
-    "#;
-
-    #[test]
-    fn a_document_reads_back_from_its_toml() {
-        let document = VoDocument::from_toml(GOOD).unwrap();
-        assert_eq!(VoDocument::from_toml(&document.to_toml()).unwrap(), document);
-        let paths: Vec<_> = document.bindings().map(|(path, _)| path.to_string()).collect();
-        assert_eq!(paths, ["matching", "computing.north", "handling.executable"]);
-    }
-
-    #[test]
-    fn a_typo_is_an_error_with_its_place() {
-        let error = VoDocument::from_toml(&GOOD.replace("memory_mb", "memry_mb")).unwrap_err();
-        assert!(error.0[0].field.starts_with("line 8"), "{error}");
-        assert!(error.to_string().contains("unknown field `memry_mb`"), "{error}");
-    }
-
-    #[test]
-    fn a_wrong_reference_names_field_and_value() {
-        let error = VoDocument::from_toml(&GOOD.replace("site = \"NORTH\"", "site = \"EAST\""));
-        let finding = error.unwrap_err().0.remove(0);
-        assert_eq!((&*finding.field, &*finding.value), ("ces.north.site", "EAST"));
-        let error = VoDocument::from_toml(&GOOD.replace("\"computing/local\"", "\"matching/x\""));
-        assert_eq!(error.unwrap_err().0[0].field, "computing.north.plugin");
-    }
-
-    #[test]
-    fn a_binding_can_be_taken_away_and_put_back() {
-        let mut document = VoDocument::from_toml(GOOD).unwrap();
-        let before = document.clone();
-        for (path, binding) in before.bindings() {
-            document.bind(&path, None).unwrap();
-            assert!(document.bindings().all(|(p, _)| p != path));
-            document.bind(&path, Some(binding.clone())).unwrap();
-        }
-        assert_eq!(document, before);
-        assert!(document.bind(&"computing.nowhere".parse().unwrap(), None).is_err());
-    }
-}
+mod tests;

@@ -1,0 +1,16 @@
+//! What goes into the store and comes out.
+
+mod attempts;
+mod jobs;
+mod pilots;
+mod registry;
+mod submission;
+mod usage;
+
+pub use attempts::*;
+pub use jobs::*;
+pub use pilots::*;
+pub use registry::*;
+pub use spinor_model::protocol::Beat;
+pub use submission::*;
+pub use usage::*;

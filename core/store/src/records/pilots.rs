@@ -1,0 +1,77 @@
+//! Pilots.
+
+use serde::{Deserialize, Serialize};
+use spinor_model::{
+    id::{CeName, Digest, QueueName, SiteName, Stamp, VoName},
+    state::PilotState,
+    time::Timestamp,
+};
+
+/// A pilot on its way.
+#[derive(Debug, Clone)]
+pub struct NewPilot {
+    /// Its name.
+    pub stamp: Stamp,
+    /// For whom.
+    pub vo: VoName,
+    /// Where.
+    pub site: SiteName,
+    /// Where.
+    pub ce: CeName,
+    /// Where.
+    pub queue: QueueName,
+    /// Cores it is to have.
+    pub cores: u32,
+    /// Seconds it may live.
+    pub wall_time: u64,
+    /// SHA-256 of its secret.
+    pub secret_hash: Digest,
+}
+
+/// A pilot as operators see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PilotRecord {
+    /// Its name.
+    pub stamp: Stamp,
+    /// For whom.
+    pub vo: VoName,
+    /// Where.
+    pub site: SiteName,
+    /// Where.
+    pub ce: CeName,
+    /// Where.
+    pub queue: QueueName,
+    /// Cores it was asked for.
+    pub cores: u32,
+    /// Where it is in its life.
+    pub status: PilotState,
+    /// More on that.
+    pub status_reason: String,
+    /// What its CE calls it.
+    pub reference: Option<String>,
+    /// Seconds it may live.
+    pub wall_time: u64,
+    /// When it was sent.
+    pub submitted: Timestamp,
+    /// When it first called.
+    pub started: Option<Timestamp>,
+    /// When it last called.
+    pub last_seen: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// Jobs it has claimed.
+    pub jobs_run: u32,
+}
+
+/// What became of a pilot's start.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PilotStart {
+    /// It may work.
+    Started(Box<PilotRecord>),
+    /// Wrong stamp or secret.
+    WrongSecret,
+    /// The secret was used by another.
+    UsedSecret,
+    /// Its life is over.
+    Ended(PilotState),
+}

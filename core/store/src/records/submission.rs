@@ -1,0 +1,90 @@
+//! Submissions, and the queues that they lengthen.
+
+use serde::Serialize;
+use spinor_model::{
+    id::{ClassId, Digest, GroupName, JobId, JobType, UserName, VoName},
+    plan::Plan,
+    policy::Decider,
+    requirement::Requirement,
+};
+use std::collections::BTreeMap;
+
+/// An admitted description on its way in.
+#[derive(Debug, Clone)]
+pub struct NewTemplate {
+    /// Whose it is.
+    pub vo: VoName,
+    /// Whose it is.
+    pub group: GroupName,
+    /// Whose it is.
+    pub owner: UserName,
+    /// Its type.
+    pub job_type: JobType,
+    /// Makes a repeated submission the same submission.
+    pub key: Option<String>,
+    /// The normalised description.
+    pub template: String,
+    /// What its jobs run.
+    pub plan: Plan,
+    /// What its jobs ask for.
+    pub requirement: Requirement,
+    /// Who planned it.
+    pub planned_by: Decider,
+    /// 0 to 10.
+    pub priority: u8,
+    /// Input sandboxes.
+    pub sandboxes: Vec<Digest>,
+    /// Its jobs.
+    pub jobs: Vec<NewJob>,
+}
+
+/// A job on its way in.
+#[derive(Debug, Clone, Serialize)]
+pub struct NewJob {
+    /// Its name, parameters put in.
+    pub name: String,
+    /// Its parameters.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submission {
+    /// It is in, whole; `changes` is what the queues gained.
+    Stored {
+        /// The jobs, in order.
+        jobs: Vec<JobId>,
+        /// What the queues gained.
+        changes: Vec<QueueChange>,
+    },
+    /// It was in already, under the same key.
+    Repeated {
+        /// The jobs of the first time.
+        jobs: Vec<JobId>,
+    },
+    /// It would exceed the VO's limit of waiting jobs.
+    OverQuota {
+        /// Jobs that wait now.
+        waiting: u64,
+    },
+    /// It names an input sandbox that nobody uploaded.
+    NoSandbox(Digest),
+}
+
+/// Jobs that wait under one class for one owner.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct QueueKey {
+    /// The class.
+    pub class: ClassId,
+    /// The owner.
+    pub owner: UserName,
+}
+
+/// How a queue grew or shrank.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueChange {
+    /// The queue.
+    pub queue: QueueKey,
+    /// By how many jobs.
+    pub delta: i64,
+}
