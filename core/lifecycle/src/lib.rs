@@ -88,6 +88,7 @@ pub struct Lifecycle {
     problems: Mutex<BTreeMap<VoName, String>>,
     concluding: Notify,
     delivering: Notify,
+    supplying: Notify,
 }
 
 /// Why a step could not be done.
@@ -136,6 +137,7 @@ impl Lifecycle {
             problems: Mutex::default(),
             concluding: Notify::new(),
             delivering: Notify::new(),
+            supplying: Notify::new(),
         };
         Ok(Arc::new(lifecycle))
     }
@@ -190,6 +192,9 @@ impl Lifecycle {
         let mut index = lock(&self.index);
         for change in changes {
             index.change(&change.queue, change.delta);
+        }
+        if changes.iter().any(|change| change.delta > 0) {
+            self.supplying.notify_one();
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The loops that keep the parts moving.
 
-use crate::{Lifecycle, LifecycleError};
-use std::{future::Future, sync::Arc, time::Duration};
+use crate::Lifecycle;
+use std::sync::Arc;
 use tokio::{task::JoinSet, time::sleep};
 
 /// The running loops; they stop when this is dropped.
@@ -11,20 +11,34 @@ impl Lifecycle {
     /// Starts all loops.
     pub fn run(self: &Arc<Self>) -> Tasks {
         let mut tasks = JoinSet::new();
-        let (tick, supply) = (self.pace.tick, self.pace.supply);
-        let this = self.clone();
-        tasks.spawn(every("watchdog", tick, move || {
-            let this = this.clone();
-            async move { this.watch().await }
-        }));
-        let this = self.clone();
-        tasks.spawn(every("supply", supply, move || {
-            let this = this.clone();
-            async move { this.supply().await }
-        }));
+        tasks.spawn(self.clone().watch_forever());
+        tasks.spawn(self.clone().supply_forever());
         tasks.spawn(self.clone().conclude_forever());
         tasks.spawn(self.clone().deliver_forever());
         Tasks(tasks)
+    }
+
+    async fn watch_forever(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.watch().await {
+                tracing::error!(%error, "watchdog");
+            }
+            sleep(self.pace.tick).await;
+        }
+    }
+
+    async fn supply_forever(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.supply().await {
+                tracing::error!(%error, "supply");
+            }
+            tokio::select! {
+                () = self.supplying.notified() => {}
+                () = sleep(self.pace.supply) => {}
+            }
+            // Whatever comes in at once is served at once.
+            sleep(self.pace.tick.min(self.pace.supply)).await;
+        }
     }
 
     async fn conclude_forever(self: Arc<Self>) {
@@ -53,18 +67,5 @@ impl Lifecycle {
                 () = sleep(self.pace.tick) => {}
             }
         }
-    }
-}
-
-async fn every<F: Future<Output = Result<(), LifecycleError>>>(
-    name: &'static str,
-    pause: Duration,
-    round: impl Fn() -> F,
-) {
-    loop {
-        if let Err(error) = round().await {
-            tracing::error!(%error, "{name}");
-        }
-        sleep(pause).await;
     }
 }

@@ -32,7 +32,8 @@ pub enum Wish {
     Leave,
 }
 
-/// Between looks at a payload's memory.
+/// Between looks at a payload's memory: soon at first, so that short ones are seen too.
+const FIRST_LOOK: Duration = Duration::from_millis(15);
 const LOOK: Duration = Duration::from_millis(250);
 /// Between a polite signal and the last one.
 const GRACE: Duration = Duration::from_secs(5);
@@ -140,11 +141,12 @@ async fn watch_over(
     let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0));
     let mut waiting = tokio::task::spawn_blocking(move || process::wait(child));
     let deadline = started + Duration::from_secs(job.wall_time);
-    let (mut most, mut cut_off) = (Usage::default(), None);
+    let (mut most, mut cut_off, mut look) = (Usage::default(), None, FIRST_LOOK);
     let ended = loop {
         tokio::select! {
             ended = &mut waiting => break ended,
-            () = tokio::time::sleep(LOOK) => {
+            () = tokio::time::sleep(look) => {
+                look = (look * 2).min(LOOK);
                 let now = process::usage(group);
                 most.memory_mb = most.memory_mb.max(now.memory_mb);
                 most.cpu_seconds = most.cpu_seconds.max(now.cpu_seconds);

@@ -139,6 +139,13 @@ async fn a_pure_guest_sees_the_same_world_in_every_call() {
 }
 
 #[tokio::test]
+async fn an_impure_rule_is_found_out_by_its_first_call() {
+    let host = host().await;
+    let rule = host.rogue("count").await;
+    assert!(fault(ask(&rule, 3).await).to_string().contains("broke its contract: impure"));
+}
+
+#[tokio::test]
 async fn a_flood_of_log_lines_ends_with_the_call() {
     let host = host().await;
     let rule = host.rogue("flood").await;

@@ -221,7 +221,7 @@ pub enum Plugin {
     List,
     /// Show a version: what it asks for, what it imports, its settings
     Inspect {
-        /// Name, name@version, or the beginning of a digest; or a component's file.
+        /// Name, name@version, or the beginning of a digest.
         plugin: String,
     },
     /// Bind a plugin in a place of a VO, or take it away

@@ -16,7 +16,13 @@ use spinor_model::{
     offer::Offer,
     policy::{Decider, MatchingRule, PolicyError, RequirementClass, Verdict},
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use wasmtime::component::InstancePre;
 
 /// A rule behind the trait.
@@ -24,7 +30,11 @@ pub struct Rule {
     bond: Bond,
     pre: RulePre<HostState>,
     reads: wit::Dependencies,
+    calls: AtomicU64,
 }
+
+/// One call in so many, the first among them, is asked again in another order.
+const SAMPLE: u64 = 64;
 
 impl Rule {
     /// Asks the rule what it reads.
@@ -35,7 +45,7 @@ impl Rule {
             instance.spinor_matching_rule().call_reads(store, &bond.settings)
         })?;
         let reads = reads.map_err(|error| bond.answer(error))?;
-        Ok(Self { bond, pre, reads })
+        Ok(Self { bond, pre, reads, calls: AtomicU64::new(0) })
     }
 
     fn verdicts(&self, answer: wit::Verdicts, rows: usize) -> Result<Vec<Verdict>, PolicyError> {
@@ -67,6 +77,26 @@ impl MatchingRule for Rule {
         if classes.is_empty() {
             return Ok(Vec::new());
         }
+        let verdicts = self.ask(offer, classes)?;
+        if self.calls.fetch_add(1, Ordering::Relaxed) % SAMPLE == 0 {
+            let reversed: Vec<_> = classes.iter().rev().cloned().collect();
+            let again = self.ask(offer, &reversed)?;
+            if !again.iter().rev().eq(&verdicts) {
+                let what = "impure: asked again in another order, it gave other verdicts";
+                return Err(self.bond.broken(what.to_owned()));
+            }
+        }
+        Ok(verdicts)
+    }
+}
+
+impl Rule {
+    /// One call of the guest.
+    fn ask(
+        &self,
+        offer: &Offer,
+        classes: &[Arc<RequirementClass>],
+    ) -> Result<Vec<Verdict>, PolicyError> {
         let offer = wit_offer(offer, &self.reads.offer_attributes);
         let batch = batch(&self.reads.class_fields, classes);
         let Bond { engine, caller, limits, settings, permits, .. } = &self.bond;

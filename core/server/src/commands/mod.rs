@@ -13,7 +13,7 @@ use crate::{
 use anyhow::Context;
 use clap::CommandFactory;
 use spinor_api::administration::Applied;
-use std::{path::Path, process::ExitCode};
+use std::{io::IsTerminal, path::Path, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -27,6 +27,7 @@ pub fn log(cli: &Cli) {
     };
     let filter = EnvFilter::try_from_env("SPINOR_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     match std::env::var("SPINOR_LOG_FORMAT").as_deref() {
         Ok("json") => log.json().init(),
         _ => log.init(),

@@ -3,6 +3,10 @@
 use spinor_sdk::matching::{Class, Offer, Reads, Rule, Verdict};
 use spinor_sdk::{Card, Finding, Plugin, log, plugin_card, schemars};
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
+static COUNT: AtomicI64 = AtomicI64::new(0);
+
 /// The plugin.
 pub struct Rogue;
 
@@ -26,6 +30,8 @@ pub enum Mode {
     Peek,
     /// Writes without end.
     Flood,
+    /// Lets a verdict depend on those before it.
+    Count,
 }
 
 /// Its settings.
@@ -86,6 +92,7 @@ impl Rule for Rogue {
                 let order: Vec<String> = dice.keys().map(u8::to_string).collect();
                 Verdict::Reject(format!("{} {}", since.as_nanos(), order.join("")))
             }
+            Mode::Count => Verdict::Accept(COUNT.fetch_add(1, Ordering::Relaxed)),
             Mode::Flood => {
                 for i in 0..1_000_000 {
                     log::write(log::Level::Debug, &format!("line {i}"));
