@@ -17,7 +17,7 @@ pub const TARGET: &str = "wasm32-wasip2";
 /// name and its component's bytes. `sources` are folders of the workspace that they are made from.
 pub fn build(packages: &[&str], sources: &[&str]) {
     let root = workspace_root();
-    for source in sources.iter().chain(&["sdk/rust", "wit", "Cargo.lock"]) {
+    for source in sources.iter().chain(&["sdk/rust", "wit", "Cargo.toml", "Cargo.lock"]) {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }
     if !target_is_installed() {

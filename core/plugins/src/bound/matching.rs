@@ -164,20 +164,26 @@ fn column(
         let value = |class: &Arc<RequirementClass>| i64::try_from(field(class)).unwrap_or(i64::MAX);
         ColumnValues::Integers(classes.iter().map(value).collect())
     };
-    let mut texts = |field: &dyn Fn(&RequirementClass) -> String| {
-        ColumnValues::Texts(classes.iter().map(|class| dictionary.id(&field(class))).collect())
+    let mut texts = |field: &dyn for<'c> Fn(&'c RequirementClass) -> &'c str| {
+        ColumnValues::Texts(classes.iter().map(|class| dictionary.id(field(class))).collect())
     };
     match name {
-        "group" => texts(&|c| c.group.to_string()),
-        "job-type" => texts(&|c| c.job_type.to_string()),
+        "group" => texts(&|c| c.group.as_str()),
+        "job-type" => texts(&|c| c.job_type.as_str()),
         "cores-min" => integers(&|c| c.requirement.cpu.num_cores.min.into()),
         "cores-max" => integers(&|c| c.requirement.cpu.num_cores.max().into()),
         "memory-mib" => integers(&|c| c.requirement.cpu.ram_mb.request),
         "wall-seconds" => integers(&|c| c.requirement.wall_time),
         "gpus" => integers(&|c| c.requirement.gpu.as_ref().map_or(0, |gpu| gpu.count.into())),
         "scratch-mib" => integers(&|c| c.requirement.io.scratch_mb),
-        "architecture" => texts(&|c| c.requirement.cpu.architecture.clone().unwrap_or_default()),
-        "tags" => texts(&|c| c.requirement.tags.as_ref().map_or(String::new(), |t| t.to_string())),
+        "architecture" => texts(&|c| c.requirement.cpu.architecture.as_deref().unwrap_or_default()),
+        "tags" => {
+            let tags = |c: &Arc<RequirementClass>| {
+                let text = c.requirement.tags.as_ref().map(ToString::to_string);
+                dictionary.id(&text.unwrap_or_default())
+            };
+            ColumnValues::Texts(classes.iter().map(tags).collect())
+        }
         "sites" => lists(classes, dictionary, |c| {
             c.requirement.sites.iter().map(ToString::to_string).collect()
         }),
@@ -186,7 +192,7 @@ fn column(
         }),
         other => {
             let attribute = other.strip_prefix("attribute:").unwrap_or(other);
-            texts(&|c| c.requirement.attributes.get(attribute).cloned().unwrap_or_default())
+            texts(&|c| c.requirement.attributes.get(attribute).map_or("", String::as_str))
         }
     }
 }
