@@ -1,6 +1,6 @@
 //! Why a job waits: which condition, or which rule, keeps it from which site.
 
-use crate::{Lifecycle, LifecycleError, lock};
+use crate::{Lifecycle, LifecycleError};
 use serde::{Deserialize, Serialize};
 use spinor_model::{
     fit::fit,
@@ -64,7 +64,7 @@ impl Lifecycle {
         let Some(class) = class else {
             return Ok(simple("the job has no requirement class".to_owned()));
         };
-        let waiting = lock(&self.index).waiting(&job.vo).get(&class.id).copied().unwrap_or(0);
+        let waiting = self.waiting(&job.vo).get(&class.id).copied().unwrap_or(0);
         let places = self.verdicts(&document, &class).await?;
         let summary = self.summarise(job, &places);
         Ok(Explanation { summary, class_waiting: waiting, places })

@@ -30,7 +30,7 @@ pub use run::Tasks;
 use arc_swap::ArcSwap;
 use index::Index;
 use spinor_model::{
-    id::VoName,
+    id::{ClassId, VoName},
     policy::{Policies, PolicyError, Unbound},
     registry::VoDocument,
     time::{Clock, Timestamp},
@@ -177,6 +177,11 @@ impl Lifecycle {
             Some(text) => drop(problems.insert(vo.clone(), text)),
             None => drop(problems.remove(vo)),
         }
+    }
+
+    /// Jobs of a VO that wait, by class, as the index has it.
+    pub fn waiting(&self, vo: &VoName) -> BTreeMap<ClassId, u64> {
+        lock(&self.index).waiting(vo)
     }
 
     /// Takes note of queues that grew or shrank; classes that are new are fetched.

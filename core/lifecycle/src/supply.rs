@@ -59,7 +59,7 @@ impl Lifecycle {
         let vo = &document.vo;
         let pilots = self.store.pilots(Some(vo), false).await?;
         self.follow(vo, &pilots).await?;
-        let mut unmet = lock(&self.index).waiting(vo);
+        let mut unmet = self.waiting(vo);
         if unmet.is_empty() {
             return Ok(());
         }
