@@ -75,3 +75,25 @@ fn without_a_sink_usage_waits_and_nothing_else() {
     assert_eq!(status, 200, "{answer}");
     server.until("it gets what had waited", || server.usage_lines().len() == 1);
 }
+
+#[test]
+fn a_job_is_concluded_by_what_planned_it_even_after_a_swap_and_a_restart() {
+    let mut server = Server::with_lab();
+    let slow = QUICK.replace("\"true\"", "\"sleep\", \"arguments\": [\"3\"]");
+    let job = server.submit(&slow).unwrap()[0];
+    server.until_status(job, "Running");
+    let settings = r#"{"retry_delay_seconds": 7}"#;
+    let arguments = [
+        "plugin",
+        "bind",
+        "lab",
+        "handling.executable",
+        "handling/executable",
+        "--settings",
+        settings,
+    ];
+    assert!(server.run(&server.operator(), &arguments).status.success());
+    server.kill();
+    server.up();
+    server.until_status(job, "Done");
+}

@@ -100,3 +100,34 @@ fn a_slot_is_filled_with_several_jobs_of_one_owner() {
     let owners = running();
     assert_eq!(owners[0], owners[1], "one owner at a time");
 }
+
+#[test]
+fn two_members_may_have_the_same_sandbox_and_only_their_own() {
+    let server = Server::with_lab();
+    server.file("same.txt", "the same bytes");
+    let file = server.file(
+        "job.json",
+        r#"{"executable": "cat", "arguments": ["same.txt"], "input_sandbox": ["same.txt"],
+            "requirements": {"wall_time": 60, "cpu": {"ram_mb": {"request": 64}}}}"#,
+    );
+    let (ada, grace) = (server.member("lab_user", "ada"), server.member("lab_user", "grace"));
+    let first = server.json(&ada, &["job", "submit", &file])["job_ids"][0].as_i64().unwrap();
+    server.until_status(first, "Done");
+    let (_, sandboxes) = server.request("GET", &format!("/api/jobs/{first}"), Some(&ada), "");
+    assert!(sandboxes.contains("Done"));
+    let second = server.json(&grace, &["job", "submit", &file])["job_ids"][0].as_i64().unwrap();
+    server.until_status(second, "Done");
+}
+
+#[test]
+fn a_pilot_forgets_its_secret_once_it_is_used() {
+    let server = Server::with_lab();
+    let job = server.submit(SLEEPER).unwrap()[0];
+    server.until_status(job, "Running");
+    let pilots = server.data().join("pilots/lab/computing.here");
+    let pilot = std::fs::read_dir(&pilots).unwrap().next().unwrap().unwrap().path();
+    let kept = std::fs::read_to_string(pilot.join("pilot.json")).unwrap();
+    assert!(kept.contains("stamp") && !kept.contains("secret"), "{kept}");
+    let holds_secret = |name: &str| pilot.join(name).exists();
+    assert!(!holds_secret("start-word"));
+}

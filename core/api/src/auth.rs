@@ -85,3 +85,14 @@ pub fn manages(subject: &Subject) -> Option<&UserName> {
         _ => None,
     }
 }
+
+/// Does all of something, even if its caller hangs up half way: what was stored must also be noted.
+pub async fn whole<T: Send + 'static>(
+    act: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::spawn(act).await;
+    done.unwrap_or_else(|error| {
+        tracing::error!(%error, "a request broke");
+        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the request broke; see the log"))
+    })
+}

@@ -2,7 +2,7 @@
 
 use crate::{
     Guarded, Shared,
-    auth::{member, vo_of},
+    auth::{member, vo_of, whole},
     problem::Problem,
     views::{AttemptView, EventView, JobView},
 };
@@ -71,7 +71,8 @@ async fn submit(
         description,
         key: key.map(|key| key.chars().take(128).collect()),
     };
-    let jobs = app.lifecycle.submit(request).await?;
+    let lifecycle = app.lifecycle.clone();
+    let jobs = whole(async move { Ok(lifecycle.submit(request).await?) }).await?;
     let job_ids = jobs.into_iter().map(|id| id.0).collect();
     Ok((StatusCode::CREATED, Json(SubmittedJobs { job_ids })))
 }
@@ -222,14 +223,20 @@ async fn attempts(
     Ok(Json(attempts.into_iter().map(Into::into).collect()))
 }
 
-/// Of which VO.
+/// Of which VO, and which jobs.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 struct OfVo {
     /// Operators name the VO.
     vo: Option<String>,
+    /// Of jobs with numbers above this.
+    #[serde(default)]
+    after: i64,
+    /// Of so many jobs: 1 to 1000, 100 if not given.
+    limit: Option<u32>,
 }
 
-/// All attempts of one's VO, in order of their claim: what ran where under which rule.
+/// Attempts at jobs of one's VO, in order of the jobs: what ran where under which rule.
 #[utoipa::path(get, path = "/api/attempts", tag = "jobs", params(OfVo),
     responses((status = 200, body = Vec<AttemptView>)))]
 async fn all_attempts(
@@ -238,7 +245,8 @@ async fn all_attempts(
     Query(of): Query<OfVo>,
 ) -> Result<Json<Vec<AttemptView>>, Problem> {
     let asked: Option<VoName> = parsed("vo", of.vo.as_ref())?;
-    let attempts = app.lifecycle.store.attempts_of_vo(&vo_of(&subject, asked.as_ref())?).await?;
+    let (vo, jobs) = (vo_of(&subject, asked.as_ref())?, of.limit.unwrap_or(100).clamp(1, 1000));
+    let attempts = app.lifecycle.store.attempts_of_vo(&vo, JobId(of.after), jobs).await?;
     Ok(Json(attempts.into_iter().map(Into::into).collect()))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Guarded, Shared,
-    auth::{manages, vo_of},
+    auth::{manages, vo_of, whole},
     problem::Problem,
 };
 use axum::{
@@ -99,10 +99,14 @@ async fn kill(
 ) -> Result<Json<Ordered>, Problem> {
     let (vo, ids) = order.read(&subject)?;
     let (by, now) = (subject.to_string(), app.lifecycle.now());
-    let lifecycle = &app.lifecycle;
-    let (answers, changes) = lifecycle.store.kill(&vo, manages(&subject), &ids, &by, now).await?;
-    lifecycle.note(&changes).await?;
-    Ok(ordered(&ids, answers))
+    let owner = manages(&subject).cloned();
+    whole(async move {
+        let store = &app.lifecycle.store;
+        let (answers, changes) = store.kill(&vo, owner.as_ref(), &ids, &by, now).await?;
+        app.lifecycle.note(&changes).await?;
+        Ok(ordered(&ids, answers))
+    })
+    .await
 }
 
 /// Sends jobs back to the start, whatever became of them.

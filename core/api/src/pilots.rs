@@ -2,7 +2,7 @@
 
 use crate::{
     Guarded, Shared,
-    auth::{self, vo_of},
+    auth::{self, vo_of, whole},
     problem::Problem,
     views::PilotView,
 };
@@ -110,7 +110,10 @@ async fn ask(
     let (owner, holds) = (free.owner.take(), std::mem::take(&mut free.holds));
     // What is measured differs from pilot to pilot, and would make an offer class of each.
     free.attributes.remove("power");
-    let matched = app.lifecycle.match_slot(pilot, offer(pilot, free), owner, &holds).await;
+    let (lifecycle, this) = (app.lifecycle.clone(), pilot.clone());
+    let slot = offer(pilot, free);
+    let matched =
+        whole(async move { Ok(lifecycle.match_slot(&this, slot, owner, &holds).await) }).await?;
     let claimed = match matched {
         Ok(claimed) => claimed,
         // No work rather than an error: the reason is the VO's to see, in `explain`.

@@ -3,6 +3,7 @@
 use crate::{
     Guarded, Shared,
     administration::{AdminError, Applied, BindingView, PluginView},
+    auth::whole,
     problem::Problem,
 };
 use axum::{
@@ -92,7 +93,10 @@ async fn bind(
 ) -> Result<Json<Applied>, Problem> {
     let (vo, path) = place(&vo, &path)?;
     let author = subject.to_string();
-    Ok(Json(app.administration.bind(&vo, &path, Some(binding), &author).await?))
+    whole(
+        async move { Ok(Json(app.administration.bind(&vo, &path, Some(binding), &author).await?)) },
+    )
+    .await
 }
 
 /// Takes the plugin in a place away.
@@ -104,5 +108,6 @@ async fn unbind(
     Path((vo, path)): Path<(String, String)>,
 ) -> Result<Json<Applied>, Problem> {
     let (vo, path) = place(&vo, &path)?;
-    Ok(Json(app.administration.bind(&vo, &path, None, &subject.to_string()).await?))
+    let author = subject.to_string();
+    whole(async move { Ok(Json(app.administration.bind(&vo, &path, None, &author).await?)) }).await
 }

@@ -1,6 +1,11 @@
 //! VO documents, and what VOs have used.
 
-use crate::{Guarded, Shared, administration::Applied, auth::vo_of, problem::Problem};
+use crate::{
+    Guarded, Shared,
+    administration::Applied,
+    auth::{vo_of, whole},
+    problem::Problem,
+};
 use axum::{
     Extension, Json,
     extract::{Path, State},
@@ -37,7 +42,8 @@ async fn apply(
     document: String,
 ) -> Result<Json<Applied>, Problem> {
     let vo = named(&vo)?;
-    Ok(Json(app.administration.apply(&vo, &document, &subject.to_string()).await?))
+    let author = subject.to_string();
+    whole(async move { Ok(Json(app.administration.apply(&vo, &document, &author).await?)) }).await
 }
 
 /// A VO's document in force, in TOML.
@@ -79,34 +85,16 @@ async fn usage(
     Path(vo): Path<String>,
 ) -> Result<Json<Vec<UsageView>>, Problem> {
     let vo = vo_of(&subject, Some(&named(&vo)?))?;
-    let mut views: Vec<UsageView> = Vec::new();
-    for delivery in app.lifecycle.store.usage(&vo).await? {
-        let record = delivery.record;
-        let (group, site) = (record.group.to_string(), record.site.to_string());
-        let status = record.status.as_str();
-        let same = |v: &&mut UsageView| v.group == group && v.site == site && v.status == status;
-        let core_seconds = record.consumption.wall_seconds * f64::from(record.cores);
-        let cpu_seconds = record.consumption.cpu_seconds;
-        match views.iter_mut().find(same) {
-            Some(view) => {
-                view.attempts += 1;
-                view.core_seconds += core_seconds;
-                view.cpu_seconds += cpu_seconds;
-            }
-            None => {
-                let status = status.to_owned();
-                views.push(UsageView {
-                    group,
-                    site,
-                    status,
-                    attempts: 1,
-                    core_seconds,
-                    cpu_seconds,
-                });
-            }
-        }
-    }
-    Ok(Json(views))
+    let totals = app.lifecycle.store.usage_totals(&vo).await?;
+    let view = |t: spinor_store::UsageTotal| UsageView {
+        group: t.group,
+        site: t.site,
+        status: t.status,
+        attempts: t.attempts,
+        core_seconds: t.core_seconds,
+        cpu_seconds: t.cpu_seconds,
+    };
+    Ok(Json(totals.into_iter().map(view).collect()))
 }
 
 /// How far an accounting sink is.

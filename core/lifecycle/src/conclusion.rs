@@ -4,6 +4,8 @@ use crate::{Lifecycle, LifecycleError};
 use spinor_model::{
     plan::Ending,
     policy::{Conclusion, EndedAttempt, Retry},
+    requirement::Requirement,
+    state::JobState,
     usage::Outcome,
 };
 use spinor_store::{Judgement, PendingConclusion};
@@ -17,8 +19,11 @@ impl Lifecycle {
     pub async fn conclude_pending(&self) -> Result<u32, LifecycleError> {
         let mut judged = 0;
         for pending in self.store.pending_conclusions(ROUND).await? {
-            if self.conclude(pending).await? {
-                judged += 1;
+            let job = pending.job.id;
+            match self.conclude(pending).await {
+                Ok(done) => judged += u32::from(done),
+                // One job's trouble must not keep the others'.
+                Err(error) => tracing::error!(%job, %error, "an attempt could not be judged"),
             }
         }
         if judged > 0 {
@@ -30,6 +35,12 @@ impl Lifecycle {
     /// Judges one attempt, or holds its job with the reason.
     async fn conclude(&self, pending: PendingConclusion) -> Result<bool, LifecycleError> {
         let job = &pending.job;
+        if job.status != JobState::Completing || job.attempt != pending.attempt.attempt {
+            // It was killed or rescheduled meanwhile: there is nothing to judge, only usage to book.
+            let (judgement, outcome) = (Judgement::Done, Outcome::Killed);
+            self.store.conclude(&pending, judgement, outcome, "JobManager", self.now()).await?;
+            return Ok(true);
+        }
         let limit = match self.document(&job.vo) {
             Ok(document) => document.limits.max_attempts,
             Err(error) => return self.hold(&pending, error.to_string()).await,
@@ -50,7 +61,7 @@ impl Lifecycle {
             Ok(conclusion) => conclusion,
             Err(error) => return self.hold(&pending, error.to_string()).await,
         };
-        let (judgement, outcome) = self.judgement(&pending, conclusion, limit);
+        let (judgement, outcome) = self.judgement(&pending, conclusion, limit).await?;
         let now = self.now();
         let changes = self.store.conclude(&pending, judgement, outcome, &source, now).await?;
         self.note(&changes).await?;
@@ -58,18 +69,19 @@ impl Lifecycle {
     }
 
     async fn hold(&self, pending: &PendingConclusion, why: String) -> Result<bool, LifecycleError> {
-        self.store.hold(pending.job.id, &why, self.now()).await?;
+        let (job, attempt) = (pending.job.id, pending.attempt.attempt);
+        self.store.hold(job, attempt, &why, self.now()).await?;
         Ok(false)
     }
 
     /// What a handler's word comes to under the VO's limit.
-    fn judgement(
+    async fn judgement(
         &self,
         pending: &PendingConclusion,
         conclusion: Conclusion,
         limit: u32,
-    ) -> (Judgement, Outcome) {
-        match conclusion {
+    ) -> Result<(Judgement, Outcome), LifecycleError> {
+        Ok(match conclusion {
             Conclusion::Done => (Judgement::Done, Outcome::Done),
             Conclusion::Failed(reason) => (Judgement::Failed(reason), Outcome::Failed),
             Conclusion::Retry(retry) if pending.attempts_used >= limit => {
@@ -78,17 +90,28 @@ impl Lifecycle {
             }
             Conclusion::Retry(Retry { reason, delay_seconds, avoid_site }) => {
                 let not_before = self.now().plus(Duration::from_secs(delay_seconds.into()));
-                let requirement = avoid_site.then(|| {
-                    let mut asked = pending.requirement.clone();
-                    asked.sites.remove(&pending.attempt.site);
-                    if asked.sites.is_empty() {
-                        asked.banned_sites.insert(pending.attempt.site.clone());
-                    }
-                    asked
-                });
+                let requirement = match avoid_site {
+                    true => self.without_site(pending).await?,
+                    false => None,
+                };
                 (Judgement::Retry { reason, not_before, requirement }, Outcome::Rescheduled)
             }
+        })
+    }
+
+    /// What the job asks for without the attempt's site, and without those it avoided before; as it
+    /// was, if that would leave it none of the sites its owner named.
+    async fn without_site(
+        &self,
+        pending: &PendingConclusion,
+    ) -> Result<Option<Requirement>, LifecycleError> {
+        let mut asked = pending.requirement.clone();
+        if let Some(class) = self.store.class_of(pending.job.id).await? {
+            asked.banned_sites.extend(class.requirement.banned_sites.iter().cloned());
         }
+        asked.banned_sites.insert(pending.attempt.site.clone());
+        let left = asked.sites.is_empty() || !asked.sites.is_subset(&asked.banned_sites);
+        Ok(left.then_some(asked))
     }
 }
 

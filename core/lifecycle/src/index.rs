@@ -44,7 +44,8 @@ pub struct Unjudged {
 #[derive(Default)]
 struct VoIndex {
     classes: Vec<Arc<RequirementClass>>,
-    waiting: HashMap<ClassId, BTreeMap<UserName, u64>>,
+    /// May be below zero for a moment: changes arrive in another order than they were made.
+    waiting: HashMap<ClassId, BTreeMap<UserName, i64>>,
     memos: HashMap<Offer, Memo>,
     groups: Strides<GroupName>,
     owners: Strides<UserName>,
@@ -75,7 +76,7 @@ impl Index {
         self.home.contains_key(&class)
     }
 
-    fn waiting_mut(&mut self, queue: &QueueKey) -> Option<&mut u64> {
+    fn waiting_mut(&mut self, queue: &QueueKey) -> Option<&mut i64> {
         let vo = self.home.get(&queue.class)?;
         let owners = self.vos.get_mut(vo)?.waiting.entry(queue.class).or_default();
         Some(owners.entry(queue.owner.clone()).or_default())
@@ -84,14 +85,14 @@ impl Index {
     /// Sets a queue's length.
     pub fn set(&mut self, queue: &QueueKey, waiting: u64) {
         if let Some(count) = self.waiting_mut(queue) {
-            *count = waiting;
+            *count = i64::try_from(waiting).unwrap_or(i64::MAX);
         }
     }
 
     /// A queue grew or shrank.
     pub fn change(&mut self, queue: &QueueKey, delta: i64) {
         if let Some(count) = self.waiting_mut(queue) {
-            *count = count.saturating_add_signed(delta);
+            *count = count.saturating_add(delta);
         }
     }
 
@@ -99,8 +100,11 @@ impl Index {
     pub fn waiting(&self, vo: &VoName) -> BTreeMap<ClassId, u64> {
         let index = self.vos.get(vo);
         let counts = index.into_iter().flat_map(|index| &index.waiting);
+        let sum = |owners: &BTreeMap<UserName, i64>| {
+            owners.values().filter_map(|count| u64::try_from(*count).ok()).sum::<u64>()
+        };
         counts
-            .map(|(class, owners)| (*class, owners.values().sum()))
+            .map(|(class, owners)| (*class, sum(owners)))
             .filter(|(_, count)| *count > 0)
             .collect()
     }

@@ -76,7 +76,11 @@ impl Lifecycle {
 
     /// A pilot says goodbye. Whatever it still holds is lost.
     pub async fn end_pilot(&self, pilot: &PilotIdentity) -> Result<(), LifecycleError> {
-        self.bury(&pilot.stamp, PilotState::Done, "", "its pilot ended").await
+        self.bury(&pilot.stamp, PilotState::Done, "", "its pilot ended").await?;
+        if let Some(record) = self.store.pilot(&pilot.stamp).await? {
+            self.note_pilot(&record, record.jobs_run > 0);
+        }
+        Ok(())
     }
 
     /// A pilot is no more.

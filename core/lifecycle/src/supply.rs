@@ -127,7 +127,7 @@ impl Lifecycle {
         lock(&self.backoffs).get(&key).is_some_and(|backoff| backoff.until > self.now())
     }
 
-    fn note_pilot(&self, pilot: &PilotRecord, useful: bool) {
+    pub(crate) fn note_pilot(&self, pilot: &PilotRecord, useful: bool) {
         let key = (pilot.vo.clone(), pilot.ce.clone(), pilot.queue.clone());
         let mut backoffs = lock(&self.backoffs);
         if useful {

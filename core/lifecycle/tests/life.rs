@@ -386,3 +386,45 @@ async fn leases_stand_still_while_no_server_is_up() {
     world.lifecycle.watch().await.unwrap();
     assert_eq!(world.state(job).await, JobState::Matched);
 }
+
+#[tokio::test]
+async fn a_pilot_that_says_goodbye_without_having_worked_backs_its_queue_off() {
+    let world = world(DOCUMENT).await;
+    world.submit(1).await;
+    world.lifecycle.supply().await.unwrap();
+    let stamp = world.twins.backend.submitted()[0].stamp.to_string();
+    world.lifecycle.end_pilot(&pilot(&stamp, "A")).await.unwrap();
+    world.lifecycle.supply().await.unwrap();
+    assert_eq!(world.twins.backend.submitted().len(), 1);
+    world.pass(6);
+    world.lifecycle.supply().await.unwrap();
+    assert_eq!(world.twins.backend.submitted().len(), 2);
+}
+
+#[tokio::test]
+async fn avoiding_a_site_never_widens_what_the_owner_asked() {
+    let world = world(DOCUMENT).await;
+    world.submit_asking(1, serde_json::json!({"wall_time": 60, "sites": ["A"]})).await;
+    let first = world.claim("p1", "A", 1).await.remove(0);
+    world.finish("p1", &first, Ending::Exited { code: 75 }).await;
+    world.lifecycle.conclude_pending().await.unwrap();
+    assert!(world.claim("p2", "B", 1).await.is_empty(), "the owner named A alone");
+    assert_eq!(world.claim("p3", "A", 1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_killed_job_is_booked_even_if_its_handler_is_gone() {
+    let world = world(DOCUMENT).await;
+    let job = world.submit(1).await[0];
+    let claim = world.claim("p1", "A", 1).await.remove(0);
+    world.finish("p1", &claim, DONE).await;
+    let store = &world.lifecycle.store;
+    store.hold(job, claim.attempt, "no handler", world.lifecycle.now()).await.unwrap();
+    let vo = "vo".parse().unwrap();
+    store.kill(&vo, None, &[job], "ada", world.lifecycle.now()).await.unwrap();
+    store.hold(job, claim.attempt, "no handler", world.lifecycle.now()).await.unwrap();
+    let record = store.job(job).await.unwrap().unwrap();
+    assert_eq!(record.minor_status, "Marked for termination", "what ended is not held");
+    assert_eq!(world.lifecycle.conclude_pending().await.unwrap(), 1);
+    assert_eq!(store.usage(&vo).await.unwrap().len(), 1);
+}

@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*, sample::Index as Pick};
 use spinor_identity::subject::PilotIdentity;
 use spinor_lifecycle::{Lifecycle, Pace, admission::Request};
 use spinor_model::{
-    id::{ClassId, VoName},
+    id::{ClassId, JobId, VoName},
     offer::Offer,
     plan::{AttemptResult, Consumption, Ending},
     protocol::Beat,
@@ -219,7 +219,7 @@ impl World {
             .into_iter()
             .map(|usage| usage.record.id)
             .collect();
-        let attempts = self.lifecycle.store.attempts_of_vo(&vo()).await.unwrap();
+        let attempts = self.lifecycle.store.attempts_of_vo(&vo(), JobId(0), 10_000).await.unwrap();
         let made: BTreeSet<String> =
             attempts.iter().map(|a| format!("{}.{}", a.job, a.attempt)).collect();
         assert_eq!(booked, made, "every attempt is booked, once");

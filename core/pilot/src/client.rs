@@ -7,10 +7,7 @@ use spinor_model::{
     plan::AttemptResult,
     protocol::{Heartbeat, HeartbeatAnswer, Match, Matched, PROTOCOL, ResultTaken, Start, Started},
 };
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// No server answered for too long.
 #[derive(Debug, thiserror::Error)]
@@ -39,28 +36,28 @@ pub struct Client {
     server: String,
     token: String,
     patience: Duration,
-    answered: Arc<Mutex<Instant>>,
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// A sandbox may come over a slow line.
+const TRANSFER: Duration = Duration::from_secs(3600);
 
 impl Client {
     /// Exchanges the secret for a token.
     pub async fn start(configuration: &Configuration) -> anyhow::Result<(Self, Started)> {
         let mut client = Self {
-            http: reqwest::Client::builder().timeout(TIMEOUT).build()?,
+            http: reqwest::Client::builder().connect_timeout(TIMEOUT).build()?,
             server: configuration.server.trim_end_matches('/').to_owned(),
             token: String::new(),
             patience: Duration::from_secs(configuration.patience),
-            answered: Arc::new(Mutex::new(Instant::now())),
         };
         let start = Start {
             protocol: PROTOCOL,
             stamp: configuration.stamp.clone(),
             secret: configuration.secret.clone(),
-            start: start_word(configuration)?,
+            start: format!("{:032x}", rand::random::<u128>()),
         };
         let started: Started = client.post("/api/pilots/start", &start).await?;
         client.token = started.token.clone();
@@ -90,13 +87,15 @@ impl Client {
     /// Fetches a sandbox.
     pub async fn fetch(&self, digest: &Digest) -> Result<Vec<u8>, ClientError> {
         let url = format!("{}/api/sandboxes/{digest}", self.server);
-        self.insist(|| self.http.get(&url)).await
+        self.insist(|| self.http.get(&url).timeout(TRANSFER)).await
     }
 
     /// Uploads a sandbox.
     pub async fn upload(&self, digest: &Digest, content: Vec<u8>) -> Result<(), ClientError> {
         let url = format!("{}/api/sandboxes/{digest}", self.server);
-        self.insist(|| self.http.put(&url).body(content.clone())).await.map(|_| ())
+        self.insist(|| self.http.put(&url).timeout(TRANSFER).body(content.clone()))
+            .await
+            .map(|_| ())
     }
 
     async fn post<T: DeserializeOwned>(
@@ -105,7 +104,7 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
         let url = format!("{}{path}", self.server);
-        let answer = self.insist(|| self.http.post(&url).json(body)).await?;
+        let answer = self.insist(|| self.http.post(&url).timeout(TIMEOUT).json(body)).await?;
         serde_json::from_slice(&answer)
             .map_err(|error| ClientError::Refused(format!("{path}: unexpected answer: {error}")))
     }
@@ -115,14 +114,13 @@ impl Client {
         &self,
         request: impl Fn() -> reqwest::RequestBuilder,
     ) -> Result<Vec<u8>, ClientError> {
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, asked) = (FIRST_PAUSE, Instant::now());
         loop {
             let why = match request().bearer_auth(&self.token).send().await {
                 Ok(answer) => {
                     let status = answer.status();
                     match answer.bytes().await {
                         Ok(body) if status.is_success() => {
-                            *self.last_answer() = Instant::now();
                             return Ok(body.to_vec());
                         }
                         Ok(body) if status.is_client_error() && status.as_u16() != 429 => {
@@ -134,7 +132,7 @@ impl Client {
                 }
                 Err(error) => error.to_string(),
             };
-            if self.last_answer().elapsed() > self.patience {
+            if asked.elapsed() > self.patience {
                 let (server, patience) = (self.server.clone(), self.patience);
                 return Err(CutOff { server, patience, why }.into());
             }
@@ -143,10 +141,6 @@ impl Client {
             pause = (pause * 2).min(MAX_PAUSE);
         }
     }
-
-    fn last_answer(&self) -> std::sync::MutexGuard<'_, Instant> {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 fn problem(status: reqwest::StatusCode, body: &[u8]) -> String {
@@ -154,20 +148,4 @@ fn problem(status: reqwest::StatusCode, body: &[u8]) -> String {
         .ok()
         .and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()));
     format!("{status}: {}", detail.unwrap_or_default())
-}
-
-/// The word that this process uses its secret with: kept, so that a restart in the same directory
-/// may use it again.
-fn start_word(configuration: &Configuration) -> anyhow::Result<String> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let file = configuration.home.join("start-word");
-    if let Ok(word) = std::fs::read_to_string(&file) {
-        return Ok(word);
-    }
-    let word = format!("{:032x}", rand::random::<u128>());
-    let mut options = std::fs::OpenOptions::new();
-    let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&file)?;
-    out.write_all(word.as_bytes())?;
-    out.sync_all()?;
-    Ok(word)
 }

@@ -37,6 +37,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(15);
 const LOOK: Duration = Duration::from_millis(250);
 /// Between a polite signal and the last one.
 const GRACE: Duration = Duration::from_secs(5);
+/// File of a payload's token, in its directory.
+pub const TOKEN: &str = ".job-token";
 /// Of a stream, kept for people.
 const TAIL: u64 = 4096;
 
@@ -99,7 +101,7 @@ fn start(job: &Assignment, directory: &Path) -> io::Result<Child> {
     let Plan { command, environment, stdout, stderr, .. } = &job.plan;
     let (program, arguments) =
         command.split_first().ok_or_else(|| io::Error::other("the plan has no command"))?;
-    let token = directory.join(".job-token");
+    let token = directory.join(TOKEN);
     write_token(&token, &job.token)?;
     let own = directory.join(program);
     let program = if own.is_file() { own } else { PathBuf::from(program) };
@@ -139,6 +141,7 @@ async fn watch_over(
     started: Instant,
 ) -> (Ending, Usage) {
     let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0));
+    let guard = process::Guard::new(group);
     let mut waiting = tokio::task::spawn_blocking(move || process::wait(child));
     let deadline = started + Duration::from_secs(job.wall_time);
     let (mut most, mut cut_off, mut look) = (Usage::default(), None, FIRST_LOOK);
@@ -167,6 +170,7 @@ async fn watch_over(
             }
         }
     };
+    guard.disarm();
     let ending = match ended {
         Ok(Ok(ended)) => {
             most.cpu_seconds = most.cpu_seconds.max(ended.cpu_seconds);
@@ -201,9 +205,12 @@ async fn bring_outputs(
     let plan = &job.plan;
     let (mut files, mut missing_outputs) = sandbox::select(directory, &plan.outputs);
     files.extend(sandbox::select(directory, &[plan.stdout.clone(), plan.stderr.clone()]).0);
+    files.remove(Path::new(TOKEN));
     let mut output = None;
     if !files.is_empty() {
-        match sandbox::pack(directory, &files) {
+        let base = directory.to_owned();
+        let packed = tokio::task::spawn_blocking(move || sandbox::pack(&base, &files)).await;
+        match packed.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(content) => {
                 let digest = Digest::of(&content);
                 match client.upload(&digest, content).await {

@@ -82,6 +82,29 @@ pub fn wait(mut leader: Child) -> io::Result<Ended> {
     Ok(Ended { status, cpu_seconds })
 }
 
+/// Ends a group when dropped: whoever stops watching a payload must not leave it running.
+pub struct Guard(Option<Pid>);
+
+impl Guard {
+    /// Watches over a group.
+    pub fn new(group: Pid) -> Self {
+        Self(Some(group))
+    }
+
+    /// The group has ended by itself.
+    pub fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            signal(group, Signal::SIGKILL);
+        }
+    }
+}
+
 /// Sends a signal to a whole group; one that is gone does not mind.
 pub fn signal(group: Pid, signal: Signal) {
     let _ = killpg(group, signal);

@@ -3,7 +3,7 @@
 use crate::{
     client::{Client, ClientError},
     configuration::Configuration,
-    payload::{self, Wish, tail, write_token},
+    payload::{self, TOKEN, Wish, tail, write_token},
     slot::Slot,
 };
 use spinor_model::{
@@ -53,6 +53,7 @@ struct Pilot {
     asking: bool,
     telling: bool,
     draining: bool,
+    leaving: bool,
     next_beat: Instant,
     next_question: Instant,
     idle_since: Instant,
@@ -62,7 +63,12 @@ struct Pilot {
 pub async fn work(configuration: Configuration) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let began = Instant::now();
-    let (client, started) = Client::start(&configuration).await?;
+    let mut configuration = configuration;
+    let (client, started) = tokio::select! {
+        started = Client::start(&configuration) => started?,
+        _ = terminate.recv() => return Ok(()),
+    };
+    configuration.forget_secret()?;
     let slot = Slot::find(&configuration, began);
     tracing::info!(stamp = %configuration.stamp, ?slot, "started");
     let now = Instant::now();
@@ -77,6 +83,7 @@ pub async fn work(configuration: Configuration) -> anyhow::Result<()> {
         asking: false,
         telling: false,
         draining: false,
+        leaving: false,
         next_beat: now,
         next_question: now,
         idle_since: now,
@@ -111,8 +118,18 @@ impl Pilot {
                 }
                 Some(answer) = self.requests.join_next(), if !self.requests.is_empty() => {
                     match answer? {
-                        Answer::Jobs(jobs) => self.take(jobs?)?,
-                        Answer::Orders(orders) => self.obey(orders?),
+                        Answer::Jobs(jobs) => {
+                            self.asking = false;
+                            if let Some(jobs) = self.or_drain(jobs)? {
+                                self.take(jobs);
+                            }
+                        }
+                        Answer::Orders(orders) => {
+                            self.telling = false;
+                            if let Some(orders) = self.or_drain(orders)? {
+                                self.obey(orders);
+                            }
+                        }
                     }
                 }
                 () = sleep_until(wake.into()) => {}
@@ -169,12 +186,25 @@ impl Pilot {
         }
     }
 
-    fn take(&mut self, jobs: Vec<Assignment>) -> anyhow::Result<()> {
-        self.asking = false;
+    /// A server that refuses is no reason to leave payloads alone: they are ended in order.
+    fn or_drain<T>(&mut self, answer: Result<T, ClientError>) -> anyhow::Result<Option<T>> {
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(ClientError::CutOff(error)) => Err(error.into()),
+            Err(ClientError::Refused(why)) => {
+                tracing::warn!(why, "refused: no more work is taken");
+                self.draining = true;
+                self.next_beat = Instant::now() + seconds(self.started.heartbeat_seconds);
+                Ok(None)
+            }
+        }
+    }
+
+    fn take(&mut self, jobs: Vec<Assignment>) {
         let now = Instant::now();
         if jobs.is_empty() {
             self.next_question = now + seconds(self.started.poll_seconds);
-            return Ok(());
+            return;
         }
         if self.running.is_empty() {
             self.next_beat = now + FIRST_BEAT;
@@ -183,6 +213,9 @@ impl Pilot {
             let key = (job.job, job.attempt);
             let directory = self.configuration.home.join(format!("{}.{}", job.job, job.attempt));
             let (wish, wished) = watch::channel(Wish::Run);
+            if self.leaving {
+                wish.send_replace(Wish::Leave);
+            }
             tracing::info!(job = %job.job, attempt = %job.attempt, cores = job.cores, "taken");
             self.running.insert(
                 key,
@@ -199,7 +232,6 @@ impl Pilot {
             self.payloads
                 .spawn(async move { (key, payload::run(client, job, directory, wished).await) });
         }
-        Ok(())
     }
 
     fn ended(&mut self, ended: (Key, Result<(), ClientError>)) -> anyhow::Result<()> {
@@ -229,14 +261,13 @@ impl Pilot {
 
     fn obey(&mut self, told: Orders) {
         let Orders { keys, orders, drain } = told;
-        self.telling = false;
         self.draining |= drain;
         self.next_beat = Instant::now() + seconds(self.started.heartbeat_seconds);
         for (key, order) in keys.iter().zip(orders) {
             let Some(running) = self.running.get(key) else { continue };
             match order {
                 JobOrder::Continue { token } => {
-                    if let Err(error) = write_token(&running.directory.join(".job-token"), &token) {
+                    if let Err(error) = write_token(&running.directory.join(TOKEN), &token) {
                         tracing::debug!(%error, "the payload has ended meanwhile");
                     }
                 }
@@ -252,6 +283,7 @@ impl Pilot {
     fn leave(&mut self) {
         tracing::info!("told to end");
         self.draining = true;
+        self.leaving = true;
         for running in self.running.values() {
             running.wish.send_replace(Wish::Leave);
         }

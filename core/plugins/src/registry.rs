@@ -167,6 +167,33 @@ impl Registry {
         });
     }
 
+    /// Keeps the handlers of an earlier revision: jobs that they planned are theirs to conclude.
+    pub async fn retire(&self, document: &VoDocument, pinned: &BTreeMap<String, Digest>) {
+        let (versions, permits) = (self.versions(), self.permits(&document.vo));
+        for (path, binding) in document.bindings() {
+            let BindingPath::Handling(job_type) = &path else { continue };
+            let Ok(version) = resolve(&versions, &path, binding, pinned.get(&path.to_string()))
+            else {
+                continue;
+            };
+            let settings = Digest::of(binding.settings.to_string().as_bytes());
+            let key = (document.vo.clone(), job_type.clone(), version.digest, settings);
+            if self.snapshot.load().retired.contains_key(&key) {
+                continue;
+            }
+            let Self { loader, surroundings, .. } = self;
+            let bound =
+                bind(loader, surroundings, &permits, &document.vo, &path, version, binding).await;
+            if let Ok(Bound { policy: Policy::Handling(handler), .. }) = bound {
+                self.snapshot.rcu(|old| {
+                    let mut new = Snapshot::clone(old);
+                    new.retired.insert(key.clone(), handler.clone());
+                    new
+                });
+            }
+        }
+    }
+
     fn permits(&self, vo: &VoName) -> Arc<Permits> {
         let half = std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2));
         let mut permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);

@@ -43,6 +43,9 @@ impl Administrator {
 
     /// Puts every document that was in force in force again, each binding on the digest it had.
     pub async fn restore(&self) -> Result<(), StoreError> {
+        for earlier in self.store.revisions().await? {
+            self.registry.retire(&earlier.document, &earlier.resolutions).await;
+        }
         for stored in self.store.documents().await? {
             let vo = stored.document.vo.clone();
             match self.registry.prepare(&stored.document, &stored.resolutions).await {

@@ -182,9 +182,10 @@ CREATE TABLE sandboxes (
     vo TEXT NOT NULL,
     digest TEXT NOT NULL,
     size BIGINT NOT NULL,
+    -- Empty for what pilots bring.
     owner TEXT NOT NULL,
     uploaded BIGINT NOT NULL,
-    PRIMARY KEY (vo, digest)
+    PRIMARY KEY (vo, digest, owner)
 );
 CREATE TABLE template_sandboxes (
     template_id BIGINT NOT NULL,

@@ -46,6 +46,9 @@ pub trait RegistryStore: Send + Sync {
         now: Timestamp,
     ) -> Result<i64, StoreError>;
 
+    /// Every revision of every VO's document, the oldest first.
+    async fn revisions(&self) -> Result<Vec<StoredDocument>, StoreError>;
+
     /// Each VO's document in force.
     async fn documents(&self) -> Result<Vec<StoredDocument>, StoreError>;
 
@@ -154,8 +157,13 @@ pub trait AttemptStore: Send + Sync {
     /// A job's attempts, the first first.
     async fn attempts(&self, id: JobId) -> Result<Vec<AttemptRecord>, StoreError>;
 
-    /// Attempts of a VO claimed after a moment, in order of their claim.
-    async fn attempts_of_vo(&self, vo: &VoName) -> Result<Vec<AttemptRecord>, StoreError>;
+    /// Attempts at a VO's next `jobs` jobs after `after`, in order of the jobs.
+    async fn attempts_of_vo(
+        &self,
+        vo: &VoName,
+        after: JobId,
+        jobs: u32,
+    ) -> Result<Vec<AttemptRecord>, StoreError>;
 
     /// Ended attempts that a handler must judge.
     async fn pending_conclusions(&self, limit: u32) -> Result<Vec<PendingConclusion>, StoreError>;
@@ -170,8 +178,14 @@ pub trait AttemptStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<QueueChange>, StoreError>;
 
-    /// Leaves a job where it is, with the reason shown.
-    async fn hold(&self, id: JobId, reason: &str, now: Timestamp) -> Result<(), StoreError>;
+    /// Leaves a job Completing, with the reason shown.
+    async fn hold(
+        &self,
+        id: JobId,
+        attempt: AttemptNumber,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// Attempts whose lease ran out become Stalled; how many.
     async fn stall_expired(&self, now: Timestamp) -> Result<u64, StoreError>;
@@ -273,6 +287,9 @@ pub trait UsageStore: Send + Sync {
     /// How far every sink is, and what waits for VOs without one.
     async fn sink_status(&self) -> Result<Vec<SinkStatus>, StoreError>;
 
+    /// A VO's usage by group, site and outcome.
+    async fn usage_totals(&self, vo: &VoName) -> Result<Vec<UsageTotal>, StoreError>;
+
     /// Usage records of a VO, in order.
     async fn usage(&self, vo: &VoName) -> Result<Vec<SequencedUsage>, StoreError>;
 }
@@ -280,20 +297,21 @@ pub trait UsageStore: Send + Sync {
 /// Sandboxes: who may use which blob.
 #[async_trait]
 pub trait SandboxStore: Send + Sync {
-    /// Records that a VO has a sandbox.
+    /// Records that a member has a sandbox, or, without an owner, that a pilot brought it.
     async fn add_sandbox(
         &self,
         vo: &VoName,
-        owner: &UserName,
+        owner: Option<&UserName>,
         digest: Digest,
         size: u64,
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Who uploaded a sandbox first, if the VO has it.
-    async fn sandbox_owner(
+    /// Whether `owner`, or anyone if none is given, has such a sandbox in the VO.
+    async fn has_sandbox(
         &self,
         vo: &VoName,
+        owner: Option<&UserName>,
         digest: Digest,
-    ) -> Result<Option<UserName>, StoreError>;
+    ) -> Result<bool, StoreError>;
 }

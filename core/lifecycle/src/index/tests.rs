@@ -104,3 +104,15 @@ fn groups_are_served_by_their_shares_and_owners_in_turn() {
         assert!(served[owner].abs_diff(count) <= 2, "{served:?}");
     }
 }
+
+#[test]
+fn changes_may_arrive_in_another_order_than_they_were_made() {
+    let offer = offer(4);
+    let mut index = index(&[class(1, "g", 1)], &offer);
+    index.set(&key(1, "alice"), 1);
+    // Two were claimed, one of them submitted a moment before and not yet told of.
+    index.change(&key(1, "alice"), -2);
+    index.change(&key(1, "alice"), 1);
+    assert!(index.waiting(&"vo".parse().unwrap()).is_empty());
+    assert_eq!(choose(&mut index, &offer), None);
+}

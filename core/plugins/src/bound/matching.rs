@@ -78,7 +78,7 @@ impl MatchingRule for Rule {
             return Ok(Vec::new());
         }
         let verdicts = self.ask(offer, classes)?;
-        if self.calls.fetch_add(1, Ordering::Relaxed) % SAMPLE == 0 {
+        if self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE) {
             let reversed: Vec<_> = classes.iter().rev().cloned().collect();
             let again = self.ask(offer, &reversed)?;
             if !again.iter().rev().eq(&verdicts) {

@@ -134,21 +134,37 @@ impl ProcessCapability {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a stamp was ever started here. One that was being started when the server ended is
-    /// given a second to show itself, then barred.
-    fn find(&self, stamp: &str) -> Option<String> {
+    /// Which stamps were ever started here. Those that were being started when the server ended are
+    /// given a second together to show themselves, then barred.
+    fn find(&self, stamps: &[String]) -> Vec<Option<String>> {
+        let shown = |stamp: &String| {
+            let directory = self.directory(stamp);
+            directory
+                .is_ok_and(|d| !d.join("pilot.json").exists() || d.join("process.json").exists())
+        };
+        for _ in 0..100 {
+            if stamps.iter().all(shown) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        stamps.iter().map(|stamp| self.found_or_barred(stamp)).collect()
+    }
+
+    fn found_or_barred(&self, stamp: &str) -> Option<String> {
         let directory = self.directory(stamp).ok()?;
         if !directory.join("pilot.json").exists() {
             return None;
         }
-        for _ in 0..100 {
-            if directory.join("process.json").exists() {
-                return Some(stamp.to_owned());
+        if !directory.join("process.json").exists() {
+            let claim = directory.join("claim");
+            if OpenOptions::new().write(true).create_new(true).open(claim).is_ok() {
+                // Should this answer be lost, the next one says that it has ended.
+                drop(fs::write(directory.join("exit-code"), "barred"));
+                return None;
             }
-            std::thread::sleep(Duration::from_millis(10));
         }
-        let barred = OpenOptions::new().write(true).create_new(true).open(directory.join("claim"));
-        if barred.is_ok() { None } else { Some(stamp.to_owned()) }
+        Some(stamp.to_owned())
     }
 
     fn state(&self, stamp: &str) -> ProcessState {
@@ -239,9 +255,7 @@ impl Host for HostState {
 
     async fn find(&mut self, stamps: Vec<String>) -> Vec<Option<String>> {
         let count = stamps.len();
-        let found = self
-            .with_processes(move |p| Ok(stamps.iter().map(|stamp| p.find(stamp)).collect()))
-            .await;
+        let found = self.with_processes(move |p| Ok(p.find(&stamps))).await;
         found.unwrap_or_else(|_| vec![None; count])
     }
 
@@ -315,9 +329,12 @@ mod tests {
         let capability = capability(root.path(), 1);
         fs::create_dir_all(root.path().join("p2")).unwrap();
         fs::write(root.path().join("p2/pilot.json"), "{}").unwrap();
-        assert_eq!(capability.find("p2"), None);
+        let stamps = ["p2".to_owned(), "never".to_owned()];
+        assert_eq!(capability.find(&stamps), [None, None]);
         assert!(root.path().join("p2/claim").exists());
-        assert_eq!(capability.find("never"), None);
+        // Had that answer been lost: it is not taken for one that still may come.
+        assert_eq!(capability.find(&stamps[..1]), [Some("p2".to_owned())]);
+        assert!(matches!(capability.state("p2"), ProcessState::Exited(None)));
         assert!(capability.spawn("../p3", "{}", None).is_err());
     }
 }

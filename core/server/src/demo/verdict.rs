@@ -8,7 +8,7 @@ use spinor_api::{
     views::{AttemptView, JobView},
 };
 use spinor_lifecycle::explain::Explanation;
-use spinor_model::state::JobState;
+use spinor_model::{id::VoName, state::JobState};
 use std::{collections::BTreeMap, path::Path, process::Command, time::Duration};
 
 /// Shows why jobs wait that nothing can run, and ends them.
@@ -109,8 +109,7 @@ fn run_check(
 pub async fn placement(stage: &Stage, campaign: &Campaign) -> anyhow::Result<bool> {
     let (mut rows, mut good) = (Vec::new(), true);
     for (document, _) in campaign.vos()? {
-        let query = [("vo", document.vo.to_string())];
-        let attempts: Vec<AttemptView> = stage.operator.get_with("/api/attempts", &query).await?;
+        let attempts = attempts(stage, &document.vo).await?;
         let mut counts: BTreeMap<(String, String), (u32, String, String)> = BTreeMap::new();
         for attempt in &attempts {
             let key = (attempt.rule.clone(), attempt.site.clone());
@@ -130,6 +129,23 @@ pub async fn placement(stage: &Stage, campaign: &Campaign) -> anyhow::Result<boo
     }
     show::table(["VO", "rule", "site", "jobs", "first decision", "last decision"], rows);
     Ok(good)
+}
+
+/// All attempts of a VO, in order of their claim.
+async fn attempts(stage: &Stage, vo: &VoName) -> anyhow::Result<Vec<AttemptView>> {
+    let mut all: Vec<AttemptView> = Vec::new();
+    loop {
+        let after = all.last().map_or(0, |last| last.job_id);
+        let query =
+            [("vo", vo.to_string()), ("after", after.to_string()), ("limit", "1000".to_owned())];
+        let page: Vec<AttemptView> = stage.operator.get_with("/api/attempts", &query).await?;
+        if page.is_empty() {
+            break;
+        }
+        all.extend(page);
+    }
+    all.sort_by(|a, b| (&a.claimed, a.job_id).cmp(&(&b.claimed, b.job_id)));
+    Ok(all)
 }
 
 /// Every decision of each version went where that version sends jobs, and after the first decision

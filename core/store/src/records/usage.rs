@@ -58,3 +58,20 @@ pub fn usage_of(
         attributes: BTreeMap::new(),
     }
 }
+
+/// What a group has used at a site, by outcome.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UsageTotal {
+    /// The group.
+    pub group: String,
+    /// The site.
+    pub site: String,
+    /// What the attempts led to.
+    pub status: String,
+    /// How many attempts.
+    pub attempts: u64,
+    /// Wall seconds times cores.
+    pub core_seconds: f64,
+    /// Processor seconds.
+    pub cpu_seconds: f64,
+}

@@ -81,9 +81,10 @@ async fn missing_sandbox(
     new: &NewTemplate,
 ) -> Result<Option<Digest>, StoreError> {
     for digest in &new.sandboxes {
-        let row = sqlx::query("SELECT 1 FROM sandboxes WHERE vo = ? AND digest = ?")
+        let row = sqlx::query("SELECT 1 FROM sandboxes WHERE vo = ? AND digest = ? AND owner = ?")
             .bind(new.vo.as_str())
             .bind(digest.to_string())
+            .bind(new.owner.as_str())
             .fetch_optional(&mut *c)
             .await?;
         if row.is_none() {

@@ -164,13 +164,19 @@ impl AttemptStore for SqliteStore {
         rows.iter().map(rows::attempt).collect()
     }
 
-    async fn attempts_of_vo(&self, vo: &VoName) -> Result<Vec<AttemptRecord>, StoreError> {
+    async fn attempts_of_vo(
+        &self,
+        vo: &VoName,
+        after: JobId,
+        jobs: u32,
+    ) -> Result<Vec<AttemptRecord>, StoreError> {
         let found = sqlx::query(
-            "SELECT attempts.* FROM attempts JOIN jobs USING (job_id) WHERE jobs.vo = ?
-             ORDER BY attempts.claimed, attempts.job_id",
+            "SELECT * FROM attempts WHERE job_id IN
+                (SELECT job_id FROM jobs WHERE vo = ? AND job_id > ? ORDER BY job_id LIMIT ?)
+             ORDER BY job_id, attempt",
         );
-        let rows = found.bind(vo.as_str()).fetch_all(&self.readers).await?;
-        rows.iter().map(rows::attempt).collect()
+        let found = found.bind(vo.as_str()).bind(after.0).bind(jobs);
+        found.fetch_all(&self.readers).await?.iter().map(rows::attempt).collect()
     }
 
     async fn pending_conclusions(&self, limit: u32) -> Result<Vec<PendingConclusion>, StoreError> {
@@ -194,13 +200,21 @@ impl AttemptStore for SqliteStore {
         .await
     }
 
-    async fn hold(&self, id: JobId, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+    async fn hold(
+        &self,
+        id: JobId,
+        attempt: AttemptNumber,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let minor: String = format!("Held: {reason}").chars().take(128).collect();
         self.write(move |c| {
             Box::pin(async move {
-                let query = "UPDATE jobs SET minor_status = ?, updated = ?
-                    WHERE job_id = ? AND minor_status <> ?";
-                let query = sqlx::query(query).bind(&minor).bind(now.0).bind(id.0).bind(&minor);
+                let query = sqlx::query(
+                    "UPDATE jobs SET minor_status = ?, updated = ? WHERE job_id = ? AND attempt = ?
+                        AND status = 'Completing' AND minor_status <> ?",
+                );
+                let query = query.bind(&minor).bind(now.0).bind(id.0).bind(attempt.0).bind(&minor);
                 query.execute(c).await?;
                 Ok(())
             })

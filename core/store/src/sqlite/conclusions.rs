@@ -30,13 +30,15 @@ pub async fn ask(
     Ok(())
 }
 
-/// What is in the outbox, the oldest first; held ones come last.
+/// What is in the outbox, the oldest first; then held ones, in any order, so that none starves.
 pub async fn pending(pool: &SqlitePool, limit: u32) -> Result<Vec<PendingConclusion>, StoreError> {
     let asked = sqlx::query(
         "SELECT conclusions.job_id, conclusions.attempt, jobs.attempt_base,
             templates.template, templates.requirement, templates.planned_by
          FROM conclusions JOIN jobs USING (job_id) JOIN templates USING (template_id)
-         ORDER BY jobs.minor_status LIKE 'Held:%', conclusions.since, conclusions.job_id LIMIT ?",
+         ORDER BY jobs.minor_status LIKE 'Held:%',
+            CASE WHEN jobs.minor_status LIKE 'Held:%' THEN random() END,
+            conclusions.since, conclusions.job_id LIMIT ?",
     )
     .bind(limit)
     .fetch_all(pool)

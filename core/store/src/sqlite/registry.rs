@@ -4,8 +4,16 @@ use super::{SqliteStore, rows};
 use crate::{RegistryStore, StoreError, StoredComponent, StoredDocument};
 use async_trait::async_trait;
 use spinor_model::{id::Digest, registry::VoDocument, time::Timestamp};
-use sqlx::Row;
+use sqlx::{Row, sqlite::SqliteRow};
 use std::collections::BTreeMap;
+
+fn document(row: &SqliteRow) -> Result<StoredDocument, StoreError> {
+    Ok(StoredDocument {
+        document: rows::json(row, "document")?,
+        revision: row.try_get("revision")?,
+        resolutions: rows::json(row, "resolutions")?,
+    })
+}
 
 #[async_trait]
 impl RegistryStore for SqliteStore {
@@ -72,18 +80,16 @@ impl RegistryStore for SqliteStore {
         .await
     }
 
+    async fn revisions(&self) -> Result<Vec<StoredDocument>, StoreError> {
+        let found = sqlx::query("SELECT * FROM documents ORDER BY vo, revision");
+        found.fetch_all(&self.readers).await?.iter().map(document).collect()
+    }
+
     async fn documents(&self) -> Result<Vec<StoredDocument>, StoreError> {
         let found = sqlx::query(
             "SELECT * FROM documents d WHERE revision =
                 (SELECT max(revision) FROM documents WHERE vo = d.vo) ORDER BY vo",
         );
-        let document = |row| {
-            Ok(StoredDocument {
-                document: rows::json(row, "document")?,
-                revision: Row::try_get(row, "revision")?,
-                resolutions: rows::json(row, "resolutions")?,
-            })
-        };
         found.fetch_all(&self.readers).await?.iter().map(document).collect()
     }
 

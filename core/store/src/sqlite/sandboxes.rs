@@ -1,6 +1,6 @@
 //! Who may use which sandbox.
 
-use super::{SqliteStore, rows};
+use super::SqliteStore;
 use crate::{SandboxStore, StoreError};
 use async_trait::async_trait;
 use spinor_model::{
@@ -13,19 +13,19 @@ impl SandboxStore for SqliteStore {
     async fn add_sandbox(
         &self,
         vo: &VoName,
-        owner: &UserName,
+        owner: Option<&UserName>,
         digest: Digest,
         size: u64,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (vo, owner) = (vo.clone(), owner.clone());
+        let (vo, owner) = (vo.clone(), owner.map_or(String::new(), ToString::to_string));
         self.write(move |c| {
             Box::pin(async move {
                 sqlx::query("INSERT INTO sandboxes VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
                     .bind(vo.as_str())
                     .bind(digest.to_string())
                     .bind(size as i64)
-                    .bind(owner.as_str())
+                    .bind(owner)
                     .bind(now.0)
                     .execute(c)
                     .await?;
@@ -35,16 +35,17 @@ impl SandboxStore for SqliteStore {
         .await
     }
 
-    async fn sandbox_owner(
+    async fn has_sandbox(
         &self,
         vo: &VoName,
+        owner: Option<&UserName>,
         digest: Digest,
-    ) -> Result<Option<UserName>, StoreError> {
-        let found = sqlx::query("SELECT owner FROM sandboxes WHERE vo = ? AND digest = ?")
-            .bind(vo.as_str())
-            .bind(digest.to_string())
-            .fetch_optional(&self.readers)
-            .await?;
-        found.map(|row| rows::parsed(&row, "owner")).transpose()
+    ) -> Result<bool, StoreError> {
+        let owner = owner.map(ToString::to_string);
+        let found = sqlx::query(
+            "SELECT 1 FROM sandboxes WHERE vo = ? AND digest = ? AND owner = coalesce(?, owner)",
+        );
+        let found = found.bind(vo.as_str()).bind(digest.to_string()).bind(owner);
+        Ok(found.fetch_optional(&self.readers).await?.is_some())
     }
 }

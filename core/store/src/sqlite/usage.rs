@@ -4,7 +4,7 @@ use super::{
     SqliteStore,
     rows::{self, to_json},
 };
-use crate::{Batch, SequencedUsage, SinkStatus, StoreError, UsageStore};
+use crate::{Batch, SequencedUsage, SinkStatus, StoreError, UsageStore, UsageTotal};
 use async_trait::async_trait;
 use spinor_model::{
     id::{SinkName, VoName},
@@ -164,6 +164,27 @@ impl UsageStore for SqliteStore {
             })
         };
         found.fetch_all(&self.readers).await?.iter().map(status).collect()
+    }
+
+    async fn usage_totals(&self, vo: &VoName) -> Result<Vec<UsageTotal>, StoreError> {
+        let found = sqlx::query(
+            "SELECT record ->> '$.group' AS grp, record ->> '$.site' AS site,
+                record ->> '$.status' AS status, count(*) AS attempts,
+                total((record ->> '$.wall_seconds') * (record ->> '$.cores')) AS core_seconds,
+                total(record ->> '$.cpu_seconds') AS cpu_seconds
+             FROM usage_records WHERE vo = ? GROUP BY grp, site, status ORDER BY grp, site, status",
+        );
+        let total = |row| {
+            Ok(UsageTotal {
+                group: Row::try_get(row, "grp")?,
+                site: Row::try_get(row, "site")?,
+                status: Row::try_get(row, "status")?,
+                attempts: rows::count(row, "attempts")?,
+                core_seconds: Row::try_get(row, "core_seconds")?,
+                cpu_seconds: Row::try_get(row, "cpu_seconds")?,
+            })
+        };
+        found.bind(vo.as_str()).fetch_all(&self.readers).await?.iter().map(total).collect()
     }
 
     async fn usage(&self, vo: &VoName) -> Result<Vec<SequencedUsage>, StoreError> {
