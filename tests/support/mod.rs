@@ -7,6 +7,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -41,6 +42,20 @@ plugin = "accounting/files"
 grants.directory.path = "usage"
 "#;
 
+/// A port below the range that outgoing connections take theirs from: none of those may sit on it
+/// while the server is down.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port =
+            20_000 + (std::process::id().wrapping_mul(37).wrapping_add(step * 7) % 12_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// A server that a test may kill and start again.
 pub struct Server {
     directory: tempfile::TempDir,
@@ -53,8 +68,7 @@ impl Server {
     pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("spinor.toml"), PACE).unwrap();
-        // Free a moment ago; nobody else here asks for ports in between.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let mut server = Self { directory, port, child: None };
         server.up();
         server

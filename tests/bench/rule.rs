@@ -1,6 +1,6 @@
 //! The standard rule in WASM against its native twin: cold, and as the matcher asks it (memoised).
 //!
-//! `cargo bench -p spinor-plugins --bench rule` prints medians, and ratios at the end.
+//! `cargo bench -p spinor --bench rule` prints medians, and ratios at the end.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
