@@ -6,7 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | `pilot.json` | its configuration, with its secret; readable by its owner alone |
-//! | `claim` | made by the pilot as it starts, or by [`ProcessCapability::find`] if it did not: whoever makes it decides whether the pilot ever runs |
+//! | `claim` | made by the pilot as it starts, or by the host's `find` if it did not: whoever makes it decides whether the pilot ever runs |
 //! | `process.json` | who it is, written by itself |
 //! | `exit-code` | how it ended, written by itself |
 //! | `stdout`, `stderr` | its streams |
