@@ -29,6 +29,9 @@ const FIRST_BEAT: Duration = Duration::from_secs(1);
 /// With less left of its life a pilot takes no more work.
 const TOO_LATE: Duration = Duration::from_secs(60);
 
+/// For saying goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 type Key = (JobId, AttemptNumber);
 
 /// A payload under way.
@@ -105,7 +108,9 @@ impl Pilot {
                 self.draining = true;
             }
             if self.is_over(now) {
-                self.client.end().await?;
+                // A courtesy: a server that is gone learns of it from the CE.
+                let goodbye = tokio::time::timeout(GOODBYE, self.client.end()).await;
+                tracing::debug!(?goodbye, "said goodbye");
                 tracing::info!("nothing left to do");
                 return Ok(());
             }
@@ -151,7 +156,8 @@ impl Pilot {
 
     fn is_over(&self, now: Instant) -> bool {
         let idle = now.duration_since(self.idle_since) > seconds(self.started.idle_seconds);
-        self.running.is_empty() && !self.asking && (self.draining || idle)
+        let settled = self.leaving || !self.asking;
+        self.running.is_empty() && settled && (self.draining || idle)
     }
 
     fn next_wake(&self) -> Instant {
