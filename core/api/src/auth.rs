@@ -65,6 +65,16 @@ pub fn pilot(subject: &Subject) -> Result<&PilotIdentity, Problem> {
     }
 }
 
+/// A field of a request whose text is a name, a state or the like.
+pub fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+    field: &str,
+    text: Option<&String>,
+) -> Result<Option<T>, Problem> {
+    text.map(|text| text.parse())
+        .transpose()
+        .map_err(|error| Problem::bad_request(format!("{field}: {error}")))
+}
+
 /// The VO that a request is about: the caller's own; operators name one.
 pub fn vo_of(subject: &Subject, asked: Option<&VoName>) -> Result<VoName, Problem> {
     match (subject.vo(), asked) {

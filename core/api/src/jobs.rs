@@ -2,7 +2,7 @@
 
 use crate::{
     Guarded, Shared,
-    auth::{member, vo_of, whole},
+    auth::{member, parsed, vo_of, whole},
     problem::Problem,
     views::{AttemptView, EventView, JobView},
 };
@@ -95,15 +95,6 @@ pub struct Which {
     after: Option<i64>,
     /// At most so many: 1 to 10000, 100 if not given.
     limit: Option<u32>,
-}
-
-fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
-    field: &str,
-    text: Option<&String>,
-) -> Result<Option<T>, Problem> {
-    text.map(|text| text.parse())
-        .transpose()
-        .map_err(|error| Problem::bad_request(format!("{field}: {error}")))
 }
 
 impl Which {

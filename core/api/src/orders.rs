@@ -2,7 +2,7 @@
 
 use crate::{
     Guarded, Shared,
-    auth::{manages, vo_of, whole},
+    auth::{manages, parsed, vo_of, whole},
     problem::Problem,
 };
 use axum::{
@@ -66,8 +66,7 @@ impl Order {
             let text = format!("job_ids has {} entries; send 10000 at most", self.job_ids.len());
             return Err(Problem::bad_request(text));
         }
-        let asked = self.vo.as_ref().map(|vo| vo.parse()).transpose();
-        let asked = asked.map_err(|error| Problem::bad_request(format!("vo: {error}")))?;
+        let asked = parsed("vo", self.vo.as_ref())?;
         let vo = vo_of(subject, asked.as_ref())?;
         Ok((vo, self.job_ids.iter().copied().map(JobId).collect()))
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     Guarded, Shared,
-    auth::{self, vo_of, whole},
+    auth::{self, parsed, vo_of, whole},
     problem::Problem,
     views::PilotView,
 };
@@ -18,7 +18,7 @@ use spinor_identity::{
 };
 use spinor_lifecycle::LifecycleError;
 use spinor_model::{
-    id::VoName,
+    id::{AttemptNumber, JobId, UserName, VoName},
     offer::Offer,
     plan::{AttemptResult, Parameters},
     protocol::{
@@ -135,13 +135,7 @@ async fn ask(
 fn assignment(app: &Shared, pilot: &PilotIdentity, job: Claimed) -> Result<Assignment, Problem> {
     let parameters = Parameters { values: &job.parameters, row: job.row, job: job.id };
     let plan = job.plan.filled(parameters).map_err(|bad| Problem::bad_request(bad.to_string()))?;
-    let subject = Subject::Job {
-        job: job.id,
-        attempt: job.attempt,
-        vo: pilot.vo.clone(),
-        owner: job.owner.clone(),
-    };
-    let token = app.keys.issue(&subject, JOB_TOKEN, app.lifecycle.now()).map_err(signing)?;
+    let token = job_token(app, pilot, job.id, job.attempt, &job.owner)?;
     Ok(Assignment {
         job: job.id,
         attempt: job.attempt,
@@ -156,6 +150,19 @@ fn assignment(app: &Shared, pilot: &PilotIdentity, job: Claimed) -> Result<Assig
         sandboxes: job.sandboxes,
         token,
     })
+}
+
+/// A token for one attempt of one job, on its owner's behalf.
+fn job_token(
+    app: &Shared,
+    pilot: &PilotIdentity,
+    job: JobId,
+    attempt: AttemptNumber,
+    owner: &UserName,
+) -> Result<String, Problem> {
+    let (vo, owner) = (pilot.vo.clone(), owner.clone());
+    let subject = Subject::Job { job, attempt, vo, owner };
+    app.keys.issue(&subject, JOB_TOKEN, app.lifecycle.now()).map_err(signing)
 }
 
 /// Takes a pilot's word on its jobs; says what to do with each.
@@ -175,10 +182,8 @@ async fn heartbeat(
             BeatAnswer::Continue => {
                 let job = app.lifecycle.store.job(beat.job).await?;
                 let owner = job.ok_or_else(|| Problem::not_found("the job is gone"))?.owner;
-                let (job, attempt, vo) = (beat.job, beat.attempt, pilot.vo.clone());
-                let subject = Subject::Job { job, attempt, vo, owner };
-                let token = app.keys.issue(&subject, JOB_TOKEN, app.lifecycle.now());
-                JobOrder::Continue { token: token.map_err(signing)? }
+                let token = job_token(&app, pilot, beat.job, beat.attempt, &owner)?;
+                JobOrder::Continue { token }
             }
         });
     }
@@ -233,12 +238,7 @@ async fn list(
     Extension(subject): Extension<Subject>,
     Query(which): Query<Which>,
 ) -> Result<Json<Vec<PilotView>>, Problem> {
-    let asked: Option<VoName> = which
-        .vo
-        .as_ref()
-        .map(|vo| vo.parse())
-        .transpose()
-        .map_err(|error| Problem::bad_request(format!("vo: {error}")))?;
+    let asked: Option<VoName> = parsed("vo", which.vo.as_ref())?;
     let vo = vo_of(&subject, asked.as_ref())?;
     let pilots = app.lifecycle.store.pilots(Some(&vo), which.ended).await?;
     Ok(Json(pilots.into_iter().map(Into::into).collect()))

@@ -13,7 +13,7 @@ use spinor_plugins::{
     registry::{Registry, VoBindings},
     version::PluginVersion,
 };
-use spinor_store::{Blobs, RegistryStore, StoreError, sqlite::SqliteStore};
+use spinor_store::{Blobs, RegistryStore, StoreError, StoredDocument, sqlite::SqliteStore};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::Mutex;
 
@@ -43,10 +43,17 @@ impl Administrator {
 
     /// Puts every document that was in force in force again, each binding on the digest it had.
     pub async fn restore(&self) -> Result<(), StoreError> {
+        let in_force = self.store.documents().await?;
         for earlier in self.store.revisions().await? {
-            self.registry.retire(&earlier.document, &earlier.resolutions).await;
+            let current = |stored: &StoredDocument| {
+                stored.document.vo == earlier.document.vo && stored.revision == earlier.revision
+            };
+            // What is in force is bound below: once is enough.
+            if !in_force.iter().any(current) {
+                self.registry.retire(&earlier.document, &earlier.resolutions).await;
+            }
         }
-        for stored in self.store.documents().await? {
+        for stored in in_force {
             let vo = stored.document.vo.clone();
             match self.registry.prepare(&stored.document, &stored.resolutions).await {
                 Ok(prepared) => self.registry.activate(prepared),

@@ -1,7 +1,7 @@
 use crate::{StoreError, records::*};
 use async_trait::async_trait;
 use spinor_model::{
-    id::{AttemptNumber, Digest, JobId, SinkName, Stamp, TemplateId, UserName, VoName},
+    id::{AttemptNumber, Digest, JobId, SinkName, Stamp, UserName, VoName},
     plan::AttemptResult,
     policy::RequirementClass,
     registry::VoDocument,
@@ -84,9 +84,6 @@ pub trait JobStore: Send + Sync {
 
     /// A job's log, the oldest entry first.
     async fn events(&self, id: JobId) -> Result<Vec<EventRecord>, StoreError>;
-
-    /// The normalised description behind a template.
-    async fn template(&self, id: TemplateId) -> Result<Option<String>, StoreError>;
 
     /// A job's class.
     async fn class_of(&self, id: JobId) -> Result<Option<Arc<RequirementClass>>, StoreError>;

@@ -3,22 +3,19 @@ use crate::id::{QueueName, Stamp};
 use async_trait::async_trait;
 use std::fmt;
 
-/// Stands for a pilot's secret in what a plugin writes; the host puts the secret in.
-pub const PLACEHOLDER: &str = "{{pilot-secret}}";
-
 /// A pilot's secret on its way to the host's capabilities; never shown, never seen by a guest.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Placeholder(pub String);
 
 impl fmt::Debug for Placeholder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(PLACEHOLDER)
+        f.write_str(Self::MARK)
     }
 }
 
 impl Placeholder {
-    /// What guests write in its place.
-    pub const MARK: &'static str = PLACEHOLDER;
+    /// What guests write in its place; the host puts the secret in.
+    pub const MARK: &'static str = "{{pilot-secret}}";
 }
 
 /// A pilot to bring to a queue.

@@ -7,7 +7,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use spinor_model::{
-    id::{AttemptNumber, ClassId, JobId, TemplateId, UserName, VoName},
+    id::{AttemptNumber, ClassId, JobId, UserName, VoName},
     policy::RequirementClass,
     time::Timestamp,
 };
@@ -71,12 +71,6 @@ impl JobStore for SqliteStore {
         let found =
             sqlx::query("SELECT * FROM events WHERE job_id = ? ORDER BY event_id").bind(id.0);
         found.fetch_all(&self.readers).await?.iter().map(rows::event).collect()
-    }
-
-    async fn template(&self, id: TemplateId) -> Result<Option<String>, StoreError> {
-        let found = sqlx::query("SELECT template FROM templates WHERE template_id = ?").bind(id.0);
-        let row = found.fetch_optional(&self.readers).await?;
-        Ok(row.map(|row| row.try_get("template")).transpose()?)
     }
 
     async fn class_of(&self, id: JobId) -> Result<Option<Arc<RequirementClass>>, StoreError> {
