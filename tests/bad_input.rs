@@ -124,6 +124,29 @@ fn components() {
 }
 
 #[test]
+fn every_refusal_is_a_problem_document() {
+    let server = Server::with_lab();
+    let (ada, operator) = (server.member("lab_user", "ada"), server.operator());
+    let huge = "x".repeat(17 << 20);
+    for (method, path, token, body, status, part) in [
+        ("POST", "/api/pilots/start", None, "{}", 422, "missing field `protocol`"),
+        ("POST", "/api/jobs/kill", Some(&ada), "{", 400, "EOF while parsing"),
+        ("POST", "/api/jobs", Some(&ada), &*huge, 413, "over 16 MiB: send files as sandboxes"),
+        ("GET", "/api/jobs?limt=3", Some(&ada), "", 400, "unknown field `limt`"),
+        ("GET", "/api/jobs/seven", Some(&ada), "", 400, "seven"),
+        ("PATCH", "/api/jobs", Some(&ada), "", 405, "/api/openapi.json"),
+        ("GET", "/api/nowhere", Some(&operator), "", 404, "there is no /api/nowhere"),
+        ("GET", "/api/jobs", None, "", 401, "no Authorization header"),
+    ] {
+        let (found, answer) = server.request(method, path, token.map(String::as_str), body);
+        let problem: serde_json::Value =
+            serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{method} {path}: {answer}"));
+        assert_eq!((found, &problem["status"]), (status, &status.into()), "{method} {path}");
+        assert!(problem["detail"].as_str().unwrap().contains(part), "{method} {path}: {problem}");
+    }
+}
+
+#[test]
 fn commands_without_server_or_token() {
     let mut server = Server::start();
     let ada = server.operator();

@@ -60,6 +60,9 @@ fn routes(app: &Shared) -> OpenApiRouter<Shared> {
         .merge(registry::routes(&guarded))
 }
 
+/// Bytes that the body of a request may have, but for sandboxes and components.
+pub(crate) const MAX_BODY: usize = 16 << 20;
+
 /// Every route of the server.
 pub fn router(app: Shared) -> Router {
     let (router, document) = routes(&app).split_for_parts();
@@ -71,7 +74,8 @@ pub fn router(app: Shared) -> Router {
     router
         .route("/api/openapi.json", openapi)
         .fallback(problem::not_found)
-        .layer(axum::extract::DefaultBodyLimit::max(16 << 20))
+        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::map_response(problem::as_problem))
         .with_state(app)
 }
 

@@ -11,6 +11,8 @@ use spinor_model::{finding::Finding, policy::PolicyError};
 use spinor_store::StoreError;
 use utoipa::ToSchema;
 
+const PROBLEM: &str = "application/problem+json";
+
 /// What is wrong.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
@@ -74,8 +76,7 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(&self)).into_response();
         let headers = response.headers_mut();
-        let kind = HeaderValue::from_static("application/problem+json");
-        headers.insert(header::CONTENT_TYPE, kind);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
         if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
         }
@@ -136,4 +137,32 @@ impl From<StartRefusal> for Problem {
 /// For paths that are no routes.
 pub async fn not_found(uri: Uri) -> Problem {
     Problem::not_found(format!("there is no {}; /api/openapi.json lists all routes", uri.path()))
+}
+
+/// Bodies that a problem document is made of are short.
+const MAX_TEXT: usize = 64 << 10;
+
+/// Makes a problem document of what axum says by itself, e.g. of a body that is no JSON.
+pub async fn as_problem(response: Response) -> Response {
+    let (status, headers) = (response.status(), response.headers());
+    let ours = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM);
+    if ours || !status.is_client_error() {
+        return response;
+    }
+    let allow = headers.get(header::ALLOW).cloned();
+    let text = axum::body::to_bytes(response.into_body(), MAX_TEXT).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let detail = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => format!(
+            "the body is over {} MiB: send files as sandboxes (PUT /api/sandboxes)",
+            crate::MAX_BODY >> 20
+        ),
+        _ if text.is_empty() => "see /api/openapi.json for what this route takes".to_owned(),
+        _ => text.into_owned(),
+    };
+    let mut problem = Problem::new(status, detail).into_response();
+    if let Some(allow) = allow {
+        problem.headers_mut().insert(header::ALLOW, allow);
+    }
+    problem
 }
