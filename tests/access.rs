@@ -19,7 +19,9 @@ fn verdict(status: u16) -> &'static str {
 
 #[test]
 fn every_route_asks_for_its_permission() {
-    let server = Server::with_lab();
+    let server = Server::start();
+    let managers = "[groups.lab_policies]\nusers = [\"petra\"]\nproperties = [\"PolicyManager\"]\n";
+    server.apply(&format!("{LAB}\n{managers}")).unwrap();
     server
         .apply(
             &LAB.replace("vo = \"lab\"", "vo = \"other\"").replace("\"usage\"", "\"usage-other\""),
@@ -30,6 +32,7 @@ fn every_route_asks_for_its_permission() {
         ("forged", Some("eyJhbGciOiJub25lIn0.eyJzdWIiOiJyb290In0.".to_owned())),
         ("member", Some(server.member("lab_user", "ada"))),
         ("administrator", Some(server.member("lab_admin", "root"))),
+        ("policies", Some(server.member("lab_policies", "petra"))),
         (
             "other VO",
             Some(server.token(&["--vo", "other", "--group", "lab_user", "--user", "ada"])),
@@ -52,7 +55,10 @@ fn every_route_asks_for_its_permission() {
             let method = method.to_uppercase();
             write!(table, "\n{:<48}", format!("{method} {path}")).unwrap();
             let concrete = path.replace("{id}", "999").replace("{digest}", &"0".repeat(64));
-            let concrete = concrete.replace("{vo}", "lab").replace("{path}", "matching");
+            let concrete = concrete
+                .replace("{vo}", "lab")
+                .replace("{path}", "matching")
+                .replace("{revision}", "1");
             for (_, token) in &callers {
                 let (status, body) = server.request(&method, &concrete, token.as_deref(), "{}");
                 assert!(status < 500, "{method} {concrete}: {body}");

@@ -5,22 +5,23 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use criterion::{BenchmarkId, Criterion};
-use spinor_lifecycle::index::Index;
+use spinor_lifecycle::index::{Index, Slot};
 use spinor_model::{
     id::{ClassId, VoName},
     offer::Offer,
-    policy::{MatchingRule, Policies, RequirementClass},
+    policy::{MatchingRule, Policies, RequirementClass, Unobserved},
     registry::VoDocument,
     requirement::Requirement,
     time::SystemClock,
 };
 use spinor_plugins::{
-    bound::Surroundings, compiled::CompiledCache, engine::Engines, load::Loader, registry::Registry,
+    bound::Surroundings, compiled::CompiledCache, compiler::Compiler, engine::Engines,
+    load::Loader, making::Wanted, registry::Registry,
 };
 use spinor_store::QueueKey;
 use spinor_twins::TwinRule;
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     hint::black_box,
     sync::Arc,
     time::{Duration, Instant},
@@ -60,19 +61,24 @@ fn wasm_rule() -> (Arc<dyn MatchingRule>, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().to_owned();
     let cache = CompiledCache::open(data.join("compiled"), &data.join("key")).unwrap();
-    let loader = Loader { engines: Engines::new().unwrap(), cache };
-    let surroundings = Surroundings { data, pilot: Vec::new(), clock: Arc::new(SystemClock) };
+    let loader = Loader { engines: Engines::new().unwrap(), cache, compiler: Compiler::here() };
+    let (clock, observer) = (Arc::new(SystemClock), Arc::new(Unobserved));
+    let surroundings = Surroundings { data, pilot: Vec::new(), clock, observer };
     let registry = Registry::new(loader, surroundings);
     let document = "vo = \"vo\"\n[groups.g]\n[matching]\nplugin = \"matching/standard\"";
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         for bytes in spinor_bundle::first_party() {
-            registry.load(bytes).await.unwrap();
+            let version = registry.try_out(bytes, None).await.unwrap();
+            registry.add(version, None, BTreeSet::new());
         }
         let document = VoDocument::from_toml(document).unwrap();
-        registry.activate(registry.prepare(&document, &BTreeMap::new()).await.unwrap());
+        let (pinned, previous) = (BTreeMap::new(), BTreeMap::new());
+        let wanted =
+            Wanted { document: &document, pinned: &pinned, previous: &previous, renewed: None };
+        registry.activate(registry.prepare(wanted).await.unwrap());
     });
-    (registry.rule(&vo()).unwrap(), directory)
+    (registry.rule(&vo(), None).unwrap(), directory)
 }
 
 /// An index in which every class waits and has been judged by `rule`.
@@ -93,7 +99,9 @@ fn warm(rule: &dyn MatchingRule, count: i64) -> Index {
 /// One match as the matcher makes it: is everything judged, and whose turn is it?
 fn matched(index: &mut Index, rule: &dyn MatchingRule, offer: &Offer) {
     assert!(index.unjudged(&vo(), offer, rule.decider()).is_none());
-    black_box(index.choose(&vo(), offer, offer, None, &|_| 1, &HashSet::new()));
+    let vo = vo();
+    let slot = Slot { vo: &vo, offer, decider: rule.decider(), free: offer };
+    black_box(index.choose(slot, None, &|_| 1, &HashSet::new()));
 }
 
 /// Median seconds of one call, over 31 batches of at least 2 ms.

@@ -6,6 +6,7 @@
 
 pub mod administration;
 mod auth;
+mod bindings;
 mod health;
 pub mod jobs;
 pub mod orders;
@@ -57,6 +58,7 @@ fn routes(app: &Shared) -> OpenApiRouter<Shared> {
         .merge(sandboxes::routes(&guarded))
         .merge(pilots::routes(&guarded))
         .merge(plugins::routes(&guarded))
+        .merge(bindings::routes(&guarded))
         .merge(registry::routes(&guarded))
 }
 

@@ -117,7 +117,7 @@ async fn ask(
     let claimed = match matched {
         Ok(claimed) => claimed,
         // No work rather than an error: the reason is the VO's to see, in `explain`.
-        Err(error @ (LifecycleError::Unbound(_) | LifecycleError::Policy(_))) => {
+        Err(error @ (LifecycleError::NoPolicy(_) | LifecycleError::Policy(_))) => {
             tracing::debug!(stamp = %pilot.stamp, %error, "no match");
             Vec::new()
         }

@@ -7,7 +7,10 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use spinor_lifecycle::{LifecycleError, admission::Refusal, pilots::StartRefusal};
-use spinor_model::{finding::Finding, policy::PolicyError};
+use spinor_model::{
+    finding::Finding,
+    policy::{NoPolicy, PolicyError},
+};
 use spinor_store::StoreError;
 use utoipa::ToSchema;
 
@@ -105,7 +108,8 @@ impl From<LifecycleError> for Problem {
         let status = match &error {
             LifecycleError::Store(_) | LifecycleError::Task(_) => return internal(error),
             LifecycleError::NoVo(_) => StatusCode::NOT_FOUND,
-            LifecycleError::Unbound(_) => StatusCode::CONFLICT,
+            LifecycleError::NoPolicy(NoPolicy::Tripped { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            LifecycleError::NoPolicy(_) => StatusCode::CONFLICT,
             LifecycleError::Policy(PolicyError::Answer { .. }) => StatusCode::UNPROCESSABLE_ENTITY,
             LifecycleError::Policy(PolicyError::Fault { .. }) => StatusCode::SERVICE_UNAVAILABLE,
         };

@@ -26,13 +26,18 @@ pub enum Permission {
     ReadPlugins,
     /// See VO documents and usage.
     ReadRegistry,
-    /// Change VO documents, bindings, grants and components.
+    /// Push plugins for one's VO, bind them there within what the operator granted, let them in and
+    /// put them back.
+    ManagePolicies,
+    /// See what plugins of one's VO wrote.
+    ReadPluginLogs,
+    /// Change VO documents and grants; plugins for everyone.
     Operate,
 }
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::SubmitJobs,
         Self::ReadJobs,
         Self::ManageJobs,
@@ -43,6 +48,8 @@ impl Permission {
         Self::ReadPilots,
         Self::ReadPlugins,
         Self::ReadRegistry,
+        Self::ManagePolicies,
+        Self::ReadPluginLogs,
         Self::Operate,
     ];
 }
@@ -66,6 +73,8 @@ pub fn may(subject: &Subject, permission: Permission) -> bool {
                 | ReadPilots
                 | ReadPlugins
                 | ReadRegistry
+                | ManagePolicies
+                | ReadPluginLogs
                 | Operate
         ),
         Subject::Member(member) => {
@@ -74,7 +83,9 @@ pub fn may(subject: &Subject, permission: Permission) -> bool {
                 ReadJobs | ReadPlugins | ReadSandboxes => true,
                 SubmitJobs | WriteSandboxes => has("NormalUser"),
                 ManageJobs => has("NormalUser") || has("JobAdministrator"),
-                ReadPilots | ReadRegistry => has("JobAdministrator"),
+                ReadPilots => has("JobAdministrator"),
+                ReadRegistry => has("JobAdministrator") || has("PolicyManager"),
+                ManagePolicies | ReadPluginLogs => has("PolicyManager"),
                 Pilot | ReportJob | Operate => false,
             }
         }
@@ -110,7 +121,7 @@ mod tests {
     fn only_the_operator_operates_and_nobody_impersonates_a_pilot() {
         let operator = Subject::Operator { name: "o".to_owned() };
         assert!(may(&operator, Permission::Operate));
-        for subject in [member("NormalUser"), member("JobAdministrator")] {
+        for subject in ["NormalUser", "JobAdministrator", "PolicyManager"].map(member) {
             assert!(!may(&subject, Permission::Operate));
             assert!(!may(&subject, Permission::Pilot));
         }

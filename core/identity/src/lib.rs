@@ -5,5 +5,6 @@
 
 pub mod access;
 pub mod secret;
+pub mod signature;
 pub mod subject;
 pub mod token;

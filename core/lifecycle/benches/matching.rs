@@ -7,7 +7,11 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion};
 use spinor_identity::subject::PilotIdentity;
-use spinor_lifecycle::{Lifecycle, Pace, admission::Request, index::Index};
+use spinor_lifecycle::{
+    Lifecycle, Parts,
+    admission::Request,
+    index::{Index, Slot},
+};
 use spinor_model::{
     id::ClassId,
     offer::Offer,
@@ -66,7 +70,9 @@ fn index(waiting: u64) -> Index {
 
 fn choose(index: &mut Index, offer: &Offer) {
     let vo = "vo".parse().unwrap();
-    black_box(index.choose(&vo, offer, offer, None, &|_| 1, &HashSet::new()).unwrap());
+    let decider = TwinRule::default().decider;
+    let slot = Slot { vo: &vo, offer, decider: &decider, free: offer };
+    black_box(index.choose(slot, None, &|_| 1, &HashSet::new()).unwrap());
 }
 
 struct World {
@@ -80,10 +86,8 @@ struct World {
 async fn world(waiting: u64) -> World {
     let directory = tempfile::tempdir().unwrap();
     let store = Arc::new(SqliteStore::open(&directory.path().join("db")).await.unwrap());
-    let lifecycle =
-        Lifecycle::new(store, Twins::new(), Arc::new(SystemClock), Pace::default(), String::new())
-            .await
-            .unwrap();
+    let parts = Parts::unobserved(store, Twins::new(), Arc::new(SystemClock));
+    let lifecycle = Lifecycle::new(parts).await.unwrap();
     let document = "vo = \"vo\"\n[groups.g]\n[sites.A]\n[limits]\nmax_waiting = 10000000";
     lifecycle.set_document(Arc::new(VoDocument::from_toml(document).unwrap()));
     let pilot = PilotIdentity {

@@ -1,6 +1,7 @@
 //! A description becomes jobs that wait.
 
 use crate::{Lifecycle, LifecycleError};
+use spinor_identity::secret;
 use spinor_model::{
     finding::Finding,
     id::{Digest, GroupName, JobId, JobType, UserName, VoName},
@@ -77,8 +78,9 @@ impl Lifecycle {
     pub async fn submit(&self, request: Request) -> Result<Vec<JobId>, Refusal> {
         let document = self.document(&request.vo)?;
         let job_type = job_type(&request.description)?;
-        let handler =
-            self.policies.handler(&request.vo, &job_type).map_err(LifecycleError::from)?;
+        let submission = request.key.clone().unwrap_or_else(secret::fresh);
+        let handler = self.policies.handler(&request.vo, &job_type, &submission);
+        let handler = handler.map_err(LifecycleError::from)?;
         let limits = document.limits.clone();
         let max_waiting = limits.max_waiting;
         let vo = request.vo.clone();

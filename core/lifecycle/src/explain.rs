@@ -96,7 +96,7 @@ impl Lifecycle {
                 let (kept_by, score) = self.ask_rule(class, offer.class()).await?;
                 place.score = score;
                 kept_by.or_else(|| {
-                    let unbound = self.policies.backend(&document.vo, ce).err()?;
+                    let unbound = self.policies.backend(&document.vo, ce, queue).err()?;
                     obstacle("backend", ce, unbound)
                 })
             };
@@ -110,7 +110,7 @@ impl Lifecycle {
         class: &Arc<RequirementClass>,
         offer: spinor_model::offer::Offer,
     ) -> Result<(Option<Obstacle>, Option<i64>), LifecycleError> {
-        let rule = match self.policies.rule(&class.vo) {
+        let rule = match self.policies.rule(&class.vo, None) {
             Ok(rule) => rule,
             Err(unbound) => return Ok((obstacle("rule", "none", unbound), None)),
         };
@@ -119,7 +119,9 @@ impl Lifecycle {
         let verdicts = tokio::task::spawn_blocking(move || rule.evaluate(&offer, &classes)).await?;
         Ok(match verdicts.as_deref() {
             Ok([Verdict::Accept(score)]) => (None, Some(*score)),
-            Ok([Verdict::Reject(reason)]) => (obstacle("rule", name, reason), None),
+            Ok([Verdict::Reject(reason) | Verdict::Held(reason)]) => {
+                (obstacle("rule", name, reason), None)
+            }
             Ok(_) => (obstacle("rule", name, "gave no verdict"), None),
             Err(error) => (obstacle("rule", name, error), None),
         })

@@ -46,13 +46,38 @@ struct VoIndex {
     classes: Vec<Arc<RequirementClass>>,
     /// May be below zero for a moment: changes arrive in another order than they were made.
     waiting: HashMap<ClassId, BTreeMap<UserName, i64>>,
-    memos: HashMap<Offer, Memo>,
+    /// Of each offer under each rule that is asked about it: a canary is one more.
+    memos: HashMap<Offer, Vec<Memo>>,
     groups: Strides<GroupName>,
     owners: Strides<UserName>,
 }
 
 /// Offers whose verdicts are kept, a VO; more begin anew.
 const MAX_MEMOS: usize = 10_000;
+
+/// Rules whose verdicts are kept, an offer: the one in force, a canary, and the one before.
+const MAX_RULES: usize = 3;
+
+/// A slot as a rule sees it, and what it has free by now.
+#[derive(Clone, Copy)]
+pub struct Slot<'a> {
+    /// For whom.
+    pub vo: &'a VoName,
+    /// As it was judged.
+    pub offer: &'a Offer,
+    /// By whom.
+    pub decider: &'a Decider,
+    /// What is left of it.
+    pub free: &'a Offer,
+}
+
+fn memo<'m>(
+    memos: &'m HashMap<Offer, Vec<Memo>>,
+    offer: &Offer,
+    decider: &Decider,
+) -> Option<&'m Memo> {
+    memos.get(offer)?.iter().find(|memo| memo.decider == *decider)
+}
 
 /// Everything that waits.
 #[derive(Default)]
@@ -69,6 +94,11 @@ impl Index {
                 self.vos.entry(class.vo.clone()).or_default().classes.push(class);
             }
         }
+    }
+
+    /// A class by its number.
+    pub fn class(&self, vo: &VoName, id: ClassId) -> Option<Arc<RequirementClass>> {
+        self.vos.get(vo)?.classes.iter().find(|class| class.id == id).cloned()
     }
 
     /// Whether it has heard of a class.
@@ -116,11 +146,16 @@ impl Index {
             index.memos.clear();
         }
         let fresh = || Memo { decider: decider.clone(), judged: 0, ranked: Vec::new() };
-        let memo = index.memos.entry(offer.clone()).or_insert_with(fresh);
-        if memo.decider != *decider {
-            *memo = fresh();
-        }
-        let (from, to) = (memo.judged, index.classes.len());
+        let memos = index.memos.entry(offer.clone()).or_default();
+        let from = match memos.iter().find(|memo| memo.decider == *decider) {
+            Some(memo) => memo.judged,
+            None => {
+                memos.truncate(MAX_RULES - 1);
+                memos.insert(0, fresh());
+                0
+            }
+        };
+        let to = index.classes.len();
         let fits = |class: &&Arc<RequirementClass>| fit(&class.requirement, offer).is_ok();
         let fitting = index.classes[from..].iter().filter(fits).cloned().collect();
         (from < to).then_some(Unjudged { from, fitting, to })
@@ -135,8 +170,9 @@ impl Index {
         unjudged: Unjudged,
         verdicts: Vec<Verdict>,
     ) {
-        let memo = self.vos.get_mut(vo).and_then(|index| index.memos.get_mut(offer));
-        let Some(memo) = memo.filter(|m| m.decider == *decider && m.judged == unjudged.from) else {
+        let memos = self.vos.get_mut(vo).and_then(|index| index.memos.get_mut(offer));
+        let mut memos = memos.into_iter().flatten();
+        let Some(memo) = memos.find(|m| m.decider == *decider && m.judged == unjudged.from) else {
             return;
         };
         for (class, verdict) in unjudged.fitting.into_iter().zip(verdicts) {
@@ -149,9 +185,9 @@ impl Index {
     }
 
     /// Accepted classes of an offer, the best first, that have jobs waiting.
-    pub fn accepted(&self, vo: &VoName, offer: &Offer) -> Vec<Candidate> {
+    pub fn accepted(&self, vo: &VoName, offer: &Offer, decider: &Decider) -> Vec<Candidate> {
         let index = self.vos.get(vo);
-        let memo = index.and_then(|index| index.memos.get(offer));
+        let memo = index.and_then(|index| memo(&index.memos, offer, decider));
         let waits = |candidate: &&Candidate| {
             index.is_some_and(|index| {
                 let owners = index.waiting.get(&candidate.class.id);
@@ -165,16 +201,15 @@ impl Index {
     /// fits what is free, and of those who wait there the owner furthest behind.
     pub fn choose(
         &mut self,
-        vo: &VoName,
-        offer: &Offer,
-        free: &Offer,
+        slot: Slot<'_>,
         owner: Option<&UserName>,
         shares: &dyn Fn(&GroupName) -> u32,
         skip: &HashSet<QueueKey>,
     ) -> Option<(Candidate, QueueKey, u32)> {
+        let Slot { vo, offer, decider, free } = slot;
         let VoIndex { waiting, memos, groups, owners, .. } = self.vos.get_mut(vo)?;
         let mut best: Option<(&Candidate, UserName, u32)> = None;
-        for candidate in &memos.get(offer)?.ranked {
+        for candidate in &memo(memos, offer, decider)?.ranked {
             if best.as_ref().is_some_and(|(b, ..)| b.class.group == candidate.class.group) {
                 continue;
             }

@@ -10,6 +10,8 @@
 //! | [`accounting`] | usage records reach their sinks |
 //! | [`watchdog`] | time passes |
 //! | [`explain`] | why a job waits |
+//! | [`observations`] | what policies decided, and guests wrote, is kept |
+//! | [`replay`] | a candidate is asked what others decided |
 //!
 //! They decide through [`spinor_model::policy`] and remember through [`spinor_store::Store`]; they
 //! see neither HTTP nor SQL nor WebAssembly.
@@ -20,7 +22,9 @@ pub mod conclusion;
 pub mod explain;
 pub mod index;
 pub mod matching;
+pub mod observations;
 pub mod pilots;
+pub mod replay;
 mod run;
 pub mod supply;
 pub mod watchdog;
@@ -29,15 +33,16 @@ pub use run::Tasks;
 
 use arc_swap::ArcSwap;
 use index::Index;
+use observations::Observations;
 use spinor_model::{
     id::{ClassId, VoName},
-    policy::{Policies, PolicyError, Unbound},
+    policy::{NoPolicy, Policies, PolicyError},
     registry::VoDocument,
     time::{Clock, Timestamp},
 };
 use spinor_store::{QueueChange, Store, StoreError};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -70,6 +75,35 @@ impl Default for Pace {
     }
 }
 
+/// What the moving parts are made over.
+pub struct Parts {
+    /// What is remembered.
+    pub store: Arc<dyn Store>,
+    /// Who decides.
+    pub policies: Arc<dyn Policies>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// How fast things move.
+    pub pace: Pace,
+    /// Where pilots reach this server.
+    pub url: String,
+    /// What policies do.
+    pub observations: Arc<Observations>,
+}
+
+impl Parts {
+    /// Parts whose policies nobody observes, for tests.
+    pub fn unobserved(
+        store: Arc<dyn Store>,
+        policies: Arc<dyn Policies>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (pace, url) = (Pace::default(), "http://x".to_owned());
+        let observations = Arc::new(Observations::new().0);
+        Self { store, policies, clock, pace, url, observations }
+    }
+}
+
 /// What the moving parts share.
 pub struct Lifecycle {
     /// What is remembered.
@@ -86,6 +120,8 @@ pub struct Lifecycle {
     index: Mutex<Index>,
     backoffs: Mutex<supply::Backoffs>,
     problems: Mutex<BTreeMap<VoName, String>>,
+    held: Mutex<HashSet<ClassId>>,
+    observations: Arc<Observations>,
     concluding: Notify,
     delivering: Notify,
     supplying: Notify,
@@ -99,7 +135,7 @@ pub enum LifecycleError {
     Store(#[from] StoreError),
     /// No plugin where one is needed.
     #[error(transparent)]
-    Unbound(#[from] Unbound),
+    NoPolicy(#[from] NoPolicy),
     /// A plugin's trouble.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -113,13 +149,8 @@ pub enum LifecycleError {
 
 impl Lifecycle {
     /// The moving parts over a store, as the store left them.
-    pub async fn new(
-        store: Arc<dyn Store>,
-        policies: Arc<dyn Policies>,
-        clock: Arc<dyn Clock>,
-        pace: Pace,
-        url: String,
-    ) -> Result<Arc<Self>, LifecycleError> {
+    pub async fn new(parts: Parts) -> Result<Arc<Self>, LifecycleError> {
+        let Parts { store, policies, clock, pace, url, observations } = parts;
         let mut index = Index::default();
         index.add_classes(store.classes().await?);
         for (queue, waiting) in store.queues().await? {
@@ -135,6 +166,8 @@ impl Lifecycle {
             index: Mutex::new(index),
             backoffs: Mutex::default(),
             problems: Mutex::default(),
+            held: Mutex::default(),
+            observations,
             concluding: Notify::new(),
             delivering: Notify::new(),
             supplying: Notify::new(),

@@ -1,12 +1,12 @@
 //! A pilot's slot gets jobs.
 
-use crate::{Lifecycle, LifecycleError, lock};
+use crate::{Lifecycle, LifecycleError, index::Slot, lock};
 use spinor_identity::{secret, subject::PilotIdentity};
 use spinor_model::{
     fit::fit,
-    id::{AttemptNumber, GroupName, JobId, UserName, VoName},
+    id::{AttemptNumber, GroupName, JobId, Stamp, UserName, VoName},
     offer::Offer,
-    policy::MatchingRule,
+    policy::{MatchingRule, PolicyError, RequirementClass, Verdict},
 };
 use spinor_store::{ClaimRequest, Claimed};
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -34,9 +34,9 @@ impl Lifecycle {
         if banned {
             return Ok(Vec::new());
         }
-        let rule = self.policies.rule(&pilot.vo)?;
         let offer = slot.class();
-        self.judge(&pilot.vo, &offer, &rule).await?;
+        let rule = self.judged(&pilot.vo, &offer, Some(&pilot.stamp)).await?;
+        let decider = rule.decider();
         let mut free = slot;
         let mut owner = owner;
         let mut claimed: Vec<Claimed> = Vec::new();
@@ -44,8 +44,12 @@ impl Lifecycle {
         while free.cores > 0 && (claimed.len() as u32) < MAX_JOBS {
             let shares = |group: &GroupName| document.groups.get(group).map_or(1, |g| g.share);
             let room = free.class();
-            let chosen =
-                lock(&self.index).choose(&pilot.vo, &offer, &room, owner.as_ref(), &shares, &skip);
+            let chosen = lock(&self.index).choose(
+                Slot { vo: &pilot.vo, offer: &offer, decider, free: &room },
+                owner.as_ref(),
+                &shares,
+                &skip,
+            );
             let Some((candidate, queue, cores)) = chosen else { break };
             let asked = &candidate.class.requirement;
             let many = how_many(&room, asked.cpu.ram_mb.request, cores);
@@ -57,7 +61,7 @@ impl Lifecycle {
                 site: pilot.site.clone(),
                 ce: pilot.ce.clone(),
                 cores,
-                decider: rule.decider().clone(),
+                decider: decider.clone(),
                 score: candidate.score,
                 nonces: (0..many).map(|_| secret::fresh()).collect(),
                 vo: pilot.vo.clone(),
@@ -83,8 +87,41 @@ impl Lifecycle {
         Ok(claimed)
     }
 
-    /// Has the rule judge what it has not judged for this offer. Steady state: nothing.
-    pub async fn judge(
+    /// The rule for a pilot, or for nobody in particular, which has judged all there is for an offer.
+    /// If it breaks, and another stands in for it by now, that one is asked.
+    pub(crate) async fn judged(
+        &self,
+        vo: &VoName,
+        offer: &Offer,
+        pilot: Option<&Stamp>,
+    ) -> Result<Arc<dyn MatchingRule>, LifecycleError> {
+        let rule = self.rule(vo, pilot)?;
+        match self.judge(vo, offer, &rule).await {
+            Err(LifecycleError::Policy(PolicyError::Fault { plugin, fault })) => {
+                let next = self.rule(vo, pilot)?;
+                if next.decider() == rule.decider() {
+                    return Err(PolicyError::Fault { plugin, fault }.into());
+                }
+                self.judge(vo, offer, &next).await?;
+                Ok(next)
+            }
+            other => other.map(|()| rule),
+        }
+    }
+
+    fn rule(
+        &self,
+        vo: &VoName,
+        pilot: Option<&Stamp>,
+    ) -> Result<Arc<dyn MatchingRule>, LifecycleError> {
+        self.policies.rule(vo, pilot).map_err(|none| {
+            self.set_problem(vo, Some(none.to_string()));
+            none.into()
+        })
+    }
+
+    /// Has a rule judge what it has not judged for this offer. Steady state: nothing.
+    async fn judge(
         &self,
         vo: &VoName,
         offer: &Offer,
@@ -98,6 +135,7 @@ impl Lifecycle {
             tokio::task::spawn_blocking(move || the_rule.evaluate(&asked, &classes)).await?;
         match verdicts {
             Ok(verdicts) => {
+                self.show_held(&unjudged.fitting, &verdicts).await?;
                 lock(&self.index).judge(vo, offer, rule.decider(), unjudged, verdicts);
                 self.set_problem(vo, None);
                 Ok(())
@@ -107,6 +145,29 @@ impl Lifecycle {
                 Err(error.into())
             }
         }
+    }
+
+    /// Shows the owners of jobs that a rule breaks on that these are held, and why.
+    async fn show_held(
+        &self,
+        classes: &[Arc<RequirementClass>],
+        verdicts: &[Verdict],
+    ) -> Result<(), LifecycleError> {
+        for (class, verdict) in classes.iter().zip(verdicts) {
+            match verdict {
+                Verdict::Held(reason) => {
+                    lock(&self.held).insert(class.id);
+                    self.store.hold_class(class.id, Some(reason)).await?;
+                }
+                _ => {
+                    let was_held = lock(&self.held).remove(&class.id);
+                    if was_held {
+                        self.store.hold_class(class.id, None).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,14 @@ use std::sync::Arc;
 use tokio::{task::JoinSet, time::sleep};
 
 /// The running loops; they stop when this is dropped.
-pub struct Tasks(#[allow(dead_code)] JoinSet<()>);
+pub struct Tasks(JoinSet<()>);
+
+impl Tasks {
+    /// Runs something else along with them.
+    pub fn also(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(task);
+    }
+}
 
 impl Lifecycle {
     /// Starts all loops.
@@ -15,6 +22,7 @@ impl Lifecycle {
         tasks.spawn(self.clone().supply_forever());
         tasks.spawn(self.clone().conclude_forever());
         tasks.spawn(self.clone().deliver_forever());
+        tasks.spawn(self.clone().observe_forever());
         Tasks(tasks)
     }
 
@@ -51,6 +59,15 @@ impl Lifecycle {
             tokio::select! {
                 () = self.concluding.notified() => {}
                 () = sleep(self.pace.tick) => {}
+            }
+        }
+    }
+
+    async fn observe_forever(self: Arc<Self>) {
+        loop {
+            sleep(self.pace.tick).await;
+            if let Err(error) = self.keep_observed().await {
+                tracing::error!(%error, "observations");
             }
         }
     }

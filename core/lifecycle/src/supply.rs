@@ -5,7 +5,7 @@ use spinor_identity::secret;
 use spinor_model::{
     id::{CeName, ClassId, QueueName, Stamp, VoName},
     offer::Offer,
-    policy::{ComputingBackend, PilotRequest, PilotStatus, Placeholder, Submission},
+    policy::{ComputingBackend, Decider, PilotRequest, PilotStatus, Placeholder, Submission},
     registry::{Queue, VoDocument},
     state::PilotState,
     time::Timestamp,
@@ -42,6 +42,8 @@ struct Place<'a> {
     name: &'a QueueName,
     queue: &'a Queue,
     offer: Offer,
+    /// The rule that judged the offer.
+    decider: Decider,
 }
 
 impl Lifecycle {
@@ -88,16 +90,15 @@ impl Lifecycle {
 
     /// Queues that may get pilots, with their offers judged by the rule.
     async fn places<'a>(&self, document: &'a VoDocument) -> Result<Vec<Place<'a>>, LifecycleError> {
-        let rule = self.policies.rule(&document.vo)?;
         let mut places = Vec::new();
         for (ce, name, queue, offer) in document.queues() {
             let open = document.sites.get(&offer.site).is_some_and(|site| !site.banned);
-            if !open || self.policies.backend(&document.vo, ce).is_err() {
+            if !open || self.policies.backend(&document.vo, ce, name).is_err() {
                 continue;
             }
             let offer = offer.class();
-            self.judge(&document.vo, &offer, &rule).await?;
-            places.push(Place { ce, name, queue, offer });
+            let rule = self.judged(&document.vo, &offer, None).await?;
+            places.push(Place { ce, name, queue, offer, decider: rule.decider().clone() });
         }
         Ok(places)
     }
@@ -112,7 +113,7 @@ impl Lifecycle {
     ) -> u64 {
         let capacity = most * u64::from(place.queue.cores);
         let mut served = 0;
-        for candidate in lock(&self.index).accepted(vo, &place.offer) {
+        for candidate in lock(&self.index).accepted(vo, &place.offer, &place.decider) {
             let cores = u64::from(candidate.class.requirement.cpu.num_cores.min);
             let Some(jobs) = unmet.get_mut(&candidate.class.id) else { continue };
             let taken = (*jobs).min((capacity - served) / cores.max(1));
@@ -143,7 +144,8 @@ impl Lifecycle {
 
     /// Sends pilots: recorded first, so that a crash loses none and doubles none.
     async fn send(&self, vo: &VoName, place: &Place<'_>, count: u32) -> Result<(), LifecycleError> {
-        let Ok(backend) = self.policies.backend(vo, place.ce) else { return Ok(()) };
+        let backend = self.policies.backend(vo, place.ce, place.name);
+        let Ok(backend) = backend else { return Ok(()) };
         let requests: Vec<PilotRequest> = (0..count).filter_map(|_| self.request(place)).collect();
         let new = |request: &PilotRequest| NewPilot {
             stamp: request.stamp.clone(),
@@ -154,6 +156,7 @@ impl Lifecycle {
             cores: request.cores,
             wall_time: request.wall_time,
             secret_hash: secret::hash(&request.secret.0),
+            sent_by: backend.decider().clone(),
         };
         let pilots: Vec<NewPilot> = requests.iter().map(new).collect();
         self.store.add_pilots(&pilots, self.now()).await?;
@@ -215,12 +218,12 @@ impl Lifecycle {
 
     /// Asks CEs what became of a VO's pilots.
     async fn follow(&self, vo: &VoName, pilots: &[PilotRecord]) -> Result<(), LifecycleError> {
-        let mut by_ce: BTreeMap<&CeName, Vec<&PilotRecord>> = BTreeMap::new();
+        let mut by_sender: HashMap<(&CeName, Option<&Decider>), Vec<&PilotRecord>> = HashMap::new();
         for pilot in pilots {
-            by_ce.entry(&pilot.ce).or_default().push(pilot);
+            by_sender.entry((&pilot.ce, pilot.sent_by.as_ref())).or_default().push(pilot);
         }
-        for (ce, pilots) in by_ce {
-            let Ok(backend) = self.policies.backend(vo, ce) else { continue };
+        for ((ce, sent_by), pilots) in by_sender {
+            let Ok(backend) = self.policies.backend_that_sent(vo, ce, sent_by) else { continue };
             self.look_for(&backend, &pilots).await?;
             let known: Vec<(&PilotRecord, String)> =
                 pilots.iter().filter_map(|p| Some((*p, p.reference.clone()?))).collect();
@@ -297,7 +300,9 @@ impl Lifecycle {
     pub async fn cancel_pilots(&self) -> Result<(), LifecycleError> {
         for vo in self.documents().keys() {
             for pilot in self.store.pilots(Some(vo), false).await? {
-                let Ok(backend) = self.policies.backend(vo, &pilot.ce) else { continue };
+                let sent_by = pilot.sent_by.as_ref();
+                let backend = self.policies.backend_that_sent(vo, &pilot.ce, sent_by);
+                let Ok(backend) = backend else { continue };
                 if let Some(reference) = pilot.reference {
                     backend.cancel(&[reference]).await?;
                 }
@@ -311,7 +316,9 @@ impl Lifecycle {
         let before = Timestamp(self.now().0 - age);
         let old = self.store.uncleaned_pilots(before).await?;
         for pilot in old.iter().filter(|pilot| pilot.vo == *vo) {
-            let Ok(backend) = self.policies.backend(vo, &pilot.ce) else { continue };
+            let sent_by = pilot.sent_by.as_ref();
+            let backend = self.policies.backend_that_sent(vo, &pilot.ce, sent_by);
+            let Ok(backend) = backend else { continue };
             let references: Vec<String> = pilot.reference.iter().cloned().collect();
             if backend.clean(&references).await.is_ok_and(|a| a.iter().all(Option::is_none)) {
                 self.store.set_cleaned(std::slice::from_ref(&pilot.stamp)).await?;

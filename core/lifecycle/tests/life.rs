@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use spinor_identity::subject::PilotIdentity;
-use spinor_lifecycle::{Lifecycle, Pace, admission::Request};
+use spinor_lifecycle::{Lifecycle, Parts, admission::Request};
 use spinor_model::{
     id::{AttemptNumber, JobId},
     offer::Offer,
@@ -45,10 +45,8 @@ async fn world(document: &str) -> World {
     let store = Arc::new(SqliteStore::open(&directory.path().join("db")).await.unwrap());
     let clock = Arc::new(ManualClock::at(Timestamp(1_795_000_000_000)));
     let twins = Twins::new();
-    let lifecycle =
-        Lifecycle::new(store, twins.clone(), clock.clone(), Pace::default(), "http://x".into())
-            .await
-            .unwrap();
+    let parts = Parts::unobserved(store, twins.clone(), clock.clone());
+    let lifecycle = Lifecycle::new(parts).await.unwrap();
     lifecycle.set_document(Arc::new(VoDocument::from_toml(document).unwrap()));
     World { lifecycle, twins, clock, directory }
 }

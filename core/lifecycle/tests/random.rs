@@ -4,7 +4,7 @@
 
 use proptest::{collection::vec, prelude::*, sample::Index as Pick};
 use spinor_identity::subject::PilotIdentity;
-use spinor_lifecycle::{Lifecycle, Pace, admission::Request};
+use spinor_lifecycle::{Lifecycle, Parts, admission::Request};
 use spinor_model::{
     id::{ClassId, JobId, VoName},
     offer::Offer,
@@ -99,15 +99,8 @@ fn slot(site: &str, cores: u32) -> Offer {
 
 impl World {
     async fn over(store: Arc<SqliteStore>, twins: Arc<Twins>, clock: Arc<ManualClock>) -> Self {
-        let lifecycle = Lifecycle::new(
-            store.clone(),
-            twins.clone(),
-            clock.clone(),
-            Pace::default(),
-            String::new(),
-        )
-        .await
-        .unwrap();
+        let parts = Parts::unobserved(store.clone(), twins.clone(), clock.clone());
+        let lifecycle = Lifecycle::new(parts).await.unwrap();
         lifecycle.set_document(Arc::new(VoDocument::from_toml(DOCUMENT).unwrap()));
         lifecycle.wake_up().await.unwrap();
         Self { lifecycle, store, twins, clock, claims: Vec::new() }

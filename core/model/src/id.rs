@@ -132,6 +132,12 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// One of `buckets`, the same for the same bytes everywhere and for ever.
+    pub fn bucket(&self, buckets: u64) -> u64 {
+        let first = self.0.first_chunk().copied().unwrap_or_default();
+        u64::from_be_bytes(first) % buckets.max(1)
+    }
+
     /// The first twelve digits: enough for people.
     pub fn short(&self) -> String {
         hex::encode(&self.0[..6])

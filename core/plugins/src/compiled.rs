@@ -20,6 +20,17 @@ use wasmtime::{Engine, component::Component};
 
 const TAG: usize = 32;
 
+/// Compiled code that our own compiler gave us a moment ago: in this process, or through the pipe of
+/// a child that we started. Never bytes from anywhere else.
+pub struct Trusted(Vec<u8>);
+
+impl Trusted {
+    /// Vouches for code that [`crate::compiler`] returned.
+    pub(crate) fn from_compiler(code: Vec<u8>) -> Self {
+        Self(code)
+    }
+}
+
 /// The cache of compiled components.
 #[derive(Debug)]
 pub struct CompiledCache {
@@ -43,24 +54,25 @@ impl CompiledCache {
         Ok(Self { directory, key })
     }
 
-    /// The compiled component: from the cache, or compiled now and put there.
-    pub fn component(
+    /// A compiled component, if it is in the cache.
+    pub fn find(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+        fs::read(self.file(engine, digest)).ok().and_then(|code| self.restore(engine, &code))
+    }
+
+    /// Keeps what was compiled, and gives it back ready to use.
+    pub fn keep(
         &self,
         engine: &Engine,
         digest: &Digest,
-        bytes: &[u8],
+        code: &Trusted,
     ) -> wasmtime::Result<Component> {
-        let file = self.file(engine, digest);
-        if let Some(component) = fs::read(&file).ok().and_then(|code| self.restore(engine, &code)) {
-            return Ok(component);
-        }
-        let code = engine.precompile_component(bytes)?;
-        let tag = self.mac(&code).finalize().into_bytes();
-        if let Err(error) = write_private(&file, &[&tag, &code]) {
+        let (file, Trusted(code)) = (self.file(engine, digest), code);
+        let tag = self.mac(code).finalize().into_bytes();
+        if let Err(error) = write_private(&file, &[&tag, code]) {
             tracing::warn!(file = %file.display(), %error, "compiled code could not be kept");
         }
-        // SAFETY: wasmtime made these bytes a moment ago, and nobody else has touched them.
-        unsafe { Component::deserialize(engine, &code) }
+        // SAFETY: whoever made the `Trusted` says that wasmtime made these bytes.
+        unsafe { Component::deserialize(engine, code) }
     }
 
     fn restore(&self, engine: &Engine, file: &[u8]) -> Option<Component> {
@@ -110,16 +122,17 @@ mod tests {
         let engines = Engines::new().unwrap();
         let bytes = spinor_bundle::first_party().last().unwrap();
         let digest = Digest::of(bytes);
-        cache.component(&engines.pure, &digest, bytes).unwrap();
+        let code = Trusted(engines.pure.precompile_component(bytes).unwrap());
+        cache.keep(&engines.pure, &digest, &code).unwrap();
         let file = cache.file(&engines.pure, &digest);
         let mut code = fs::read(&file).unwrap();
+        assert!(cache.find(&engines.pure, &digest).is_some());
         assert!(cache.restore(&engines.pure, &code).is_some());
         assert!(cache.restore(&engines.effectful, &code).is_none(), "another engine's");
         *code.last_mut().unwrap() ^= 1;
         assert!(cache.restore(&engines.pure, &code).is_none());
         fs::write(&file, &code).unwrap();
-        cache.component(&engines.pure, &digest, bytes).unwrap();
-        assert!(cache.restore(&engines.pure, &fs::read(&file).unwrap()).is_some());
+        assert!(cache.find(&engines.pure, &digest).is_none());
         assert!(cache.restore(&engines.pure, b"short").is_none());
     }
 }

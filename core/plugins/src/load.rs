@@ -4,7 +4,8 @@
 use crate::{
     bindings::base,
     call, capabilities,
-    compiled::CompiledCache,
+    compiled::{CompiledCache, Trusted},
+    compiler::{Compiler, Sort},
     engine::Engines,
     inspect::{Anatomy, NoPlugin},
     limits::Limits,
@@ -12,7 +13,11 @@ use crate::{
     version::{Card, PluginVersion},
     wasi,
 };
-use spinor_model::{id::Digest, policy::PolicyError, registry::Kind};
+use spinor_model::{
+    id::{Digest, VoName},
+    policy::{PolicyError, Unobserved},
+    registry::Kind,
+};
 use std::{collections::BTreeSet, sync::Arc};
 use wasmtime::{
     Engine,
@@ -63,11 +68,24 @@ pub struct Loader {
     pub engines: Engines,
     /// The compiled ones.
     pub cache: CompiledCache,
+    /// Who compiles.
+    pub compiler: Compiler,
+}
+
+fn sort(kind: Kind) -> Sort {
+    match kind {
+        Kind::Matching | Kind::Handling => Sort::Pure,
+        Kind::Computing | Kind::Accounting => Sort::Effectful,
+    }
 }
 
 impl Loader {
     /// Takes a component through the pipeline. Compiles, so keep it off request paths.
-    pub async fn load(&self, bytes: &[u8]) -> Result<PluginVersion, LoadError> {
+    pub async fn load(
+        &self,
+        bytes: &[u8],
+        owner: Option<&VoName>,
+    ) -> Result<PluginVersion, LoadError> {
         if bytes.len() > MAX_COMPONENT {
             return Err(LoadError::TooLarge(bytes.len()));
         }
@@ -76,10 +94,7 @@ impl Loader {
         let mut wanted = anatomy.capabilities()?;
         check_capabilities(kind, &wanted)?;
         let digest = Digest::of(bytes);
-        let component = self
-            .cache
-            .component(self.engine(kind), &digest, bytes)
-            .map_err(|error| LoadError::Compile(short(&error)))?;
+        let component = self.compiled(kind, &digest, bytes, owner).await?;
         let (card, schema) = self.try_out(kind, &component, &wanted, &digest).await?;
         wanted.remove("log");
         let validator = jsonschema::validator_for(&schema)
@@ -97,12 +112,26 @@ impl Loader {
         })
     }
 
+    async fn compiled(
+        &self,
+        kind: Kind,
+        digest: &Digest,
+        bytes: &[u8],
+        owner: Option<&VoName>,
+    ) -> Result<Component, LoadError> {
+        let engine = self.engine(kind);
+        if let Some(component) = self.cache.find(engine, digest) {
+            return Ok(component);
+        }
+        let code = self.compiler.compile(engine, sort(kind), bytes, owner).await;
+        let code = Trusted::from_compiler(code.map_err(LoadError::Compile)?);
+        let kept = self.cache.keep(engine, digest, &code);
+        kept.map_err(|error| LoadError::Compile(short(&error)))
+    }
+
     /// The engine for a kind.
     pub fn engine(&self, kind: Kind) -> &Engine {
-        match kind {
-            Kind::Matching | Kind::Handling => &self.engines.pure,
-            Kind::Computing | Kind::Accounting => &self.engines.effectful,
-        }
+        sort(kind).engine(&self.engines)
     }
 
     /// Links a component with what it was granted.
@@ -153,7 +182,8 @@ impl Loader {
         digest: &Digest,
     ) -> Result<(Card, serde_json::Value), LoadError> {
         let linked = self.questions(kind, component, wanted)?;
-        let caller = Arc::new(Caller { vo: None, plugin: digest.short() });
+        let caller =
+            Arc::new(Caller { vo: None, plugin: digest.short(), observer: Arc::new(Unobserved) });
         let limits = Limits::EFFECTFUL;
         let state = HostState::new(caller, Capabilities::default(), &limits);
         let pure = matches!(kind, Kind::Matching | Kind::Handling);

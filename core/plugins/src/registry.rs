@@ -1,70 +1,24 @@
-//! The bindings in force: one immutable snapshot, swapped as a whole.
+//! The plugin registry: versions, and the snapshot of bindings in force, swapped as a whole.
 
 use crate::{
-    bound::{Bound, Policy, Surroundings, bind},
+    bound::{Bound, Spot, Surroundings, bind},
     load::{LoadError, Loader},
+    making::{Making, Wanted, resolve},
     permits::Permits,
+    snapshot::{Snapshot, VoBindings},
     version::{PluginVersion, Versions},
 };
 use arc_swap::ArcSwap;
 use spinor_model::{
     finding::Finding,
-    id::{CeName, Digest, JobType, SinkName, VoName},
-    policy::{
-        AccountingSink, ComputingBackend, Decider, JobHandler, MatchingRule, Policies, Unbound,
-    },
-    registry::{Binding, BindingPath, Kind, VoDocument},
+    id::{Digest, VoName},
+    policy::Decider,
+    registry::{Binding, BindingPath, VoDocument},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-
-/// A VO's bindings in force.
-#[derive(Clone, Default)]
-pub struct VoBindings(BTreeMap<BindingPath, Bound>);
-
-impl VoBindings {
-    /// Each place and what is bound there.
-    pub fn iter(&self) -> impl Iterator<Item = (&BindingPath, &Bound)> {
-        self.0.iter()
-    }
-}
-
-/// Every VO's bindings at one moment.
-#[derive(Clone, Default)]
-pub struct Snapshot {
-    vos: BTreeMap<VoName, VoBindings>,
-    /// Handlers that planned jobs and are bound no longer.
-    retired: HashMap<(VoName, JobType, Digest, Digest), Arc<dyn JobHandler>>,
-}
-
-impl Snapshot {
-    /// A VO's bindings.
-    pub fn vo(&self, vo: &VoName) -> Option<&VoBindings> {
-        self.vos.get(vo)
-    }
-
-    /// Every VO with its bindings.
-    pub fn iter(&self) -> impl Iterator<Item = (&VoName, &VoBindings)> {
-        self.vos.iter()
-    }
-
-    fn find(&self, vo: &VoName, path: BindingPath) -> Result<&Bound, Unbound> {
-        let bound = self.vos.get(vo).and_then(|bindings| bindings.0.get(&path));
-        bound.ok_or_else(|| {
-            let kind = path.kind();
-            let of_kind = |p: &&BindingPath| p.kind() == kind && kind != Kind::Matching;
-            let paths = self.vos.get(vo).into_iter().flat_map(|b| b.0.keys());
-            let others: Vec<_> = paths.filter(of_kind).map(ToString::to_string).collect();
-            let hint = match others.join(", ") {
-                list if list.is_empty() => String::new(),
-                list => format!(" (bound are {list})"),
-            };
-            Unbound { vo: vo.clone(), path, hint }
-        })
-    }
-}
 
 /// The plugin registry: versions that are loaded, and the snapshot in force.
 pub struct Registry {
@@ -72,7 +26,7 @@ pub struct Registry {
     surroundings: Surroundings,
     versions: Mutex<Versions>,
     permits: Mutex<HashMap<VoName, Arc<Permits>>>,
-    snapshot: ArcSwap<Snapshot>,
+    pub(crate) snapshot: ArcSwap<Snapshot>,
 }
 
 /// Bindings that have been made ready but are not in force yet.
@@ -82,9 +36,16 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// The digest that each binding was resolved to.
+    /// The digest that each place, and each candidate, was resolved to.
     pub fn resolutions(&self) -> BTreeMap<String, Digest> {
-        self.bindings.iter().map(|(path, bound)| (path.to_string(), bound.version.digest)).collect()
+        let mut resolutions = BTreeMap::new();
+        for (path, place) in self.bindings.iter() {
+            resolutions.insert(path.to_string(), place.active.version.digest);
+            if let Some(trial) = &place.candidate {
+                resolutions.insert(path.candidate_key(), trial.bound.version.digest);
+            }
+        }
+        resolutions
     }
 }
 
@@ -100,16 +61,41 @@ impl Registry {
         }
     }
 
-    /// Takes a component through the load pipeline and adds it to the versions.
-    pub async fn load(&self, bytes: &[u8]) -> Result<Arc<PluginVersion>, LoadError> {
-        let version = Arc::new(self.loader.load(bytes).await?);
-        self.versions.lock().unwrap_or_else(PoisonError::into_inner).add(version.clone());
-        Ok(version)
+    /// Takes a component through the load pipeline, without adding it to the versions.
+    pub async fn try_out(
+        &self,
+        bytes: &[u8],
+        owner: Option<&VoName>,
+    ) -> Result<Arc<PluginVersion>, LoadError> {
+        let known = self.versions().get(&Digest::of(bytes)).map(|entry| entry.version.clone());
+        match known {
+            Some(version) => Ok(version),
+            None => Ok(Arc::new(self.loader.load(bytes, owner).await?)),
+        }
+    }
+
+    /// Adds a version, or one more owner and signers of one.
+    pub fn add(
+        &self,
+        version: Arc<PluginVersion>,
+        owner: Option<VoName>,
+        signers: BTreeSet<String>,
+    ) {
+        self.locked_versions().add(version, owner, signers);
+    }
+
+    /// Forgets a version.
+    pub fn forget(&self, digest: &Digest) {
+        self.locked_versions().remove(digest);
+    }
+
+    fn locked_versions(&self) -> MutexGuard<'_, Versions> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The versions that are loaded.
     pub fn versions(&self) -> Versions {
-        self.versions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.locked_versions().clone()
     }
 
     /// The bindings in force.
@@ -117,36 +103,28 @@ impl Registry {
         self.snapshot.load_full()
     }
 
-    /// Makes a document's bindings ready. `pinned` says which digest a place was resolved to
-    /// before; others take the highest version in range.
-    pub async fn prepare(
-        &self,
-        document: &VoDocument,
-        pinned: &BTreeMap<String, Digest>,
-    ) -> Result<Prepared, Vec<Finding>> {
-        let versions = self.versions();
-        let permits = self.permits(&document.vo);
+    /// Makes a document's bindings ready.
+    pub async fn prepare(&self, wanted: Wanted<'_>) -> Result<Prepared, Vec<Finding>> {
+        let making = Making {
+            loader: &self.loader,
+            surroundings: &self.surroundings,
+            versions: self.versions(),
+            snapshot: self.snapshot(),
+            permits: self.permits(&wanted.document.vo),
+            wanted,
+        };
         let mut ready = BTreeMap::new();
         let mut findings = Vec::new();
-        for (path, binding) in document.bindings() {
-            let pin = pinned.get(&path.to_string());
-            let bound = match resolve(&versions, &path, binding, pin) {
-                Ok(version) => {
-                    let Self { loader, surroundings, .. } = self;
-                    bind(loader, surroundings, &permits, &document.vo, &path, version, binding)
-                        .await
-                }
-                Err(finding) => Err(vec![finding]),
-            };
-            match bound {
-                Ok(bound) => drop(ready.insert(path, bound)),
+        for (path, binding) in making.wanted.document.bindings() {
+            match making.place(&path, binding).await {
+                Ok(place) => drop(ready.insert(path, place)),
                 Err(found) => findings.extend(found),
             }
         }
         if !findings.is_empty() {
             return Err(findings);
         }
-        Ok(Prepared { vo: document.vo.clone(), bindings: VoBindings(ready) })
+        Ok(Prepared { vo: making.wanted.document.vo.clone(), bindings: VoBindings(ready) })
     }
 
     /// Puts prepared bindings in force, in one swap. Calls in flight end on what they began with.
@@ -154,44 +132,62 @@ impl Registry {
         self.snapshot.rcu(|old| {
             let mut new = Snapshot::clone(old);
             let before = new.vos.insert(prepared.vo.clone(), prepared.bindings.clone());
-            for (path, bound) in before.iter().flat_map(VoBindings::iter) {
-                if let (BindingPath::Handling(job_type), Policy::Handling(handler)) =
-                    (path, &bound.policy)
-                {
-                    let Decider { digest, settings, .. } = bound.decider;
-                    let key = (prepared.vo.clone(), job_type.clone(), digest, settings);
-                    new.retired.insert(key, handler.clone());
+            for (path, place) in before.iter().flat_map(VoBindings::iter) {
+                for bound in place.all() {
+                    retire(&mut new, &prepared.vo, path, bound);
                 }
             }
             new
         });
     }
 
-    /// Keeps the handlers of an earlier revision: jobs that they planned are theirs to conclude.
-    pub async fn retire(&self, document: &VoDocument, pinned: &BTreeMap<String, Digest>) {
-        let (versions, permits) = (self.versions(), self.permits(&document.vo));
+    /// Binds a version beside everything, to ask it what it would do.
+    pub async fn bind_aside(
+        &self,
+        vo: &VoName,
+        path: &BindingPath,
+        binding: &Binding,
+        pin: Option<&Digest>,
+    ) -> Result<Bound, Vec<Finding>> {
+        let versions = self.versions();
+        let version =
+            resolve(&versions, vo, path, binding, pin).map_err(|finding| vec![finding])?;
+        let Self { loader, surroundings, .. } = self;
+        let permits = Arc::new(Permits::new(1));
+        bind(&Spot { loader, surroundings, permits, vo, path }, &version.version, binding).await
+    }
+
+    /// Keeps what an earlier revision bound: jobs that it planned are its own to conclude, pilots
+    /// that it sent its own to follow.
+    pub async fn keep(&self, document: &VoDocument, pinned: &BTreeMap<String, Digest>) {
+        let vo = &document.vo;
         for (path, binding) in document.bindings() {
-            let BindingPath::Handling(job_type) = &path else { continue };
-            let Ok(version) = resolve(&versions, &path, binding, pinned.get(&path.to_string()))
-            else {
-                continue;
-            };
-            let settings = Digest::of(binding.settings.to_string().as_bytes());
-            let key = (document.vo.clone(), job_type.clone(), version.digest, settings);
-            if self.snapshot.load().retired.contains_key(&key) {
-                continue;
-            }
-            let Self { loader, surroundings, .. } = self;
-            let bound =
-                bind(loader, surroundings, &permits, &document.vo, &path, version, binding).await;
-            if let Ok(Bound { policy: Policy::Handling(handler), .. }) = bound {
-                self.snapshot.rcu(|old| {
-                    let mut new = Snapshot::clone(old);
-                    new.retired.insert(key.clone(), handler.clone());
-                    new
-                });
+            let candidate = binding.candidate.as_ref().map(|c| (path.candidate_key(), c.binding()));
+            let both = std::iter::once((path.to_string(), binding.clone())).chain(candidate);
+            for (key, binding) in both {
+                let Some(digest) = pinned.get(&key) else { continue };
+                let key = (vo.clone(), path.clone(), *digest, binding.settings_digest());
+                if !ends_what_it_began(&path) || self.snapshot.load().retired.contains_key(&key) {
+                    continue;
+                }
+                if let Ok(bound) = self.bind_aside(vo, &path, &binding, Some(digest)).await {
+                    self.snapshot.rcu(|old| {
+                        let mut new = Snapshot::clone(old);
+                        retire(&mut new, vo, &path, &bound);
+                        new
+                    });
+                }
             }
         }
+    }
+
+    /// Lets go of what is bound no longer, but for what `needed` says.
+    pub fn let_go(&self, needed: impl Fn(&VoName, &BindingPath, &Decider) -> bool) {
+        self.snapshot.rcu(|old| {
+            let mut new = Snapshot::clone(old);
+            new.retired.retain(|(vo, path, ..), bound| needed(vo, path, &bound.decider));
+            new
+        });
     }
 
     fn permits(&self, vo: &VoName) -> Arc<Permits> {
@@ -202,76 +198,14 @@ impl Registry {
     }
 }
 
-fn resolve<'v>(
-    versions: &'v Versions,
-    path: &BindingPath,
-    binding: &Binding,
-    pin: Option<&Digest>,
-) -> Result<&'v Arc<PluginVersion>, Finding> {
-    let suits = |v: &&Arc<PluginVersion>| {
-        v.card.name == binding.plugin && binding.version.matches(&v.card.version)
-    };
-    let pinned = pin.and_then(|digest| versions.get(digest)).filter(suits);
-    let found = pinned.or_else(|| versions.resolve(&binding.plugin, &binding.version));
-    found.ok_or_else(|| Finding {
-        field: format!("{path}.plugin"),
-        value: format!("{} {}", binding.plugin, binding.version),
-        message: format!("is not here; this server has {}", versions.known(path.kind())),
-    })
+fn ends_what_it_began(path: &BindingPath) -> bool {
+    matches!(path, BindingPath::Handling(_) | BindingPath::Computing(_))
 }
 
-macro_rules! policy {
-    ($self:ident, $vo:ident, $path:expr, $kind:ident) => {{
-        let snapshot = $self.snapshot.load();
-        match &snapshot.find($vo, $path)?.policy {
-            Policy::$kind(policy) => Ok(policy.clone()),
-            _ => Err(Unbound { vo: $vo.clone(), path: $path, hint: String::new() }),
-        }
-    }};
-}
-
-impl Policies for Registry {
-    fn rule(&self, vo: &VoName) -> Result<Arc<dyn MatchingRule>, Unbound> {
-        policy!(self, vo, BindingPath::Matching, Matching)
-    }
-
-    fn handler(&self, vo: &VoName, job_type: &JobType) -> Result<Arc<dyn JobHandler>, Unbound> {
-        policy!(self, vo, BindingPath::Handling(job_type.clone()), Handling)
-    }
-
-    fn handler_that_planned(
-        &self,
-        vo: &VoName,
-        job_type: &JobType,
-        planned_by: &Decider,
-    ) -> Result<Arc<dyn JobHandler>, Unbound> {
-        let snapshot = self.snapshot.load();
-        let Decider { digest, settings, .. } = planned_by;
-        let path = BindingPath::Handling(job_type.clone());
-        let bound = snapshot.find(vo, path.clone());
-        if let Ok(Bound { decider, policy: Policy::Handling(handler), .. }) = bound
-            && decider == planned_by
-        {
-            return Ok(handler.clone());
-        }
-        let key = (vo.clone(), job_type.clone(), *digest, *settings);
-        let retired = snapshot.retired.get(&key).cloned();
-        let hint = format!(" in the version that planned this job, {planned_by}");
-        retired.ok_or(Unbound { vo: vo.clone(), path, hint })
-    }
-
-    fn backend(&self, vo: &VoName, ce: &CeName) -> Result<Arc<dyn ComputingBackend>, Unbound> {
-        policy!(self, vo, BindingPath::Computing(ce.clone()), Computing)
-    }
-
-    fn sinks(&self, vo: &VoName) -> Vec<(SinkName, Arc<dyn AccountingSink>)> {
-        let snapshot = self.snapshot.load();
-        let sink = |(path, bound): (&BindingPath, &Bound)| match (path, &bound.policy) {
-            (BindingPath::Accounting(name), Policy::Accounting(sink)) => {
-                Some((name.clone(), sink.clone()))
-            }
-            _ => None,
-        };
-        snapshot.vo(vo).into_iter().flat_map(VoBindings::iter).filter_map(sink).collect()
+fn retire(snapshot: &mut Snapshot, vo: &VoName, path: &BindingPath, bound: &Bound) {
+    if ends_what_it_began(path) {
+        let Decider { digest, settings, .. } = bound.decider;
+        let key = (vo.clone(), path.clone(), digest, settings);
+        snapshot.retired.insert(key, bound.clone());
     }
 }

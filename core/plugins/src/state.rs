@@ -5,17 +5,23 @@ use crate::{
     limits::{Budget, Limits},
     wasi,
 };
-use spinor_model::{id::VoName, policy::Placeholder, time::Clock};
+use spinor_model::{
+    id::VoName,
+    policy::{Observer, Placeholder},
+    time::Clock,
+};
 use std::{collections::BTreeMap, sync::Arc};
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView, p2::pipe::MemoryOutputPipe};
 
 /// For whom a plugin is called: labels of logs and spans.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Caller {
     /// The VO; none while a version is being tried.
     pub vo: Option<VoName>,
     /// Plugin and version.
     pub plugin: String,
+    /// Who takes note of what it writes.
+    pub observer: Arc<dyn Observer>,
 }
 
 impl Caller {

@@ -2,7 +2,11 @@
 
 use semver::Version;
 use serde::Serialize;
-use spinor_model::{finding::Finding, id::Digest, registry::Kind};
+use spinor_model::{
+    finding::Finding,
+    id::{Digest, VoName},
+    registry::Kind,
+};
 use std::{collections::BTreeSet, sync::Arc};
 use wasmtime::component::Component;
 
@@ -45,6 +49,11 @@ impl PluginVersion {
         format!("{} {}", self.card.name, self.card.version)
     }
 
+    /// Whether it is of this plugin and within a range.
+    pub fn suits(&self, name: &str, range: &semver::VersionReq) -> bool {
+        self.card.name == name && range.matches(&self.card.version)
+    }
+
     /// What the schema has against these settings; fields are JSON pointers below `base`.
     pub fn check_settings(&self, base: &str, settings: &serde_json::Value) -> Vec<Finding> {
         let finding = |error: jsonschema::ValidationError<'_>| Finding {
@@ -62,40 +71,73 @@ impl std::fmt::Debug for PluginVersion {
     }
 }
 
+/// A version and whose it is.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The version.
+    pub version: Arc<PluginVersion>,
+    /// Who brought it: the installation (none) or VOs. Each VO sees the installation's and its own.
+    pub owners: BTreeSet<Option<VoName>>,
+    /// Public keys, in hexadecimal, whose signatures over its digest were checked.
+    pub signers: BTreeSet<String>,
+}
+
+impl Entry {
+    /// Whether a VO may bind it.
+    pub fn visible(&self, vo: Option<&VoName>) -> bool {
+        self.owners.contains(&None) || vo.is_none_or(|vo| self.owners.contains(&Some(vo.clone())))
+    }
+}
+
 /// The versions that are loaded.
 #[derive(Debug, Clone, Default)]
-pub struct Versions(Vec<Arc<PluginVersion>>);
+pub struct Versions(Vec<Entry>);
 
 impl Versions {
-    /// Adds a version; one with the same bytes is there already.
-    pub fn add(&mut self, version: Arc<PluginVersion>) {
-        if self.get(&version.digest).is_none() {
-            self.0.push(version);
+    /// Adds a version, or an owner or signers to one that is there.
+    pub fn add(
+        &mut self,
+        version: Arc<PluginVersion>,
+        owner: Option<VoName>,
+        signers: BTreeSet<String>,
+    ) {
+        match self.0.iter_mut().find(|entry| entry.version.digest == version.digest) {
+            Some(entry) => {
+                entry.owners.insert(owner);
+                entry.signers.extend(signers);
+            }
+            None => self.0.push(Entry { version, owners: BTreeSet::from([owner]), signers }),
         }
     }
 
+    /// Takes a version away.
+    pub fn remove(&mut self, digest: &Digest) {
+        self.0.retain(|entry| entry.version.digest != *digest);
+    }
+
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<PluginVersion>> {
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.0.iter()
     }
 
     /// The version with these bytes.
-    pub fn get(&self, digest: &Digest) -> Option<&Arc<PluginVersion>> {
-        self.0.iter().find(|version| version.digest == *digest)
+    pub fn get(&self, digest: &Digest) -> Option<&Entry> {
+        self.0.iter().find(|entry| entry.version.digest == *digest)
     }
 
-    /// The highest version of a plugin within a range; of two with one version, the later added.
-    pub fn resolve(&self, name: &str, range: &semver::VersionReq) -> Option<&Arc<PluginVersion>> {
+    /// The highest version of a plugin within a range that a VO may bind; of two with one version,
+    /// the later added.
+    pub fn resolve(&self, vo: &VoName, name: &str, range: &semver::VersionReq) -> Option<&Entry> {
         self.0
             .iter()
-            .filter(|v| v.card.name == name && range.matches(&v.card.version))
-            .max_by(|a, b| a.card.version.cmp(&b.card.version))
+            .filter(|e| e.visible(Some(vo)) && e.version.suits(name, range))
+            .max_by(|a, b| a.version.card.version.cmp(&b.version.card.version))
     }
 
-    /// What there is of a plugin, for an error's last words.
-    pub fn known(&self, kind: Kind) -> String {
-        let of_kind = self.0.iter().filter(|v| v.kind == kind).map(|v| v.title());
-        let list = of_kind.collect::<Vec<_>>().join(", ");
+    /// What there is of a kind for a VO, for an error's last words.
+    pub fn known(&self, vo: &VoName, kind: Kind) -> String {
+        let of_kind = self.0.iter().filter(|e| e.version.kind == kind && e.visible(Some(vo)));
+        let list = of_kind.map(|e| e.version.title()).collect::<Vec<_>>().join(", ");
         if list.is_empty() { format!("there is no {kind} plugin") } else { list }
     }
 }

@@ -5,35 +5,66 @@ use spinor_model::{
     id::{Digest, VoName},
     offer::Offer,
     policy::{
-        AccountingSink, Delivery, Fault, MatchingRule, Policies, PolicyError, RequirementClass,
-        Verdict,
+        AccountingSink, Alarm, Concern, Decision, Delivery, Fault, GuestLine, MatchingRule,
+        NoPolicy, Observer, Policies, PolicyError, RequirementClass, Verdict,
     },
-    registry::VoDocument,
+    registry::{Binding, BindingPath, VoDocument},
     requirement::Requirement,
-    time::SystemClock,
+    time::ManualClock,
 };
 use spinor_plugins::{
-    bound::Surroundings, compiled::CompiledCache, engine::Engines, load::Loader, registry::Registry,
+    bound::Surroundings, compiled::CompiledCache, compiler::Compiler, engine::Engines,
+    load::Loader, making::Wanted, registry::Registry,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 struct Host {
     registry: Registry,
+    clock: Arc<ManualClock>,
+    notes: Arc<Notes>,
     directory: tempfile::TempDir,
+    /// What was bound to `matching`, the latest first.
+    before: Mutex<Vec<(Binding, Digest)>>,
+}
+
+/// Takes note of everything.
+#[derive(Default)]
+struct Notes {
+    decisions: Mutex<Vec<Decision>>,
+    lines: Mutex<Vec<GuestLine>>,
+    alarms: Mutex<Vec<Alarm>>,
+}
+
+impl Observer for Notes {
+    fn decided(&self, decision: Decision) {
+        self.decisions.lock().unwrap().push(decision);
+    }
+    fn wrote(&self, line: GuestLine) {
+        self.lines.lock().unwrap().push(line);
+    }
+    fn alarmed(&self, alarm: Alarm) {
+        self.alarms.lock().unwrap().push(alarm);
+    }
 }
 
 async fn host() -> Host {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().to_owned();
     let cache = CompiledCache::open(data.join("compiled"), &data.join("key")).unwrap();
-    let loader = Loader { engines: Engines::new().unwrap(), cache };
-    let surroundings = Surroundings { data, pilot: Vec::new(), clock: Arc::new(SystemClock) };
+    let loader = Loader { engines: Engines::new().unwrap(), cache, compiler: Compiler::here() };
+    let (clock, notes) = (Arc::new(ManualClock::default()), Arc::new(Notes::default()));
+    let surroundings =
+        Surroundings { data, pilot: Vec::new(), clock: clock.clone(), observer: notes.clone() };
     let registry = Registry::new(loader, surroundings);
-    for bytes in spinor_bundle::first_party() {
-        registry.load(bytes).await.unwrap();
+    for bytes in spinor_bundle::first_party().chain([spinor_rogues::rogue()]) {
+        let version = registry.try_out(bytes, None).await.unwrap();
+        registry.add(version, None, BTreeSet::new());
     }
-    registry.load(spinor_rogues::rogue()).await.unwrap();
-    Host { registry, directory }
+    Host { registry, clock, notes, directory, before: Mutex::default() }
 }
 
 fn vo() -> VoName {
@@ -44,8 +75,15 @@ impl Host {
     async fn apply(&self, bindings: &str) -> Result<(), String> {
         let document = format!("vo = \"vo\"\n[groups.g]\n{bindings}");
         let document = VoDocument::from_toml(&document).unwrap();
-        match self.registry.prepare(&document, &BTreeMap::new()).await {
+        let (pinned, before) = (BTreeMap::new(), self.before.lock().unwrap().clone());
+        let previous = BTreeMap::from([(BindingPath::Matching, before)]);
+        let wanted =
+            Wanted { document: &document, pinned: &pinned, previous: &previous, renewed: None };
+        match self.registry.prepare(wanted).await {
             Ok(prepared) => {
+                let bound =
+                    document.matching.clone().zip(prepared.resolutions().remove("matching"));
+                self.before.lock().unwrap().splice(0..0, bound);
                 self.registry.activate(prepared);
                 Ok(())
             }
@@ -57,7 +95,7 @@ impl Host {
         let binding =
             format!("[matching]\nplugin = \"matching/rogue\"\nsettings = {{ mode = \"{mode}\" }}");
         self.apply(&binding).await.unwrap();
-        self.registry.rule(&vo()).unwrap()
+        self.registry.rule(&vo(), None).unwrap()
     }
 }
 
@@ -105,7 +143,8 @@ fn fault(result: Result<Vec<Verdict>, PolicyError>) -> Fault {
 async fn the_standard_rule_judges_as_its_native_twin() {
     let host = host().await;
     host.apply("[matching]\nplugin = \"matching/standard\"").await.unwrap();
-    let (rule, twin) = (host.registry.rule(&vo()).unwrap(), spinor_twins::TwinRule::default());
+    let (rule, twin) =
+        (host.registry.rule(&vo(), None).unwrap(), spinor_twins::TwinRule::default());
     let classes = classes(1000);
     assert_eq!(rule.evaluate(&offer(), &classes), twin.evaluate(&offer(), &classes));
     assert_eq!(rule.evaluate(&offer(), &[]), Ok(Vec::new()));
@@ -151,12 +190,167 @@ async fn a_flood_of_log_lines_ends_with_the_call() {
     let rule = host.rogue("flood").await;
     // It may end well or by its fuel; it does not hang, and the server goes on.
     drop(ask(&rule, 1).await);
+    let lines = host.notes.lines.lock().unwrap().len();
+    assert!((1..=200).contains(&lines), "{lines} lines, two calls of 100 at most");
+}
+
+const STANDARD: &str = "[matching]\nplugin = \"matching/standard\"";
+
+/// A rogue that misbehaves on jobs of type `merge` alone.
+fn on_merge(mode: &str) -> String {
+    format!(
+        "[matching]\nplugin = \"matching/rogue\"\nsettings = {{ mode = \"{mode}\", only = \"merge\" }}"
+    )
+}
+
+#[tokio::test]
+async fn a_version_that_trips_is_replaced_by_the_one_before_until_it_has_rested() {
+    let host = host().await;
+    host.apply(STANDARD).await.unwrap();
+    let rule = host.rogue("panic").await;
+    for _ in 0..3 {
+        assert!(ask(&rule, 1).await.is_err());
+    }
+    let stand_in = host.registry.rule(&vo(), None).unwrap();
+    assert_eq!(stand_in.decider().plugin, "matching/standard");
+    assert!(ask(&stand_in, 4).await.is_ok());
+    let alarms = host.notes.alarms.lock().unwrap().clone();
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert_eq!(alarms[0].concern, Concern::Tripped);
+    assert!(alarms[0].reason.contains("the sky is falling"), "{alarms:?}");
+    host.clock.advance(Duration::from_secs(61));
+    assert_eq!(host.registry.rule(&vo(), None).unwrap().decider().plugin, "matching/rogue");
+}
+
+#[tokio::test]
+async fn without_anyone_to_stand_in_the_reason_is_told() {
+    let host = host().await;
+    let rule = host.rogue("panic").await;
+    for _ in 0..3 {
+        assert!(ask(&rule, 1).await.is_err());
+    }
+    let Err(none) = host.registry.rule(&vo(), None) else { panic!("it decides") };
+    assert!(matches!(none, NoPolicy::Tripped { .. }));
+    assert!(none.to_string().contains("matching/rogue 6.6.6 has tripped"), "{none}");
+    let opted_in = "[matching]\nplugin = \"matching/rogue\"\nfallback = \"built-in\"\nsettings = { mode = \"panic\" }";
+    host.before.lock().unwrap().clear();
+    host.apply(opted_in).await.unwrap();
+    let rule = host.registry.rule(&vo(), None).unwrap();
+    assert_eq!(rule.decider().plugin, "matching/standard", "the binding opted in");
+}
+
+#[tokio::test]
+async fn poison_is_found_in_a_batch_and_the_others_are_judged() {
+    let host = host().await;
+    host.apply(&on_merge("panic")).await.unwrap();
+    let rule = host.registry.rule(&vo(), None).unwrap();
+    // One class of eight is of type `merge`.
+    let all = classes(16).into_iter().enumerate();
+    let mixed: Vec<_> = all.filter(|(i, _)| i % 2 == 0 || *i == 7).map(|(_, c)| c).collect();
+    let (asked, batch) = (rule.clone(), mixed.clone());
+    let verdicts = tokio::task::spawn_blocking(move || asked.evaluate(&offer(), &batch));
+    let verdicts = verdicts.await.unwrap().unwrap();
+    for (class, verdict) in mixed.iter().zip(&verdicts) {
+        match class.job_type.as_str() {
+            "merge" => {
+                assert!(matches!(verdict, Verdict::Held(why) if why.contains("sky")), "{verdict:?}")
+            }
+            _ => assert_eq!(*verdict, Verdict::Accept(0)),
+        }
+    }
+    let alarms = host.notes.alarms.lock().unwrap().clone();
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert_eq!(alarms[0].concern, Concern::Quarantined);
+    assert!(host.registry.rule(&vo(), None).is_ok(), "one job type does not trip it");
+}
+
+#[tokio::test]
+async fn a_rule_that_breaks_on_half_of_everything_trips() {
+    let host = host().await;
+    host.apply(STANDARD).await.unwrap();
+    host.apply(&on_merge("panic")).await.unwrap();
+    let rule = host.registry.rule(&vo(), None).unwrap();
+    for _ in 0..3 {
+        assert!(ask(&rule, 64).await.is_err());
+    }
+    let rule = host.registry.rule(&vo(), None).unwrap();
+    assert_eq!(rule.decider().plugin, "matching/standard");
+}
+
+#[tokio::test]
+async fn a_shadow_is_compared_and_decides_nothing() {
+    let host = host().await;
+    let shadow = format!(
+        "{STANDARD}\n[matching.candidate]\nplugin = \"matching/standard\"\nstage = \"shadow\"\nsettings = {{ avoid = {{ merge = [\"A\"] }} }}"
+    );
+    host.apply(&shadow).await.unwrap();
+    let pilot = "p".parse().unwrap();
+    let rule = host.registry.rule(&vo(), Some(&pilot)).unwrap();
+    let verdicts = ask(&rule, 64).await.unwrap();
+    assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Accept(_))));
+    let snapshot = host.registry.snapshot();
+    let trial = snapshot.place(&vo(), &BindingPath::Matching).unwrap().candidate.clone().unwrap();
+    for _ in 0..500 {
+        if trial.comparison.differences().compared == 64 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let differences = trial.comparison.differences();
+    assert_eq!((differences.same, differences.lost), (32, 32), "{differences:?}");
+    assert_eq!(differences.starved(), [&"merge".parse().unwrap()]);
+    assert!(host.notes.alarms.lock().unwrap().is_empty(), "a shadow does no harm");
+}
+
+#[tokio::test]
+async fn a_canary_decides_for_its_share_always_the_same_and_drifts_with_an_alarm() {
+    let host = host().await;
+    let canary = format!(
+        "{STANDARD}\n[matching.candidate]\nplugin = \"matching/standard\"\nstage = \"canary\"\nshare = 30\nsettings = {{ avoid = {{ merge = [\"A\"] }} }}"
+    );
+    host.apply(&canary).await.unwrap();
+    let settings = |pilot: i32| {
+        let stamp = format!("pilot{pilot}").parse().unwrap();
+        host.registry.rule(&vo(), Some(&stamp)).unwrap().decider().settings
+    };
+    let first: Vec<_> = (0..1_000).map(settings).collect();
+    assert_eq!(first, (0..1_000).map(settings).collect::<Vec<_>>(), "sticky");
+    let bound = host.registry.rule(&vo(), None).unwrap().decider().settings;
+    let share = first.iter().filter(|settings| **settings != bound).count();
+    assert!((250..350).contains(&share), "{share} of 1,000 for 30 %");
+    let of_canary = first.iter().position(|settings| *settings != bound).unwrap();
+    let stamp = format!("pilot{of_canary}").parse().unwrap();
+    let rule = host.registry.rule(&vo(), Some(&stamp)).unwrap();
+    ask(&rule, 64).await.unwrap();
+    for _ in 0..500 {
+        if !host.notes.alarms.lock().unwrap().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let alarms = host.notes.alarms.lock().unwrap().clone();
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert_eq!(alarms[0].concern, Concern::Drifted);
+    assert!(alarms[0].reason.contains("merge"), "{alarms:?}");
+}
+
+#[tokio::test]
+async fn decisions_are_told_with_all_that_is_needed_to_ask_again() {
+    let host = host().await;
+    host.apply(STANDARD).await.unwrap();
+    let rule = host.registry.rule(&vo(), None).unwrap();
+    let verdicts = ask(&rule, 3).await.unwrap();
+    let decisions = host.notes.decisions.lock().unwrap().clone();
+    assert_eq!(decisions.len(), 1);
+    assert_eq!(&decisions[0].decider, rule.decider());
+    assert_eq!(decisions[0].answer, spinor_model::policy::Answer::Verdicts(verdicts));
 }
 
 #[tokio::test]
 async fn what_a_kind_may_not_have_is_refused_when_loaded() {
     let host = host().await;
-    let error = host.registry.load(spinor_rogues::grabber()).await.unwrap_err().to_string();
+    let error =
+        host.registry.try_out(spinor_rogues::grabber(), None).await.unwrap_err().to_string();
     assert_eq!(
         error,
         "imports capability `directory`, which matching plugins may not have: they may have log"
@@ -168,7 +362,7 @@ async fn what_is_no_plugin_is_refused_with_the_reason() {
     let host = host().await;
     let refused = |bytes: &'static [u8]| {
         let registry = &host.registry;
-        async move { registry.load(bytes).await.unwrap_err().to_string() }
+        async move { registry.try_out(bytes, None).await.unwrap_err().to_string() }
     };
     assert!(refused(b"hello").await.contains("not a WebAssembly component"));
     assert!(refused(b"\0asm\x01\0\0\0").await.contains("a core WebAssembly module"));
@@ -177,7 +371,7 @@ async fn what_is_no_plugin_is_refused_with_the_reason() {
     let precompiled = wasmtime::Engine::default()
         .precompile_component(spinor_bundle::first_party().next().unwrap())
         .unwrap();
-    let error = host.registry.load(&precompiled).await.unwrap_err().to_string();
+    let error = host.registry.try_out(&precompiled, None).await.unwrap_err().to_string();
     assert!(error.contains("precompiled code"), "{error}");
 }
 
@@ -190,7 +384,7 @@ async fn settings_are_held_against_the_schema_and_the_plugin() {
     assert!(error.contains("matching.settings/mode"), "{error}");
     let error = host.apply(&bind("{ mode = \"behave\", wrong = true }")).await.unwrap_err();
     assert!(error.contains("matching.settings/wrong") && error.contains("is wrong"), "{error}");
-    assert!(host.registry.rule(&vo()).is_err(), "nothing was bound");
+    assert!(host.registry.rule(&vo(), None).is_err(), "nothing was bound");
 }
 
 #[tokio::test]
@@ -198,7 +392,7 @@ async fn a_swap_leaves_calls_in_flight_on_the_version_they_began_with() {
     let host = host().await;
     let old = host.rogue("behave").await;
     host.apply("[matching]\nplugin = \"matching/standard\"").await.unwrap();
-    let new = host.registry.rule(&vo()).unwrap();
+    let new = host.registry.rule(&vo(), None).unwrap();
     assert_eq!(old.decider().plugin, "matching/rogue");
     assert_eq!(new.decider().plugin, "matching/standard");
     assert!(ask(&old, 1).await.is_ok());

@@ -3,9 +3,12 @@
 use anyhow::{Context, bail};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
-use spinor_api::problem::Problem;
+use spinor_api::{administration::PluginView, problem::Problem};
 use spinor_model::id::Digest;
 use std::{fmt, path::Path, time::Duration};
+
+/// A component may take its compiler minutes.
+const PUSH_TIME: Duration = Duration::from_secs(600);
 
 /// The server cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +145,27 @@ impl Client {
         body: Vec<u8>,
     ) -> anyhow::Result<T> {
         self.json(self.request(Method::POST, path).body(body)).await
+    }
+
+    /// Pushes a component.
+    pub async fn push(
+        &self,
+        component: Vec<u8>,
+        vo: Option<&str>,
+        source: &str,
+        signed: Option<&str>,
+    ) -> anyhow::Result<PluginView> {
+        let mut request = self
+            .request(Method::POST, "/api/plugins")
+            .query(&[("source", source)])
+            .timeout(PUSH_TIME);
+        if let Some(vo) = vo {
+            request = request.query(&[("vo", vo)]);
+        }
+        if let Some(signed) = signed {
+            request = request.header("Spinor-Signature", signed);
+        }
+        self.json(request.body(component)).await
     }
 
     /// Puts JSON and reads JSON.

@@ -4,6 +4,7 @@ use crate::cli::Serve;
 use anyhow::Context;
 use serde::Deserialize;
 use spinor_lifecycle::Pace;
+use spinor_plugins::compiler::CompileLimits;
 use std::{path::PathBuf, time::Duration};
 
 /// The configuration file. Unknown keys are mistakes.
@@ -14,6 +15,15 @@ struct File {
     listen: Option<String>,
     url: Option<String>,
     pace: FilePace,
+    plugins: FilePlugins,
+}
+
+/// What plugins may use before they are bound.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FilePlugins {
+    compile_seconds: Option<u64>,
+    compile_memory_mb: Option<u64>,
 }
 
 /// How fast things move, in seconds.
@@ -40,6 +50,10 @@ pub struct Configuration {
     pub pace: Pace,
     /// Command that makes a pilot; its configuration's path follows.
     pub pilot: Vec<String>,
+    /// Command that compiles a component; what for, and its memory, follow.
+    pub compiler: Vec<String>,
+    /// What a compilation may use.
+    pub compile: CompileLimits,
 }
 
 impl Configuration {
@@ -61,15 +75,27 @@ impl Configuration {
             listen: serve.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:8085".to_owned()),
             url: serve.url.or(file.url),
             pace: file.pace.over(Pace::default())?,
-            pilot: own_pilot()?,
+            pilot: own("pilot")?,
+            compiler: own("compile")?,
+            compile: file.plugins.limits(),
         })
     }
 }
 
-/// This very program, as a pilot.
-pub fn own_pilot() -> anyhow::Result<Vec<String>> {
+/// This very program, as something else.
+pub fn own(command: &str) -> anyhow::Result<Vec<String>> {
     let program = std::env::current_exe()?;
-    Ok(vec![program.display().to_string(), "pilot".to_owned()])
+    Ok(vec![program.display().to_string(), command.to_owned()])
+}
+
+impl FilePlugins {
+    fn limits(&self) -> CompileLimits {
+        let default = CompileLimits::default();
+        CompileLimits {
+            seconds: self.compile_seconds.unwrap_or(default.seconds),
+            memory_mb: self.compile_memory_mb.unwrap_or(default.memory_mb),
+        }
+    }
 }
 
 impl FilePace {

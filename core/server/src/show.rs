@@ -36,9 +36,10 @@ pub fn time(text: &str) -> String {
 /// Prints bindings as a table.
 pub fn bindings(bindings: &[BindingView]) {
     table(
-        ["VO", "place", "plugin", "version", "digest", "has"],
+        ["VO", "place", "plugin", "version", "digest", "has", "state"],
         bindings.iter().cloned().map(|b| {
-            [b.vo, b.path, b.plugin, b.version, short(&b.digest), b.capabilities.join(" ")]
+            let has = b.capabilities.join(" ");
+            [b.vo, b.path, b.plugin, b.version, short(&b.digest), has, b.state]
         }),
     );
 }

@@ -3,17 +3,18 @@
 use crate::{administration::Administrator, configuration::Configuration};
 use anyhow::Context;
 use spinor_api::App;
-use spinor_identity::token::Keys;
-use spinor_lifecycle::{Lifecycle, Tasks};
+use spinor_identity::{signature, token::Keys};
+use spinor_lifecycle::{Lifecycle, Parts, Tasks, observations::Observations};
 use spinor_model::{
     id::Digest,
     time::{Clock, SystemClock},
 };
 use spinor_plugins::{
-    bound::Surroundings, compiled::CompiledCache, engine::Engines, load::Loader, registry::Registry,
+    bound::Surroundings, compiled::CompiledCache, compiler::Compiler, engine::Engines,
+    load::Loader, registry::Registry,
 };
-use spinor_store::{Blobs, RegistryStore, sqlite::SqliteStore};
-use std::{path::Path, sync::Arc};
+use spinor_store::{Blobs, NewComponent, RegistryStore, sqlite::SqliteStore};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 use tokio::net::TcpListener;
 
 /// A server that runs; it stops when this is dropped.
@@ -48,30 +49,43 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(SqliteStore::open(&database(data)).await?);
     let components = Blobs::open(data.join("components")).await?;
+    let (observations, alarms) = Observations::new();
+    let observations = Arc::new(observations);
     let surroundings = Surroundings {
         data: data.clone(),
         pilot: configuration.pilot.clone(),
         clock: clock.clone(),
+        observer: observations.clone(),
     };
-    let registry = Arc::new(Registry::new(loader(data)?, surroundings));
+    let registry = Arc::new(Registry::new(loader(configuration)?, surroundings));
     import_embedded(&store, &components, &*clock).await?;
     load_components(&store, &components, &registry).await?;
-    let lifecycle =
-        Lifecycle::new(store.clone(), registry.clone(), clock, configuration.pace, url.clone())
-            .await?;
+    let parts = Parts {
+        store: store.clone(),
+        policies: registry.clone(),
+        clock,
+        pace: configuration.pace,
+        url: url.clone(),
+        observations,
+    };
+    let lifecycle = Lifecycle::new(parts).await?;
     let administrator = Administrator::new(store, components, registry, lifecycle.clone());
+    let administrator = Arc::new(administrator);
     administrator.restore().await?;
     lifecycle.wake_up().await?;
     let blobs = Blobs::open(data.join("sandboxes")).await?;
-    let app =
-        App { lifecycle: lifecycle.clone(), keys, administration: Arc::new(administrator), blobs };
-    Ok(Running { url, app: Arc::new(app), listener, tasks: lifecycle.run() })
+    let mut tasks = lifecycle.run();
+    tasks.also(administrator.clone().heed(alarms));
+    let app = App { lifecycle, keys, administration: administrator, blobs };
+    Ok(Running { url, app: Arc::new(app), listener, tasks })
 }
 
-fn loader(data: &Path) -> anyhow::Result<Loader> {
+fn loader(configuration: &Configuration) -> anyhow::Result<Loader> {
+    let data = &configuration.data;
     let engines = Engines::new().map_err(|error| anyhow::anyhow!("{error:#}"))?;
     let cache = CompiledCache::open(data.join("compiled"), &data.join("keys/compiled.key"))?;
-    Ok(Loader { engines, cache })
+    let compiler = Compiler::child(configuration.compiler.clone(), configuration.compile);
+    Ok(Loader { engines, cache, compiler })
 }
 
 /// What is built in becomes versions like any others.
@@ -82,7 +96,15 @@ async fn import_embedded(
 ) -> anyhow::Result<()> {
     for bytes in spinor_bundle::first_party() {
         let digest = components.put(bytes).await?;
-        store.add_component(digest, bytes.len() as u64, "embedded", clock.now()).await?;
+        let new = NewComponent {
+            digest,
+            size: bytes.len() as u64,
+            owner: None,
+            source: "embedded".to_owned(),
+            pushed_by: "spinor".to_owned(),
+            signatures: Vec::new(),
+        };
+        store.add_component(new, clock.now()).await?;
     }
     Ok(())
 }
@@ -98,11 +120,22 @@ async fn load_components(
             tracing::error!(%digest, "a component's file is gone; what is bound to it is held");
             continue;
         };
-        if let Err(error) = registry.load(&bytes).await {
-            tracing::error!(%digest, %error, "a component does not load any more");
+        match registry.try_out(&bytes, component.owner.as_ref()).await {
+            Ok(version) => {
+                let signers = signers(store, &digest).await?;
+                registry.add(version, component.owner, signers);
+            }
+            Err(error) => tracing::error!(%digest, %error, "a component does not load any more"),
         }
     }
     Ok(())
+}
+
+/// Keys whose signatures over a component still fit.
+async fn signers(store: &SqliteStore, digest: &Digest) -> anyhow::Result<BTreeSet<String>> {
+    let signatures = store.signatures(*digest).await?.into_iter();
+    let fits = |(key, signed): &(String, String)| signature::check(key, signed, digest).is_ok();
+    Ok(signatures.filter(fits).map(|(key, _)| key).collect())
 }
 
 impl Running {

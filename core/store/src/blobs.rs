@@ -41,6 +41,14 @@ impl Blobs {
         Ok(digest)
     }
 
+    /// Takes bytes away, if they are there.
+    pub async fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
+        match fs::remove_file(self.path(digest)).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// The bytes, if they are there.
     pub async fn get(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         match fs::read(self.path(digest)).await {

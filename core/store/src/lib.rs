@@ -14,5 +14,5 @@ pub use blobs::Blobs;
 pub use error::StoreError;
 pub use records::*;
 pub use traits::{
-    AttemptStore, JobStore, PilotStore, RegistryStore, SandboxStore, Store, UsageStore,
+    AttemptStore, JobStore, PilotStore, PolicyStore, RegistryStore, SandboxStore, Store, UsageStore,
 };

@@ -1,10 +1,10 @@
 use crate::{StoreError, records::*};
 use async_trait::async_trait;
 use spinor_model::{
-    id::{AttemptNumber, Digest, JobId, SinkName, Stamp, UserName, VoName},
+    id::{AttemptNumber, ClassId, Digest, JobId, SinkName, Stamp, UserName, VoName},
     plan::AttemptResult,
-    policy::RequirementClass,
-    registry::VoDocument,
+    policy::{Decider, Decision, RequirementClass},
+    registry::{BindingPath, VoDocument},
     state::PilotState,
     time::Timestamp,
     usage::Outcome,
@@ -13,12 +13,18 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// Everything the server keeps.
 pub trait Store:
-    RegistryStore + JobStore + AttemptStore + PilotStore + UsageStore + SandboxStore
+    RegistryStore + JobStore + AttemptStore + PilotStore + PolicyStore + UsageStore + SandboxStore
 {
 }
 
-impl<S: RegistryStore + JobStore + AttemptStore + PilotStore + UsageStore + SandboxStore> Store
-    for S
+impl<S> Store for S where
+    S: RegistryStore
+        + JobStore
+        + AttemptStore
+        + PilotStore
+        + PolicyStore
+        + UsageStore
+        + SandboxStore
 {
 }
 
@@ -26,28 +32,28 @@ impl<S: RegistryStore + JobStore + AttemptStore + PilotStore + UsageStore + Sand
 #[async_trait]
 pub trait RegistryStore: Send + Sync {
     /// Remembers a component whose bytes are among the blobs.
-    async fn add_component(
-        &self,
-        digest: Digest,
-        size: u64,
-        source: &str,
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
+    async fn add_component(&self, new: NewComponent, now: Timestamp) -> Result<(), StoreError>;
 
-    /// All components, the oldest first.
+    /// All components with those who brought them, the oldest first.
     async fn components(&self) -> Result<Vec<StoredComponent>, StoreError>;
+
+    /// Signatures over a component's digest, by public key.
+    async fn signatures(&self, digest: Digest) -> Result<Vec<(String, String)>, StoreError>;
+
+    /// Forgets a component.
+    async fn remove_component(&self, digest: Digest) -> Result<(), StoreError>;
 
     /// Puts a document in force as the VO's next revision, which it returns.
     async fn apply_document(
         &self,
         document: &VoDocument,
         resolutions: &BTreeMap<String, Digest>,
-        author: &str,
+        change: &Change,
         now: Timestamp,
     ) -> Result<i64, StoreError>;
 
-    /// Every revision of every VO's document, the oldest first.
-    async fn revisions(&self) -> Result<Vec<StoredDocument>, StoreError>;
+    /// Every revision of a VO's document, the oldest first.
+    async fn revisions(&self, vo: &VoName) -> Result<Vec<StoredDocument>, StoreError>;
 
     /// Each VO's document in force.
     async fn documents(&self) -> Result<Vec<StoredDocument>, StoreError>;
@@ -257,6 +263,59 @@ pub trait PilotStore: Send + Sync {
 
     /// Their CE keeps nothing of them any more.
     async fn set_cleaned(&self, stamps: &[Stamp]) -> Result<(), StoreError>;
+}
+
+/// What is kept of policies' doings.
+#[async_trait]
+pub trait PolicyStore: Send + Sync {
+    /// Keeps what was observed: of each place the latest `keep` decisions, of each VO the latest
+    /// `keep` lines.
+    async fn observe(
+        &self,
+        observed: Observed,
+        keep: u32,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Decisions in a place since a time, and those of `in_force` whatever their time, the latest
+    /// first.
+    async fn decisions(
+        &self,
+        vo: &VoName,
+        path: &BindingPath,
+        since: Timestamp,
+        in_force: Option<&Decider>,
+        limit: u32,
+    ) -> Result<Vec<Decision>, StoreError>;
+
+    /// Lines of a VO's guests after one, the oldest first; the latest if there are too many.
+    async fn guest_lines(
+        &self,
+        vo: &VoName,
+        plugin: Option<&str>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<LineRecord>, StoreError>;
+
+    /// Adds to the audit.
+    async fn audit(&self, entry: AuditRecord) -> Result<(), StoreError>;
+
+    /// The audit, of a VO or of all, the latest first.
+    async fn audit_entries(
+        &self,
+        vo: Option<&VoName>,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, StoreError>;
+
+    /// Where a VO's jobs were sent since a time.
+    async fn placements(&self, vo: &VoName, since: Timestamp)
+    -> Result<Vec<Placement>, StoreError>;
+
+    /// Shows why the waiting jobs of a class are held, or, without a reason, that they are not.
+    async fn hold_class(&self, class: ClassId, reason: Option<&str>) -> Result<(), StoreError>;
+
+    /// Who must still end what it began.
+    async fn unfinished(&self) -> Result<Vec<Unfinished>, StoreError>;
 }
 
 /// Usage records and how far each sink is.

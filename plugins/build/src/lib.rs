@@ -46,8 +46,12 @@ fn fail(message: &str) -> ! {
     std::process::exit(0);
 }
 
+/// Found when the build script runs: a target directory may be shared by several clones, and what was
+/// compiled in one must not point there from another.
 fn workspace_root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map(Path::to_owned).unwrap_or_default()
+    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let root = package.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    root.map(Path::to_owned).unwrap_or(package)
 }
 
 /// One for all build scripts of this target directory, so that the SDK is built once.

@@ -12,9 +12,9 @@ pub use sink::TwinSink;
 
 use spinor_model::{
     Version,
-    id::{CeName, Digest, JobType, SinkName, VoName},
+    id::{CeName, Digest, JobType, QueueName, SinkName, Stamp, VoName},
     policy::{
-        AccountingSink, ComputingBackend, Decider, JobHandler, MatchingRule, Policies, Unbound,
+        AccountingSink, ComputingBackend, Decider, JobHandler, MatchingRule, NoPolicy, Policies,
     },
     registry::BindingPath,
 };
@@ -55,14 +55,14 @@ impl Twins {
 }
 
 impl Policies for Twins {
-    fn rule(&self, vo: &VoName) -> Result<Arc<dyn MatchingRule>, Unbound> {
+    fn rule(&self, vo: &VoName, _: Option<&Stamp>) -> Result<Arc<dyn MatchingRule>, NoPolicy> {
         let rule = self.rule.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let path = BindingPath::Matching;
-        let unbound = || Unbound { vo: vo.clone(), path, hint: String::new() };
+        let unbound = || NoPolicy::Unbound { vo: vo.clone(), path, hint: String::new() };
         rule.map(|rule| rule as Arc<dyn MatchingRule>).ok_or_else(unbound)
     }
 
-    fn handler(&self, _: &VoName, _: &JobType) -> Result<Arc<dyn JobHandler>, Unbound> {
+    fn handler(&self, _: &VoName, _: &JobType, _: &str) -> Result<Arc<dyn JobHandler>, NoPolicy> {
         Ok(self.handler.clone())
     }
 
@@ -71,11 +71,25 @@ impl Policies for Twins {
         _: &VoName,
         _: &JobType,
         _: &Decider,
-    ) -> Result<Arc<dyn JobHandler>, Unbound> {
+    ) -> Result<Arc<dyn JobHandler>, NoPolicy> {
         Ok(self.handler.clone())
     }
 
-    fn backend(&self, _: &VoName, _: &CeName) -> Result<Arc<dyn ComputingBackend>, Unbound> {
+    fn backend(
+        &self,
+        _: &VoName,
+        _: &CeName,
+        _: &QueueName,
+    ) -> Result<Arc<dyn ComputingBackend>, NoPolicy> {
+        Ok(self.backend.clone())
+    }
+
+    fn backend_that_sent(
+        &self,
+        _: &VoName,
+        _: &CeName,
+        _: Option<&Decider>,
+    ) -> Result<Arc<dyn ComputingBackend>, NoPolicy> {
         Ok(self.backend.clone())
     }
 

@@ -54,7 +54,9 @@ fn accept_all(index: &mut Index, offer: &Offer, decider: &Decider) -> usize {
 fn choose(index: &mut Index, offer: &Offer) -> Option<(i64, String, u32)> {
     let shares = |group: &GroupName| if group.as_str() == "big" { 3000 } else { 1000 };
     let vo = "vo".parse().unwrap();
-    let (_, queue, cores) = index.choose(&vo, offer, offer, None, &shares, &HashSet::new())?;
+    let decider = decider("1.0.0");
+    let slot = Slot { vo: &vo, offer, decider: &decider, free: offer };
+    let (_, queue, cores) = index.choose(slot, None, &shares, &HashSet::new())?;
     Some((queue.class.0, queue.owner.to_string(), cores))
 }
 

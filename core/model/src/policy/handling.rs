@@ -8,7 +8,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// A description as it was sent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Submitted {
     /// JSON text.
     pub description: String,
@@ -23,7 +23,7 @@ pub struct Submitted {
 }
 
 /// A description made sense of.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Admitted {
     /// For people; may hold parameters.
     pub name: String,
@@ -62,7 +62,7 @@ pub struct ParameterColumn {
 }
 
 /// An attempt to be judged.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EndedAttempt {
     /// Which.
     pub number: AttemptNumber,
@@ -79,7 +79,7 @@ pub struct EndedAttempt {
 }
 
 /// Another attempt, please.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
     /// For people.
     pub reason: String,
@@ -90,7 +90,8 @@ pub struct Retry {
 }
 
 /// What becomes of a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Conclusion {
     /// It is done.
     Done,

@@ -4,6 +4,7 @@ use crate::{
     offer::Offer,
     requirement::Requirement,
 };
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// All that matching may look at: jobs that agree on it are one class.
@@ -22,12 +23,31 @@ pub struct RequirementClass {
 }
 
 /// What a rule says of an offer and a class.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// It may go there; higher scores go first among the classes of one group.
     Accept(i64),
     /// It may not, for this reason.
+    #[serde(with = "shared_text")]
     Reject(Arc<str>),
+    /// The rule broke on this class alone, so its jobs are held.
+    #[serde(with = "shared_text")]
+    Held(Arc<str>),
+}
+
+/// Texts that many verdicts share, written as plain texts.
+mod shared_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::sync::Arc;
+
+    pub fn serialize<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(text)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+        String::deserialize(deserializer).map(Into::into)
+    }
 }
 
 /// Which of a VO's jobs go where. Pure.

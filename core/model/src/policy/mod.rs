@@ -5,11 +5,14 @@
 //! effectful ones (computing, accounting) are async.
 
 mod accounting;
+mod comparison;
 mod computing;
 mod handling;
 mod matching;
+mod observation;
 
 pub use accounting::{AccountingSink, Delivery};
+pub use comparison::{Differences, TypeDifferences};
 pub use computing::{
     ComputingBackend, PilotRequest, PilotStatus, PilotStream, Placeholder, Room, Submission,
 };
@@ -18,9 +21,12 @@ pub use handling::{
     Submitted,
 };
 pub use matching::{MatchingRule, RequirementClass, Verdict};
+pub use observation::{
+    Alarm, Answer, Concern, Decision, GuestLine, LogLevel, Observer, Question, Unobserved,
+};
 
 use crate::{
-    id::{CeName, Digest, JobType, SinkName, VoName},
+    id::{CeName, Digest, JobType, QueueName, SinkName, Stamp, VoName},
     registry::BindingPath,
 };
 use serde::{Deserialize, Serialize};
@@ -88,27 +94,61 @@ pub enum Fault {
     Contract(String),
 }
 
-/// No plugin is bound where one is needed.
+/// There is no policy to ask where one is needed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no plugin is bound to `{path}` in VO {vo}{hint}; bind one with `spinor plugin bind {vo} {path} PLUGIN`"
-)]
-pub struct Unbound {
-    /// The VO.
-    pub vo: VoName,
-    /// What is missing.
-    pub path: BindingPath,
-    /// What there is instead, or nothing.
-    pub hint: String,
+pub enum NoPolicy {
+    /// No plugin is bound.
+    #[error(
+        "no plugin is bound to `{path}` in VO {vo}{hint}; bind one with `spinor plugin bind {vo} {path} PLUGIN`"
+    )]
+    Unbound {
+        /// The VO.
+        vo: VoName,
+        /// What is missing.
+        path: BindingPath,
+        /// What there is instead, or nothing.
+        hint: String,
+    },
+    /// It is switched off.
+    #[error(
+        "`{path}` of VO {vo} is switched off; `spinor plugin rollback {vo} {path}` or `bind` switches it on"
+    )]
+    Off {
+        /// The VO.
+        vo: VoName,
+        /// Where.
+        path: BindingPath,
+    },
+    /// It tripped, and nothing stands behind it.
+    #[error(
+        "{plugin} has tripped in `{path}` of VO {vo} ({reason}) and no earlier version stands behind it; it is tried again by itself, or bind another"
+    )]
+    Tripped {
+        /// The VO.
+        vo: VoName,
+        /// Where.
+        path: BindingPath,
+        /// Plugin and version.
+        plugin: String,
+        /// Its last fault.
+        reason: String,
+    },
 }
 
-/// The policies in force: one consistent set at any moment, swapped as a whole.
+/// The policies in force: one consistent set at any moment, swapped as a whole. A canary decides for
+/// a fixed share of pilots, submissions or queues: the same one is always answered by the same
+/// version.
 pub trait Policies: Send + Sync {
-    /// The VO's matching rule.
-    fn rule(&self, vo: &VoName) -> Result<Arc<dyn MatchingRule>, Unbound>;
+    /// The VO's matching rule, for a pilot or for nobody in particular.
+    fn rule(&self, vo: &VoName, pilot: Option<&Stamp>) -> Result<Arc<dyn MatchingRule>, NoPolicy>;
 
-    /// The handler of a job type.
-    fn handler(&self, vo: &VoName, job_type: &JobType) -> Result<Arc<dyn JobHandler>, Unbound>;
+    /// The handler of a job type for a submission, which is named by any text.
+    fn handler(
+        &self,
+        vo: &VoName,
+        job_type: &JobType,
+        submission: &str,
+    ) -> Result<Arc<dyn JobHandler>, NoPolicy>;
 
     /// The very handler, and settings, that planned a job, even if another is bound by now.
     fn handler_that_planned(
@@ -116,10 +156,24 @@ pub trait Policies: Send + Sync {
         vo: &VoName,
         job_type: &JobType,
         planned_by: &Decider,
-    ) -> Result<Arc<dyn JobHandler>, Unbound>;
+    ) -> Result<Arc<dyn JobHandler>, NoPolicy>;
 
-    /// The backend of a CE.
-    fn backend(&self, vo: &VoName, ce: &CeName) -> Result<Arc<dyn ComputingBackend>, Unbound>;
+    /// The backend that sends pilots to a queue of a CE.
+    fn backend(
+        &self,
+        vo: &VoName,
+        ce: &CeName,
+        queue: &QueueName,
+    ) -> Result<Arc<dyn ComputingBackend>, NoPolicy>;
+
+    /// The backend that can read what another one called its pilots: that very one if it is still
+    /// there, else the one in force.
+    fn backend_that_sent(
+        &self,
+        vo: &VoName,
+        ce: &CeName,
+        sent_by: Option<&Decider>,
+    ) -> Result<Arc<dyn ComputingBackend>, NoPolicy>;
 
     /// The VO's accounting sinks.
     fn sinks(&self, vo: &VoName) -> Vec<(SinkName, Arc<dyn AccountingSink>)>;

@@ -1,6 +1,7 @@
 //! A plugin in its place: settings, grants, and how places are named.
 
-use crate::id::{CeName, JobType, SinkName};
+use super::Candidate;
+use crate::id::{CeName, Digest, JobType, SinkName};
 use semver::VersionReq;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt, str::FromStr};
@@ -20,9 +21,66 @@ pub struct Binding {
     /// Capabilities that the operator grants.
     #[serde(default)]
     pub grants: Grants,
+    /// Whether it decides at all.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mode: Mode,
+    /// What takes over when it trips.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fallback: Fallback,
+    /// What may come in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Box<Candidate>>,
 }
 
-fn empty_settings() -> serde_json::Value {
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Binding {
+    /// A plugin with its settings and nothing else said.
+    pub fn new(plugin: &str, version: VersionReq, settings: serde_json::Value) -> Self {
+        Self {
+            plugin: plugin.to_owned(),
+            version,
+            settings,
+            grants: Grants::default(),
+            mode: Mode::default(),
+            fallback: Fallback::default(),
+            candidate: None,
+        }
+    }
+
+    /// Digest of the settings, as decisions record it.
+    pub fn settings_digest(&self) -> Digest {
+        Digest::of(self.settings.to_string().as_bytes())
+    }
+}
+
+/// Whether a binding decides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// It decides.
+    #[default]
+    Enforce,
+    /// It does not; whatever it would decide waits.
+    Off,
+}
+
+/// What takes over when a binding's plugin trips.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fallback {
+    /// The version and settings that were there before; if there are none, jobs are held.
+    #[default]
+    Previous,
+    /// As `previous`, and if there are none, the built-in plugin of the kind with empty settings.
+    BuiltIn,
+    /// Nothing: jobs are held.
+    Hold,
+}
+
+pub(super) fn empty_settings() -> serde_json::Value {
     serde_json::Value::Object(serde_json::Map::new())
 }
 
@@ -55,6 +113,28 @@ impl Grants {
         ]
         .into_iter()
         .filter_map(|(granted, name)| granted.then_some(name))
+        .collect()
+    }
+
+    /// Names of what is granted here beyond `ceiling`. A grant with bounds must be the very one, or
+    /// within its bounds.
+    pub fn beyond(&self, ceiling: &[&Self]) -> BTreeSet<&'static str> {
+        let within = |covers: &dyn Fn(&Self) -> bool| ceiling.iter().any(|grants| covers(grants));
+        let directory = |own: &DirectoryGrant| {
+            within(&|c| {
+                c.directory.as_ref().is_some_and(|d| d.path == own.path && own.max_mb <= d.max_mb)
+            })
+        };
+        let process =
+            |own: &ProcessGrant| within(&|c| c.process.as_ref().is_some_and(|p| own.max <= p.max));
+        [
+            (self.clock.is_none() || within(&|c| c.clock.is_some()), "clock"),
+            (self.random.is_none() || within(&|c| c.random.is_some()), "random"),
+            (self.directory.as_ref().is_none_or(directory), "directory"),
+            (self.process.as_ref().is_none_or(process), "process"),
+        ]
+        .into_iter()
+        .filter_map(|(covered, name)| (!covered).then_some(name))
         .collect()
     }
 }
@@ -138,6 +218,11 @@ pub enum BindingPath {
 }
 
 impl BindingPath {
+    /// The key that a candidate's resolution is recorded under, beside the place's own.
+    pub fn candidate_key(&self) -> String {
+        format!("{self}:candidate")
+    }
+
     /// Which kind of plugin goes there.
     pub fn kind(&self) -> Kind {
         match self {

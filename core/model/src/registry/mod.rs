@@ -1,10 +1,13 @@
 //! A VO as one document: its groups, sites, CEs, bindings, settings, grants and limits.
 
 mod binding;
+mod candidate;
 
 pub use binding::{
-    BadBindingPath, Binding, BindingPath, DirectoryGrant, Granted, Grants, Kind, ProcessGrant,
+    BadBindingPath, Binding, BindingPath, DirectoryGrant, Fallback, Granted, Grants, Kind, Mode,
+    ProcessGrant,
 };
+pub use candidate::{Candidate, Stage};
 
 use crate::{
     finding::Finding,
@@ -29,6 +32,12 @@ pub struct VoDocument {
     /// What its members may use.
     #[serde(default)]
     pub limits: Limits,
+    /// What its policy managers may grant to plugins that they bind.
+    #[serde(default, skip_serializing_if = "no_grants")]
+    pub grants: Grants,
+    /// Whose signatures its plugins carry.
+    #[serde(default, skip_serializing_if = "Signing::is_empty")]
+    pub signing: Signing,
     /// Its groups.
     pub groups: BTreeMap<GroupName, Group>,
     /// Its sites.
@@ -46,6 +55,27 @@ pub struct VoDocument {
     /// Its accounting sinks.
     #[serde(default)]
     pub accounting: BTreeMap<SinkName, Binding>,
+}
+
+fn no_grants(grants: &Grants) -> bool {
+    *grants == Grants::default()
+}
+
+/// Who may sign a VO's plugins.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Signing {
+    /// Whether a version must carry a signature of one of the keys to be bound. What is built in, or
+    /// was pushed by the operator for everyone, needs none.
+    pub required: bool,
+    /// Ed25519 public keys in hexadecimal, by the signer's name.
+    pub keys: BTreeMap<String, String>,
+}
+
+impl Signing {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What a VO's members may use.
@@ -230,6 +260,16 @@ impl VoDocument {
         matching.chain(computing).chain(handling).chain(accounting)
     }
 
+    /// What is bound in a place.
+    pub fn binding(&self, path: &BindingPath) -> Option<&Binding> {
+        match path {
+            BindingPath::Matching => self.matching.as_ref(),
+            BindingPath::Computing(name) => self.ces.get(name)?.backend.as_ref(),
+            BindingPath::Handling(name) => self.handling.get(name),
+            BindingPath::Accounting(name) => self.accounting.get(name),
+        }
+    }
+
     /// Puts a binding in its place, or takes it away.
     pub fn bind(
         &mut self,
@@ -284,6 +324,17 @@ impl VoDocument {
             if !binding.plugin.starts_with(&format!("{kind}/")) {
                 let message = format!("is no {kind} plugin: its name begins with `{kind}/`");
                 find(format!("{path}.plugin"), binding.plugin.clone(), message);
+            }
+            if let Some(candidate) = &binding.candidate {
+                for (field, value, message) in candidate.findings(kind) {
+                    find(format!("{path}.candidate.{field}"), value, message);
+                }
+            }
+        }
+        for (name, key) in &self.signing.keys {
+            if key.len() != 64 || !key.chars().all(|c| c.is_ascii_hexdigit()) {
+                let message = "is no Ed25519 public key: `spinor plugin keygen` prints one, 64 hexadecimal digits";
+                find(format!("signing.keys.{name}"), key.clone(), message.into());
             }
         }
         let Limits { max_attempts, max_jobs_per_submission, lease_seconds, .. } = self.limits;

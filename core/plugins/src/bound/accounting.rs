@@ -80,7 +80,8 @@ impl AccountingSink for Sink {
                 instance.spinor_accounting_sink().call_deliver(store, &settings, &wanted).await
             })
         })
-        .await?;
+        .await;
+        let answer = self.bond.noted(0, answer)?;
         let acks = answer.map_err(|error| self.bond.answer(error))?;
         Ok(self.bond.same_length(acks, records.len())?.into_iter().map(ack).collect())
     }

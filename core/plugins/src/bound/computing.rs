@@ -42,7 +42,8 @@ macro_rules! call {
                 backend.$method(store, &settings, $($arg),*).await
             })
         })
-        .await?;
+        .await;
+        let answer = $self.bond.noted(0, answer)?;
         answer.map_err(|error| $self.bond.answer(error))
     }};
 }

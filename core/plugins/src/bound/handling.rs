@@ -7,18 +7,24 @@ use crate::{
         exports::spinor::handling::{admission, conclusion},
     },
     call,
+    comparison::micros,
     state::HostState,
 };
 use spinor_model::{
     finding::Finding,
+    id::Digest,
     plan::{Ending, Plan},
     policy::{
-        AdmissionError, Admitted, Conclusion, Decider, EndedAttempt, JobHandler, ParameterColumn,
-        PolicyError, Retry, Submitted,
+        AdmissionError, Admitted, Answer, Conclusion, Decider, EndedAttempt, JobHandler,
+        ParameterColumn, PolicyError, Question, Retry, Submitted,
     },
     requirement::Requirement,
 };
+use std::time::Instant;
 use wasmtime::{Store, component::InstancePre};
+
+/// Longer descriptions are not recorded.
+const MAX_RECORDED: usize = 64 << 10;
 
 /// A handler behind the trait.
 pub struct Handler {
@@ -32,17 +38,20 @@ impl Handler {
         Ok(Self { bond, pre: HandlerPre::new(pre)? })
     }
 
+    /// One call of the guest; `input` is all that it is asked about.
     fn call<R>(
         &self,
         hook: &'static str,
+        input: &str,
         call: impl FnOnce(&Exports, &mut Store<HostState>, &str) -> wasmtime::Result<R>,
     ) -> Result<R, PolicyError> {
         let Bond { engine, caller, limits, settings, permits, .. } = &self.bond;
         let _permit = permits.take();
-        call::pure(engine, caller, limits, hook, |store| {
+        let answer = call::pure(engine, caller, limits, hook, |store| {
             let instance = self.pre.instantiate(&mut *store)?;
             call(&instance, store, settings)
-        })
+        });
+        self.bond.noted(Digest::of(input.as_bytes()).bucket(u64::MAX), answer)
     }
 
     fn admitted(&self, answer: admission::Admitted) -> Result<Admitted, AdmissionError> {
@@ -116,10 +125,11 @@ impl JobHandler for Handler {
             owner: submitted.owner.to_string(),
             max_jobs: submitted.max_jobs,
         };
-        let answer = self.call("admit", |exports, store, settings| {
+        let started = Instant::now();
+        let answer = self.call("admit", &submitted.description, |exports, store, settings| {
             exports.spinor_handling_admission().call_admit(store, settings, &submission)
         })?;
-        match answer {
+        let answer = match answer {
             Ok(admitted) => self.admitted(admitted),
             Err(admission::Rejection::Failed(error)) => Err(self.bond.answer(error).into()),
             Err(admission::Rejection::Findings(findings)) => Err(AdmissionError::Findings(
@@ -128,7 +138,14 @@ impl JobHandler for Handler {
                     .map(|f| Finding { field: f.field, value: f.value, message: f.message })
                     .collect(),
             )),
+        };
+        if let Some(recorded) = Answer::to_admission(&answer)
+            && submitted.description.len() <= MAX_RECORDED
+        {
+            let question = Question::Admission { submitted: submitted.clone() };
+            self.bond.decided(question, recorded, micros(started));
         }
+        answer
     }
 
     fn page(
@@ -137,7 +154,7 @@ impl JobHandler for Handler {
         offset: u32,
         limit: u32,
     ) -> Result<Vec<ParameterColumn>, PolicyError> {
-        let answer = self.call("page", |exports, store, settings| {
+        let answer = self.call("page", template, |exports, store, settings| {
             let admission = exports.spinor_handling_admission();
             admission.call_page(store, settings, template, offset, limit)
         })?;
@@ -148,7 +165,7 @@ impl JobHandler for Handler {
     }
 
     fn plan(&self, template: &str) -> Result<Plan, PolicyError> {
-        let answer = self.call("plan", |exports, store, settings| {
+        let answer = self.call("plan", template, |exports, store, settings| {
             exports.spinor_handling_planning().call_prepare(store, settings, template)
         })?;
         let plan = answer.map_err(|error| self.bond.answer(error))?;
@@ -165,11 +182,13 @@ impl JobHandler for Handler {
     }
 
     fn conclude(&self, template: &str, attempt: &EndedAttempt) -> Result<Conclusion, PolicyError> {
-        let attempt = wit_attempt(attempt);
-        let answer = self.call("conclude", |exports, store, settings| {
-            exports.spinor_handling_conclusion().call_conclude(store, settings, template, &attempt)
+        let started = Instant::now();
+        let asked = wit_attempt(attempt);
+        let input = format!("{template} {attempt:?}");
+        let answer = self.call("conclude", &input, |exports, store, settings| {
+            exports.spinor_handling_conclusion().call_conclude(store, settings, template, &asked)
         })?;
-        Ok(match answer.map_err(|error| self.bond.answer(error))? {
+        let conclusion = match answer.map_err(|error| self.bond.answer(error))? {
             conclusion::Verdict::Done => Conclusion::Done,
             conclusion::Verdict::Failed(reason) => {
                 Conclusion::Failed(reason.chars().take(128).collect())
@@ -179,6 +198,12 @@ impl JobHandler for Handler {
                 delay_seconds: retry.delay_seconds,
                 avoid_site: retry.avoid_site,
             }),
-        })
+        };
+        if template.len() <= MAX_RECORDED {
+            let (template, attempt) = (template.to_owned(), attempt.clone());
+            let question = Question::Conclusion { template, attempt };
+            self.bond.decided(question, Answer::Conclusion(conclusion.clone()), micros(started));
+        }
+        Ok(conclusion)
     }
 }

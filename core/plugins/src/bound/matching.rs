@@ -1,40 +1,46 @@
 //! Matching rules over WASM: classes go in by columns, verdicts come out by columns.
 
-use super::Bond;
+use super::{
+    Bond,
+    columns::{batch, wit_offer},
+};
 use crate::{
-    bindings::rule::{
-        RulePre,
-        exports::spinor::matching::rule as wit,
-        exports::spinor::matching::rule::{Batch, Offer as WitOffer},
-        spinor::matching::types::{Column, ColumnValues, TextLists},
-    },
+    bindings::rule::{RulePre, exports::spinor::matching::rule as wit},
     call,
+    comparison::micros,
     load::{LoadError, short},
     state::HostState,
 };
 use spinor_model::{
+    id::ClassId,
     offer::Offer,
-    policy::{Decider, MatchingRule, PolicyError, RequirementClass, Verdict},
+    policy::{Answer, Decider, MatchingRule, PolicyError, Question, RequirementClass, Verdict},
 };
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 use wasmtime::component::InstancePre;
 
 /// A rule behind the trait.
 pub struct Rule {
-    bond: Bond,
+    pub(super) bond: Bond,
     pre: RulePre<HostState>,
     reads: wit::Dependencies,
     calls: AtomicU64,
+    /// How often a class alone broke it.
+    pub(super) suspects: Mutex<HashMap<ClassId, u32>>,
 }
 
 /// One call in so many, the first among them, is asked again in another order.
 const SAMPLE: u64 = 64;
+
+/// Classes in one recorded decision.
+const RECORDED: usize = 1_000;
 
 impl Rule {
     /// Asks the rule what it reads.
@@ -45,7 +51,7 @@ impl Rule {
             instance.spinor_matching_rule().call_reads(store, &bond.settings)
         })?;
         let reads = reads.map_err(|error| bond.answer(error))?;
-        Ok(Self { bond, pre, reads, calls: AtomicU64::new(0) })
+        Ok(Self { bond, pre, reads, calls: AtomicU64::new(0), suspects: Mutex::default() })
     }
 
     fn verdicts(&self, answer: wit::Verdicts, rows: usize) -> Result<Vec<Verdict>, PolicyError> {
@@ -77,6 +83,30 @@ impl MatchingRule for Rule {
         if classes.is_empty() {
             return Ok(Vec::new());
         }
+        let started = Instant::now();
+        let verdicts = match self.ask_sampled(offer, classes) {
+            Err(PolicyError::Fault { plugin, fault }) => {
+                self.isolate(offer, classes, PolicyError::Fault { plugin, fault })?
+            }
+            other => self.bond.noted(0, other)?,
+        };
+        let cost = micros(started);
+        for (classes, verdicts) in classes.chunks(RECORDED).zip(verdicts.chunks(RECORDED)) {
+            let ids = classes.iter().map(|class| class.id).collect();
+            let question = Question::Verdicts { offer: offer.clone(), classes: ids };
+            self.bond.decided(question, Answer::Verdicts(verdicts.to_vec()), cost);
+        }
+        Ok(verdicts)
+    }
+}
+
+impl Rule {
+    /// Asks, and now and then asks again in another order.
+    fn ask_sampled(
+        &self,
+        offer: &Offer,
+        classes: &[Arc<RequirementClass>],
+    ) -> Result<Vec<Verdict>, PolicyError> {
         let verdicts = self.ask(offer, classes)?;
         if self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE) {
             let reversed: Vec<_> = classes.iter().rev().cloned().collect();
@@ -88,11 +118,9 @@ impl MatchingRule for Rule {
         }
         Ok(verdicts)
     }
-}
 
-impl Rule {
     /// One call of the guest.
-    fn ask(
+    pub(super) fn ask(
         &self,
         offer: &Offer,
         classes: &[Arc<RequirementClass>],
@@ -107,106 +135,4 @@ impl Rule {
         })?;
         self.verdicts(answer.map_err(|error| self.bond.answer(error))?, classes.len())
     }
-}
-
-fn wit_offer(offer: &Offer, reads: &[String]) -> WitOffer {
-    let attribute = |name: &String| Some((name.clone(), offer.attributes.get(name)?.clone()));
-    WitOffer {
-        site: offer.site.to_string(),
-        ce: offer.ce.to_string(),
-        queue: offer.queue.to_string(),
-        cores: offer.cores,
-        memory_mib: offer.memory_mb,
-        gpus: offer.gpus,
-        wall_seconds: offer.wall_time,
-        architecture: offer.architecture.clone(),
-        tags: offer.tags.iter().cloned().collect(),
-        attributes: reads.iter().filter_map(attribute).collect(),
-    }
-}
-
-/// Each distinct string once.
-#[derive(Default)]
-struct Dictionary {
-    ids: HashMap<String, u32>,
-    strings: Vec<String>,
-}
-
-impl Dictionary {
-    fn id(&mut self, text: &str) -> u32 {
-        if let Some(id) = self.ids.get(text) {
-            return *id;
-        }
-        let id = u32::try_from(self.strings.len()).unwrap_or(u32::MAX);
-        self.ids.insert(text.to_owned(), id);
-        self.strings.push(text.to_owned());
-        id
-    }
-}
-
-fn batch(fields: &[String], classes: &[Arc<RequirementClass>]) -> Batch {
-    let mut dictionary = Dictionary::default();
-    let columns = fields
-        .iter()
-        .map(|name| Column { name: name.clone(), values: column(name, classes, &mut dictionary) })
-        .collect();
-    let rows = u32::try_from(classes.len()).unwrap_or(u32::MAX);
-    Batch { rows, dictionary: dictionary.strings, columns }
-}
-
-/// A column by its field's name; a name that this server does not know is a column of nothing.
-fn column(
-    name: &str,
-    classes: &[Arc<RequirementClass>],
-    dictionary: &mut Dictionary,
-) -> ColumnValues {
-    let integers = |field: &dyn Fn(&RequirementClass) -> u64| {
-        let value = |class: &Arc<RequirementClass>| i64::try_from(field(class)).unwrap_or(i64::MAX);
-        ColumnValues::Integers(classes.iter().map(value).collect())
-    };
-    let mut texts = |field: &dyn for<'c> Fn(&'c RequirementClass) -> &'c str| {
-        ColumnValues::Texts(classes.iter().map(|class| dictionary.id(field(class))).collect())
-    };
-    match name {
-        "group" => texts(&|c| c.group.as_str()),
-        "job-type" => texts(&|c| c.job_type.as_str()),
-        "cores-min" => integers(&|c| c.requirement.cpu.num_cores.min.into()),
-        "cores-max" => integers(&|c| c.requirement.cpu.num_cores.max().into()),
-        "memory-mib" => integers(&|c| c.requirement.cpu.ram_mb.request),
-        "wall-seconds" => integers(&|c| c.requirement.wall_time),
-        "gpus" => integers(&|c| c.requirement.gpu.as_ref().map_or(0, |gpu| gpu.count.into())),
-        "scratch-mib" => integers(&|c| c.requirement.io.scratch_mb),
-        "architecture" => texts(&|c| c.requirement.cpu.architecture.as_deref().unwrap_or_default()),
-        "tags" => {
-            let tags = |c: &Arc<RequirementClass>| {
-                let text = c.requirement.tags.as_ref().map(ToString::to_string);
-                dictionary.id(&text.unwrap_or_default())
-            };
-            ColumnValues::Texts(classes.iter().map(tags).collect())
-        }
-        "sites" => lists(classes, dictionary, |c| {
-            c.requirement.sites.iter().map(ToString::to_string).collect()
-        }),
-        "banned-sites" => lists(classes, dictionary, |c| {
-            c.requirement.banned_sites.iter().map(ToString::to_string).collect()
-        }),
-        other => {
-            let attribute = other.strip_prefix("attribute:").unwrap_or(other);
-            texts(&|c| c.requirement.attributes.get(attribute).map_or("", String::as_str))
-        }
-    }
-}
-
-fn lists(
-    classes: &[Arc<RequirementClass>],
-    dictionary: &mut Dictionary,
-    field: impl Fn(&RequirementClass) -> Vec<String>,
-) -> ColumnValues {
-    let mut offsets = vec![0];
-    let mut items = Vec::new();
-    for class in classes {
-        items.extend(field(class).iter().map(|text| dictionary.id(text)));
-        offsets.push(u32::try_from(items.len()).unwrap_or(u32::MAX));
-    }
-    ColumnValues::TextLists(TextLists { offsets, items })
 }

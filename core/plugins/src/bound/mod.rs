@@ -1,12 +1,15 @@
 //! Bindings: a version with settings and grants, behind the policy trait of its kind.
 
 mod accounting;
+mod columns;
 mod computing;
 mod handling;
+mod isolation;
 mod matching;
 
 use crate::{
     bindings::host::spinor::host::types,
+    breaker::Breaker,
     call,
     capabilities::{
         directory::DirectoryCapability,
@@ -21,8 +24,11 @@ use crate::{
 use spinor_model::{
     finding::Finding,
     id::{Digest, VoName},
-    policy::{AccountingSink, ComputingBackend, Decider, JobHandler, MatchingRule, PolicyError},
-    registry::{Binding, BindingPath, Kind},
+    policy::{
+        AccountingSink, Alarm, Answer, ComputingBackend, Concern, Decider, Decision, JobHandler,
+        MatchingRule, Observer, PolicyError, Question,
+    },
+    registry::{Binding, BindingPath, Grants, Kind},
     time::Clock,
 };
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
@@ -37,6 +43,8 @@ pub struct Surroundings {
     pub pilot: Vec<String>,
     /// The server's clock.
     pub clock: Arc<dyn Clock>,
+    /// Who takes note of decisions, lines and faults.
+    pub observer: Arc<dyn Observer>,
 }
 
 /// A binding in force.
@@ -48,6 +56,19 @@ pub struct Bound {
     pub decider: Decider,
     /// It, behind its kind's trait.
     pub policy: Policy,
+    /// How it has been doing.
+    pub breaker: Arc<Breaker>,
+    /// What it may touch.
+    pub grants: Grants,
+}
+
+impl Bound {
+    /// Whether it is this version under these settings and grants.
+    pub fn is(&self, digest: &Digest, binding: &Binding) -> bool {
+        self.decider.digest == *digest
+            && self.decider.settings == binding.settings_digest()
+            && self.grants == binding.grants
+    }
 }
 
 /// A plugin behind its kind's trait.
@@ -72,9 +93,45 @@ pub(crate) struct Bond {
     pub limits: Limits,
     pub capabilities: Capabilities,
     pub permits: Arc<Permits>,
+    pub vo: VoName,
+    pub path: BindingPath,
+    pub breaker: Arc<Breaker>,
 }
 
 impl Bond {
+    /// Takes note of how a call went. `input` tells inputs apart.
+    pub fn noted<T>(&self, input: u64, result: Result<T, PolicyError>) -> Result<T, PolicyError> {
+        match &result {
+            Err(PolicyError::Fault { fault, .. }) => self.broke(input, &fault.to_string()),
+            _ => self.breaker.good(),
+        }
+        result
+    }
+
+    /// A call broke.
+    pub fn broke(&self, input: u64, reason: &str) {
+        if self.breaker.fault(input, reason) {
+            self.alarm(Concern::Tripped, reason);
+        }
+    }
+
+    /// Raises an alarm about this version.
+    pub fn alarm(&self, concern: Concern, reason: &str) {
+        self.caller.observer.alarmed(Alarm {
+            vo: self.vo.clone(),
+            path: self.path.clone(),
+            decider: self.decider.clone(),
+            concern,
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Has a decision recorded.
+    pub fn decided(&self, question: Question, answer: Answer, cost_us: u64) {
+        let (vo, path, decider) = (self.vo.clone(), self.path.clone(), self.decider.clone());
+        self.caller.observer.decided(Decision { vo, path, decider, question, answer, cost_us });
+    }
+
     pub fn answer(&self, error: types::Error) -> PolicyError {
         use types::Error;
         let retry = matches!(error, Error::Unavailable(_));
@@ -103,16 +160,27 @@ impl Bond {
     }
 }
 
+/// Where a version is to be bound.
+pub struct Spot<'a> {
+    /// Links it.
+    pub loader: &'a Loader,
+    /// What it may need.
+    pub surroundings: &'a Surroundings,
+    /// How many of its calls may run at a time.
+    pub permits: Arc<Permits>,
+    /// For whom.
+    pub vo: &'a VoName,
+    /// Where.
+    pub path: &'a BindingPath,
+}
+
 /// Binds a version: checks grants and settings, links it, asks it about its settings.
 pub async fn bind(
-    loader: &Loader,
-    surroundings: &Surroundings,
-    permits: &Arc<Permits>,
-    vo: &VoName,
-    path: &BindingPath,
+    spot: &Spot<'_>,
     version: &Arc<PluginVersion>,
     binding: &Binding,
 ) -> Result<Bound, Vec<Finding>> {
+    let Spot { loader, path, .. } = spot;
     let plain = |field: &str, value: String, message: String| {
         vec![Finding { field: format!("{path}{field}"), value, message }]
     };
@@ -129,23 +197,9 @@ pub async fn bind(
     if !findings.is_empty() {
         return Err(findings);
     }
-    let settings = binding.settings.to_string();
     let io = |error: std::io::Error| plain(".grants", String::new(), error.to_string());
-    let decider = Decider {
-        plugin: version.card.name.clone(),
-        version: version.card.version.clone(),
-        digest: version.digest,
-        settings: Digest::of(settings.as_bytes()),
-    };
-    let bond = Bond {
-        engine: loader.engine(version.kind).clone(),
-        caller: Arc::new(Caller { vo: Some(vo.clone()), plugin: version.title() }),
-        decider: decider.clone(),
-        settings,
-        limits: limits(version.kind),
-        capabilities: capabilities(surroundings, vo, path, binding, version).map_err(io)?,
-        permits: permits.clone(),
-    };
+    let bond = bond(spot, version, binding).map_err(io)?;
+    let (decider, breaker) = (bond.decider.clone(), bond.breaker.clone());
     let refused = |error: LoadError| plain(".plugin", version.title(), error.to_string());
     let pre =
         loader.link(version.kind, &version.component, &version.capabilities).map_err(refused)?;
@@ -159,7 +213,29 @@ pub async fn bind(
     }
     let policy = policy(version.kind, bond, pre)
         .map_err(|error| plain(".plugin", version.title(), error.to_string()))?;
-    Ok(Bound { version: version.clone(), decider, policy })
+    Ok(Bound { version: version.clone(), decider, policy, breaker, grants: binding.grants.clone() })
+}
+
+fn bond(spot: &Spot<'_>, version: &Arc<PluginVersion>, binding: &Binding) -> std::io::Result<Bond> {
+    let Spot { loader, surroundings, permits, vo, path } = spot;
+    let observer = surroundings.observer.clone();
+    Ok(Bond {
+        engine: loader.engine(version.kind).clone(),
+        caller: Arc::new(Caller { vo: Some((*vo).clone()), plugin: version.title(), observer }),
+        decider: Decider {
+            plugin: version.card.name.clone(),
+            version: version.card.version.clone(),
+            digest: version.digest,
+            settings: binding.settings_digest(),
+        },
+        settings: binding.settings.to_string(),
+        limits: limits(version.kind),
+        capabilities: capabilities(surroundings, vo, path, binding, version)?,
+        permits: permits.clone(),
+        vo: (*vo).clone(),
+        path: (*path).clone(),
+        breaker: Arc::new(Breaker::new(surroundings.clock.clone())),
+    })
 }
 
 fn limits(kind: Kind) -> Limits {

@@ -4,28 +4,21 @@ use crate::{
     bindings::{host::spinor::host::log as effectful, pure_host::spinor::host::log as pure},
     state::HostState,
 };
+use spinor_model::policy::{GuestLine, LogLevel};
 
 const MAX_LINE: usize = 4096;
 
 impl HostState {
-    fn log(&mut self, level: tracing::Level, message: &str) {
+    fn log(&mut self, level: LogLevel, message: &str) {
         if self.log_lines == 0 {
             return;
         }
         self.log_lines -= 1;
-        let (vo, plugin) = (self.caller.vo(), &self.caller.plugin);
+        let (vo, plugin) = (self.caller.vo(), self.caller.plugin.clone());
         let message: String = message.chars().take(MAX_LINE).collect();
-        match level {
-            tracing::Level::ERROR => {
-                tracing::error!(target: "spinor::guest", vo, plugin, "{message}")
-            }
-            tracing::Level::WARN => {
-                tracing::warn!(target: "spinor::guest", vo, plugin, "{message}")
-            }
-            tracing::Level::INFO => {
-                tracing::info!(target: "spinor::guest", vo, plugin, "{message}")
-            }
-            _ => tracing::debug!(target: "spinor::guest", vo, plugin, "{message}"),
+        tracing::debug!(target: "spinor::guest", vo, plugin, level = level.as_str(), "{message}");
+        if let Some(vo) = self.caller.vo.clone() {
+            self.caller.observer.wrote(GuestLine { vo, plugin, level, message });
         }
     }
 }
@@ -33,10 +26,10 @@ impl HostState {
 macro_rules! level {
     ($module:ident, $level:expr) => {
         match $level {
-            $module::Level::Error => tracing::Level::ERROR,
-            $module::Level::Warn => tracing::Level::WARN,
-            $module::Level::Info => tracing::Level::INFO,
-            $module::Level::Debug | $module::Level::Trace => tracing::Level::DEBUG,
+            $module::Level::Error => LogLevel::Error,
+            $module::Level::Warn => LogLevel::Warn,
+            $module::Level::Info => LogLevel::Info,
+            $module::Level::Debug | $module::Level::Trace => LogLevel::Debug,
         }
     };
 }

@@ -1,19 +1,21 @@
 //! What each command does.
 
+mod component;
 mod job;
 mod plugin;
+mod rollout;
 mod token;
+mod vo;
 
 use crate::{
     cli::{Cli, Command, Serve},
-    client::{Client, Refused, Unreachable},
+    client::{Refused, Unreachable},
     configuration::Configuration,
-    demo, show, wiring,
+    demo, wiring,
 };
-use anyhow::Context;
 use clap::CommandFactory;
-use spinor_api::administration::Applied;
-use std::{io::IsTerminal, path::Path, process::ExitCode};
+use spinor_plugins::compiler::CompileLimits;
+use std::{io::IsTerminal, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -52,12 +54,16 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(options) => return demo::run(options).await,
         Command::Job { server, command } => return job::run(&server, command).await,
         Command::Plugin { server, command } => plugin::run(&server, command).await?,
-        Command::Apply { server, document } => apply(&server, &document).await?,
+        Command::Apply { server, document, lock } => {
+            vo::apply(&server, &document, lock.as_deref()).await?
+        }
+        Command::Vo { server, command } => vo::run(&server, command).await?,
         Command::Token { command } => token::run(command).await?,
         Command::Openapi => openapi().await?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "spinor", &mut std::io::stdout());
         }
+        Command::Compile { sort, memory_mb } => component::compile(sort, memory_mb)?,
         Command::Pilot { configuration } => return Ok(spinor_pilot::run(&configuration)),
     }
     Ok(ExitCode::SUCCESS)
@@ -79,21 +85,6 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     running.serve(stop).await
 }
 
-async fn apply(server: &crate::cli::Server, document: &Path) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(document)
-        .with_context(|| format!("cannot read {}", document.display()))?;
-    let parsed = spinor_model::registry::VoDocument::from_toml(&text)
-        .with_context(|| format!("in {}", document.display()))?;
-    let client = Client::from_options(server)?;
-    let applied: Applied = client.put_text(&format!("/api/vos/{}", parsed.vo), text).await?;
-    if server.json {
-        return show::json(&applied);
-    }
-    println!("VO {} is at revision {}", applied.vo, applied.revision);
-    show::bindings(&applied.bindings);
-    Ok(())
-}
-
 async fn openapi() -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let configuration = Configuration {
@@ -102,6 +93,8 @@ async fn openapi() -> anyhow::Result<()> {
         url: None,
         pace: spinor_lifecycle::Pace::default(),
         pilot: Vec::new(),
+        compiler: crate::configuration::own("compile")?,
+        compile: CompileLimits::default(),
     };
     let running = wiring::start(&configuration).await?;
     println!("{}", spinor_api::openapi(&running.app));

@@ -3,20 +3,44 @@
 use crate::{
     cli::{Bind, Plugin, Server},
     client::Client,
+    commands::{component, rollout},
     show,
 };
 use anyhow::{Context, bail};
 use serde_json::json;
-use spinor_api::administration::{Applied, BindingView, PluginView};
+use spinor_api::{
+    administration::{Applied, BindingView, Collected, PluginView, ReportView},
+    plugins::LineView,
+};
 use spinor_model::registry::{Binding, BindingPath, VoDocument};
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 /// Does what the command line says.
 pub async fn run(server: &Server, command: Plugin) -> anyhow::Result<()> {
     match command {
+        Plugin::Push { sources, vo, key } => {
+            component::push(server, &sources, vo.as_deref(), key.as_deref()).await
+        }
         Plugin::List => list(server).await,
         Plugin::Inspect { plugin } => inspect(server, &plugin).await,
         Plugin::Bind(bind) => self::bind(server, bind).await,
+        Plugin::Replay(replay) => rollout::replay(server, replay).await,
+        Plugin::Rollout(options) => rollout::rollout(server, options).await,
+        Plugin::Promote(place) => rollout::order(server, &place, "/promote").await,
+        Plugin::Rollback { place, to } => {
+            let to = to.map(|to| format!("?to={to}")).unwrap_or_default();
+            rollout::order(server, &place, &format!("/rollback{to}")).await
+        }
+        Plugin::Disable(place) => rollout::order(server, &place, "/disable").await,
+        Plugin::Status { vo, path, watch } => {
+            rollout::status(server, vo.as_deref(), path.as_deref(), watch).await
+        }
+        Plugin::History { vo, path, limit } => rollout::history(server, &vo, path, limit).await,
+        Plugin::Logs { vo, plugin, limit, follow } => logs(server, vo, plugin, limit, follow).await,
+        Plugin::Gc { dry_run } => collect(server, dry_run).await,
+        Plugin::Lock { components } => component::lock(server, components.as_deref()).await,
+        Plugin::Keygen => component::keygen(server.json),
+        Plugin::Publish { .. } => bail!("not yet"),
     }
 }
 
@@ -38,7 +62,33 @@ async fn list(server: &Server) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a component's file is, and whether the server could run it.
+async fn inspect_file(server: &Server, file: &Path) -> anyhow::Result<()> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let client = Client::from_options(server)?;
+    let report: ReportView = client.post_bytes("/api/plugins/inspect", bytes).await?;
+    if server.json {
+        return show::json(&report);
+    }
+    if let Some(version) = &report.version {
+        println!("{} {}: {}", version.plugin, version.version, version.summary);
+    }
+    println!("  digest     {}", report.digest);
+    println!("  size       {} bytes", report.size);
+    println!("  kind       {}", report.kind.as_deref().unwrap_or("none"));
+    println!("  imports    {}", report.imports.join("\n             "));
+    println!("  risk       {}: {}", report.risk, report.risk_reasons.join("; "));
+    match report.problems.is_empty() {
+        true => println!("  this server can run it"),
+        false => println!("  this server cannot run it:\n    {}", report.problems.join("\n    ")),
+    }
+    Ok(())
+}
+
 async fn inspect(server: &Server, wanted: &str) -> anyhow::Result<()> {
+    if Path::new(wanted).is_file() {
+        return inspect_file(server, Path::new(wanted)).await;
+    }
     let plugins: Vec<PluginView> = Client::from_options(server)?.get("/api/plugins").await?;
     let matches = |p: &&PluginView| {
         let full = format!("{}@{}", p.plugin, p.version);
@@ -56,6 +106,13 @@ async fn inspect(server: &Server, wanted: &str) -> anyhow::Result<()> {
         println!("  digest     {}", plugin.digest);
         println!("  size       {} bytes", plugin.size);
         println!("  licence    {}", plugin.license);
+        println!("  owner      {}", plugin.owners.join(", "));
+        if !plugin.signers.is_empty() {
+            println!("  signed by  {}", plugin.signers.join(", "));
+        }
+        if !plugin.bound.is_empty() {
+            println!("  bound      {}", plugin.bound.join("\n             "));
+        }
         let asks = if plugin.capabilities.is_empty() { "nothing but log" } else { "" };
         println!("  asks for   {asks}{}", plugin.capabilities.join(", "));
         println!("  imports    {}", plugin.imports.join("\n             "));
@@ -67,24 +124,18 @@ async fn inspect(server: &Server, wanted: &str) -> anyhow::Result<()> {
 
 async fn bind(server: &Server, bind: Bind) -> anyhow::Result<()> {
     let client = Client::from_options(server)?;
-    let path: BindingPath = bind.path.parse()?;
-    let route = format!("/api/vos/{}/bindings/{path}", bind.vo);
+    let path: BindingPath = bind.place.path.parse()?;
+    let route = format!("/api/vos/{}/bindings/{path}", bind.place.vo);
     let applied: Applied = match &bind.plugin {
         None => client.delete(&route).await?,
         Some(plugin) => {
-            let document = client.bytes(&format!("/api/vos/{}", bind.vo)).await?;
+            let document = client.bytes(&format!("/api/vos/{}", bind.place.vo)).await?;
             let document = VoDocument::from_toml(&String::from_utf8_lossy(&document))?;
-            let present = document.bindings().find(|(p, _)| *p == path).map(|(_, b)| b.clone());
-            let binding = binding(&client, &bind, plugin, present).await?;
+            let binding = binding(&client, &bind, plugin, document.binding(&path).cloned()).await?;
             client.put(&route, &binding).await?
         }
     };
-    if server.json {
-        return show::json(&applied);
-    }
-    println!("VO {} is at revision {}", applied.vo, applied.revision);
-    show::bindings(&applied.bindings);
-    Ok(())
+    rollout::applied(server, &applied)
 }
 
 /// The new binding: what is not said stays as it was.
@@ -94,32 +145,82 @@ async fn binding(
     plugin: &str,
     present: Option<Binding>,
 ) -> anyhow::Result<Binding> {
-    let (name, version) = if Path::new(plugin).is_file() {
-        let component = std::fs::read(plugin).with_context(|| format!("cannot read {plugin}"))?;
-        let uploaded: PluginView = client.post_bytes("/api/plugins", component).await?;
-        (uploaded.plugin, format!("={}", uploaded.version))
-    } else {
-        match plugin.split_once('@') {
+    let (name, version) = match component::push_if_file(client, plugin).await? {
+        Some(pushed) => pushed,
+        None => match plugin.split_once('@') {
             Some((name, version)) => (name.to_owned(), exact_or_range(version)),
             None => (plugin.to_owned(), "*".to_owned()),
-        }
+        },
     };
+    let version = version.parse().with_context(|| format!("`{version}` is no version range"))?;
     let settings = match &bind.settings {
         Some(text) => serde_json::from_str(text).context("--settings is no JSON")?,
         None => present.as_ref().map_or_else(|| json!({}), |binding| binding.settings.clone()),
     };
-    Ok(Binding {
-        plugin: name,
-        version: version.parse().with_context(|| format!("`{version}` is no version range"))?,
-        settings,
-        grants: present.map(|binding| binding.grants).unwrap_or_default(),
-    })
+    let fallback = match &bind.fallback {
+        Some(text) => serde_json::from_value(json!(text))
+            .ok()
+            .with_context(|| format!("--fallback {text}: say previous, built-in or hold"))?,
+        None => present.as_ref().map(|binding| binding.fallback).unwrap_or_default(),
+    };
+    let grants = present.map(|binding| binding.grants).unwrap_or_default();
+    Ok(Binding { grants, fallback, ..Binding::new(&name, version, settings) })
 }
 
 /// A full version means that very one; anything else is a range.
-fn exact_or_range(text: &str) -> String {
+pub fn exact_or_range(text: &str) -> String {
     match text.parse::<semver::Version>() {
         Ok(version) => format!("={version}"),
         Err(_) => text.to_owned(),
     }
+}
+
+async fn logs(
+    server: &Server,
+    vo: Option<String>,
+    plugin: Option<String>,
+    limit: u32,
+    follow: bool,
+) -> anyhow::Result<()> {
+    let client = Client::from_options(server)?;
+    let mut after = 0;
+    loop {
+        let mut query = vec![("after", after.to_string()), ("limit", limit.to_string())];
+        query.extend(vo.clone().map(|vo| ("vo", vo)));
+        query.extend(plugin.clone().map(|plugin| ("plugin", plugin)));
+        let lines: Vec<LineView> = client.get_with("/api/plugins/logs", &query).await?;
+        after = lines.last().map_or(after, |line| line.id);
+        if server.json {
+            show::json(&lines)?;
+        } else {
+            for line in lines {
+                let (time, level) = (show::time(&line.time), line.level.to_uppercase());
+                println!("{time} {level:5} {}: {}", line.plugin, line.message);
+            }
+        }
+        if !follow {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn collect(server: &Server, dry_run: bool) -> anyhow::Result<()> {
+    let client = Client::from_options(server)?;
+    let route = format!("/api/plugins/gc?dry_run={dry_run}");
+    let collected: Collected = client.post(&route, &json!({})).await?;
+    if server.json {
+        return show::json(&collected);
+    }
+    let verb = if dry_run { "would be removed" } else { "removed" };
+    for title in &collected.removed {
+        println!("{title}: {verb}");
+    }
+    for title in &collected.draining {
+        println!("{title}: draining");
+    }
+    if collected.removed.is_empty() && collected.draining.is_empty() {
+        println!("every version is needed");
+    }
+    Ok(())
 }

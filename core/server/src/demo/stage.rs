@@ -3,7 +3,7 @@
 use super::{Taken, campaign::Campaign};
 use crate::{
     client::Client,
-    configuration::{Configuration, own_pilot},
+    configuration::{Configuration, own},
     description, wiring,
 };
 use anyhow::Context;
@@ -15,6 +15,7 @@ use spinor_api::{
 use spinor_identity::subject::{Member, Subject};
 use spinor_lifecycle::Pace;
 use spinor_model::registry::VoDocument;
+use spinor_plugins::compiler::CompileLimits;
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -48,7 +49,9 @@ impl Stage {
             listen: "127.0.0.1:0".to_owned(),
             url: None,
             pace: PACE,
-            pilot: own_pilot()?,
+            pilot: own("pilot")?,
+            compiler: own("compile")?,
+            compile: CompileLimits::default(),
         };
         let running = wiring::start(&configuration).await?;
         let (url, app) = (running.url.clone(), running.app.clone());

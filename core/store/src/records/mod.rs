@@ -3,6 +3,7 @@
 mod attempts;
 mod jobs;
 mod pilots;
+mod policies;
 mod registry;
 mod submission;
 mod usage;
@@ -10,6 +11,7 @@ mod usage;
 pub use attempts::*;
 pub use jobs::*;
 pub use pilots::*;
+pub use policies::*;
 pub use registry::*;
 pub use spinor_model::protocol::Beat;
 pub use submission::*;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use spinor_model::{
     id::{CeName, Digest, QueueName, SiteName, Stamp, VoName},
+    policy::Decider,
     state::PilotState,
     time::Timestamp,
 };
@@ -26,6 +27,8 @@ pub struct NewPilot {
     pub wall_time: u64,
     /// SHA-256 of its secret.
     pub secret_hash: Digest,
+    /// The backend that sends it.
+    pub sent_by: Decider,
 }
 
 /// A pilot as operators see it.
@@ -49,6 +52,8 @@ pub struct PilotRecord {
     pub status_reason: String,
     /// What its CE calls it.
     pub reference: Option<String>,
+    /// The backend that sent it.
+    pub sent_by: Option<Decider>,
     /// Seconds it may live.
     pub wall_time: u64,
     /// When it was sent.

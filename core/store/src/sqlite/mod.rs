@@ -9,6 +9,7 @@ mod jobs;
 mod moves;
 mod orders;
 mod pilots;
+mod policies;
 mod registry;
 mod rows;
 mod sandboxes;
@@ -71,11 +72,10 @@ fn migrator() -> Migrator {
         Migration::new(version, name, MigrationType::Simple, sql, false)
     };
     Migrator {
-        migrations: Cow::Owned(vec![migration(
-            1,
-            "init",
-            include_str!("../../migrations/0001_init.sql"),
-        )]),
+        migrations: Cow::Owned(vec![
+            migration(1, "init", include_str!("../../migrations/0001_init.sql")),
+            migration(2, "policies", include_str!("../../migrations/0002_policies.sql")),
+        ]),
         ..Migrator::DEFAULT
     }
 }

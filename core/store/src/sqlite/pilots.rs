@@ -52,14 +52,16 @@ impl PilotStore for SqliteStore {
         if pilots.is_empty() {
             return Ok(());
         }
-        let pilots = pilots.to_vec();
+        let senders = pilots.iter().map(|p| rows::to_json(&p.sent_by));
+        let senders = senders.collect::<Result<Vec<_>, _>>()?;
+        let pilots: Vec<_> = pilots.iter().cloned().zip(senders).collect();
         self.write(move |c| {
             Box::pin(async move {
                 let mut insert = QueryBuilder::<Sqlite>::new(
                     "INSERT INTO pilots (stamp, vo, site, ce, queue, cores, status, secret_hash,
-                        wall_time, submitted) ",
+                        wall_time, submitted, sent_by) ",
                 );
-                insert.push_values(&pilots, |mut row, pilot| {
+                insert.push_values(&pilots, |mut row, (pilot, sent_by)| {
                     row.push_bind(pilot.stamp.as_str())
                         .push_bind(pilot.vo.as_str())
                         .push_bind(pilot.site.as_str())
@@ -69,7 +71,8 @@ impl PilotStore for SqliteStore {
                         .push_bind("Submitted")
                         .push_bind(pilot.secret_hash.to_string())
                         .push_bind(pilot.wall_time as i64)
-                        .push_bind(now.0);
+                        .push_bind(now.0)
+                        .push_bind(sent_by);
                 });
                 insert.build().execute(c).await?;
                 Ok(())

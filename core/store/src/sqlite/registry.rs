@@ -1,10 +1,14 @@
 //! VOs' documents and components.
 
 use super::{SqliteStore, rows};
-use crate::{RegistryStore, StoreError, StoredComponent, StoredDocument};
+use crate::{Change, NewComponent, RegistryStore, StoreError, StoredComponent, StoredDocument};
 use async_trait::async_trait;
-use spinor_model::{id::Digest, registry::VoDocument, time::Timestamp};
-use sqlx::{Row, sqlite::SqliteRow};
+use spinor_model::{
+    id::{Digest, VoName},
+    registry::VoDocument,
+    time::Timestamp,
+};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use std::collections::BTreeMap;
 
 fn document(row: &SqliteRow) -> Result<StoredDocument, StoreError> {
@@ -12,66 +16,120 @@ fn document(row: &SqliteRow) -> Result<StoredDocument, StoreError> {
         document: rows::json(row, "document")?,
         revision: row.try_get("revision")?,
         resolutions: rows::json(row, "resolutions")?,
+        change: Change {
+            author: row.try_get("author")?,
+            action: row.try_get("action")?,
+            note: row.try_get("note")?,
+        },
+        applied: rows::time(row, "applied")?,
+    })
+}
+
+async fn add_component(
+    c: &mut SqliteConnection,
+    new: NewComponent,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let digest = new.digest.to_string();
+    sqlx::query("INSERT INTO components VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+        .bind(&digest)
+        .bind(new.size as i64)
+        .bind(&new.source)
+        .bind(now.0)
+        .execute(&mut *c)
+        .await?;
+    sqlx::query(
+        "INSERT INTO component_owners (digest, vo, source, pushed_by, added)
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+    )
+    .bind(&digest)
+    .bind(new.owner.map_or(String::new(), |vo| vo.to_string()))
+    .bind(&new.source)
+    .bind(&new.pushed_by)
+    .bind(now.0)
+    .execute(&mut *c)
+    .await?;
+    for (signer, signature) in new.signatures {
+        sqlx::query("INSERT INTO signatures VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(&digest)
+            .bind(signer)
+            .bind(signature)
+            .execute(&mut *c)
+            .await?;
+    }
+    Ok(())
+}
+
+fn component(row: &SqliteRow) -> Result<StoredComponent, StoreError> {
+    let vo: String = row.try_get("vo")?;
+    Ok(StoredComponent {
+        digest: rows::parsed(row, "digest")?,
+        owner: if vo.is_empty() { None } else { Some(rows::parsed(row, "vo")?) },
+        source: row.try_get("source")?,
+        pushed_by: row.try_get("pushed_by")?,
+        added: rows::time(row, "added")?,
     })
 }
 
 #[async_trait]
 impl RegistryStore for SqliteStore {
-    async fn add_component(
-        &self,
-        digest: Digest,
-        size: u64,
-        source: &str,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let source = source.to_owned();
+    async fn add_component(&self, new: NewComponent, now: Timestamp) -> Result<(), StoreError> {
+        self.write(move |c| Box::pin(add_component(c, new, now))).await
+    }
+
+    async fn components(&self) -> Result<Vec<StoredComponent>, StoreError> {
+        let found = sqlx::query("SELECT * FROM component_owners ORDER BY added, digest, vo");
+        found.fetch_all(&self.readers).await?.iter().map(component).collect()
+    }
+
+    async fn signatures(&self, digest: Digest) -> Result<Vec<(String, String)>, StoreError> {
+        let found = sqlx::query("SELECT signer, signature FROM signatures WHERE digest = $1");
+        let found = found.bind(digest.to_string()).fetch_all(&self.readers).await?;
+        let pair = |row: &SqliteRow| Ok((row.try_get("signer")?, row.try_get("signature")?));
+        found.iter().map(pair).collect()
+    }
+
+    async fn remove_component(&self, digest: Digest) -> Result<(), StoreError> {
         self.write(move |c| {
             Box::pin(async move {
-                sqlx::query("INSERT INTO components VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
-                    .bind(digest.to_string())
-                    .bind(size as i64)
-                    .bind(source)
-                    .bind(now.0)
-                    .execute(c)
-                    .await?;
+                for statement in [
+                    "DELETE FROM components WHERE digest = $1",
+                    "DELETE FROM component_owners WHERE digest = $1",
+                    "DELETE FROM signatures WHERE digest = $1",
+                ] {
+                    sqlx::query(statement).bind(digest.to_string()).execute(&mut *c).await?;
+                }
                 Ok(())
             })
         })
         .await
     }
 
-    async fn components(&self) -> Result<Vec<StoredComponent>, StoreError> {
-        let found = sqlx::query("SELECT digest, source FROM components ORDER BY added, rowid");
-        let component = |row| {
-            let source = Row::try_get(row, "source")?;
-            Ok(StoredComponent { digest: rows::parsed(row, "digest")?, source })
-        };
-        found.fetch_all(&self.readers).await?.iter().map(component).collect()
-    }
-
     async fn apply_document(
         &self,
         document: &VoDocument,
         resolutions: &BTreeMap<String, Digest>,
-        author: &str,
+        change: &Change,
         now: Timestamp,
     ) -> Result<i64, StoreError> {
         let vo = document.vo.clone();
         let document = rows::to_json(document)?;
-        let (resolutions, author) = (rows::to_json(resolutions)?, author.to_owned());
+        let (resolutions, change) = (rows::to_json(resolutions)?, change.clone());
         self.write(move |c| {
             Box::pin(async move {
                 let row = sqlx::query(
-                    "INSERT INTO documents (vo, revision, document, resolutions, author, applied)
-                     SELECT ?, coalesce(max(revision), 0) + 1, ?, ?, ?, ? FROM documents
-                     WHERE vo = ? RETURNING revision",
+                    "INSERT INTO documents (vo, revision, document, resolutions, author, applied,
+                        action, note)
+                     SELECT $1, coalesce(max(revision), 0) + 1, $2, $3, $4, $5, $6, $7
+                     FROM documents WHERE vo = $1 RETURNING revision",
                 )
                 .bind(vo.as_str())
                 .bind(document)
                 .bind(resolutions)
-                .bind(author)
+                .bind(change.author)
                 .bind(now.0)
-                .bind(vo.as_str())
+                .bind(change.action)
+                .bind(change.note)
                 .fetch_one(c)
                 .await?;
                 Ok(row.try_get("revision")?)
@@ -80,9 +138,9 @@ impl RegistryStore for SqliteStore {
         .await
     }
 
-    async fn revisions(&self) -> Result<Vec<StoredDocument>, StoreError> {
-        let found = sqlx::query("SELECT * FROM documents ORDER BY vo, revision");
-        found.fetch_all(&self.readers).await?.iter().map(document).collect()
+    async fn revisions(&self, vo: &VoName) -> Result<Vec<StoredDocument>, StoreError> {
+        let found = sqlx::query("SELECT * FROM documents WHERE vo = $1 ORDER BY revision");
+        found.bind(vo.as_str()).fetch_all(&self.readers).await?.iter().map(document).collect()
     }
 
     async fn documents(&self) -> Result<Vec<StoredDocument>, StoreError> {

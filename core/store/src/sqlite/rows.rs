@@ -127,6 +127,10 @@ pub fn pilot(row: &SqliteRow) -> Result<PilotRecord, StoreError> {
         status: parsed(row, "status")?,
         status_reason: row.try_get("status_reason")?,
         reference: row.try_get("reference")?,
+        sent_by: match row.try_get::<Option<String>, _>("sent_by")? {
+            Some(text) => Some(serde_json::from_str(&text).map_err(|e| corrupt("sent_by", e))?),
+            None => None,
+        },
         wall_time: count(row, "wall_time")?,
         submitted: time(row, "submitted")?,
         started: maybe_time(row, "started")?,

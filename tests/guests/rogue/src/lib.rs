@@ -42,6 +42,9 @@ pub struct Settings {
     /// Settings that it finds fault with only itself.
     #[serde(default)]
     wrong: bool,
+    /// Misbehave on jobs of this type alone.
+    #[serde(default)]
+    only: Option<String>,
 }
 
 impl Plugin for Rogue {
@@ -65,10 +68,13 @@ fn recurse(depth: u64) -> u64 {
 
 impl Rule for Rogue {
     fn reads(_: &Settings) -> Reads {
-        Reads::default()
+        Reads { class_fields: vec!["job-type"], ..Reads::default() }
     }
 
-    fn verdict(settings: &Settings, _: &Offer, _: &Class<'_>) -> Verdict {
+    fn verdict(settings: &Settings, _: &Offer, class: &Class<'_>) -> Verdict {
+        if settings.only.as_ref().is_some_and(|only| only != class.text("job-type")) {
+            return Verdict::Accept(0);
+        }
         match settings.mode {
             Mode::Behave => Verdict::Accept(0),
             Mode::Loop => loop {

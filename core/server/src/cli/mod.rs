@@ -1,6 +1,11 @@
 //! The command line.
 
+mod plugin;
+
+pub use plugin::{Bind, CandidateOptions, Place, Plugin, Replay, Rollout, StageOption, Vo};
+
 use clap::{Args, Parser, Subcommand};
+use spinor_plugins::compiler::Sort;
 use std::path::PathBuf;
 
 /// A workload manager for scientific communities, with policies as WebAssembly plugins.
@@ -36,7 +41,7 @@ pub enum Command {
         #[command(subcommand)]
         command: Job,
     },
-    /// See plugins, and where they are bound
+    /// Bring plugins in, try them beside what decides, let them decide, and put them back
     Plugin {
         /// How to reach the server.
         #[command(flatten)]
@@ -52,6 +57,18 @@ pub enum Command {
         server: Server,
         /// The document, in TOML.
         document: PathBuf,
+        /// Bind the very versions of this lock file; see `spinor plugin lock`
+        #[arg(long)]
+        lock: Option<PathBuf>,
+    },
+    /// See a VO's document and its revisions, and go back to one
+    Vo {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// What to do.
+        #[command(subcommand)]
+        command: Vo,
     },
     /// Issue tokens, on the server's own machine
     Token {
@@ -65,6 +82,14 @@ pub enum Command {
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
+    },
+    /// Compile a component from standard input (started by the server)
+    #[command(hide = true)]
+    Compile {
+        /// What for: pure or effectful.
+        sort: Sort,
+        /// MiB of memory it may take.
+        memory_mb: u64,
     },
     /// Be a pilot (started by a CE backend)
     #[command(hide = true)]
@@ -212,38 +237,6 @@ pub struct List {
     /// Count by state instead
     #[arg(long)]
     pub summary: bool,
-}
-
-/// Plugins.
-#[derive(Subcommand)]
-pub enum Plugin {
-    /// List bindings in force, and versions that are loaded
-    List,
-    /// Show a version: what it asks for, what it imports, its settings
-    Inspect {
-        /// Name, name@version, or the beginning of a digest.
-        plugin: String,
-    },
-    /// Bind a plugin in a place of a VO, or take it away
-    Bind(Bind),
-}
-
-/// A plugin's new place.
-#[derive(Args)]
-pub struct Bind {
-    /// The VO.
-    pub vo: String,
-    /// The place: matching, handling.JOB-TYPE, computing.CE or accounting.SINK.
-    pub path: String,
-    /// Name, name@version range, or a component's file, which is uploaded first.
-    #[arg(required_unless_present = "remove")]
-    pub plugin: Option<String>,
-    /// Settings as JSON; those in force if not given
-    #[arg(long)]
-    pub settings: Option<String>,
-    /// Take the plugin in this place away
-    #[arg(long, conflicts_with = "plugin")]
-    pub remove: bool,
 }
 
 /// Tokens.

@@ -1,0 +1,429 @@
+//! Changing VOs and plugins, over the plugin host and the store.
+
+mod alarms;
+mod change;
+mod previous;
+mod versions;
+mod views;
+
+use async_trait::async_trait;
+use change::Draft;
+use spinor_api::administration::{
+    AdminError, Administration, Applied, BindingView, Collected, HistoryView, PlaceView,
+    PluginView, Push, ReplayRequest, ReportView, RevisionView,
+};
+use spinor_identity::subject::Subject;
+use spinor_lifecycle::{Lifecycle, LifecycleError, replay::Replay};
+use spinor_model::{
+    finding::Finding,
+    id::{Digest, VoName},
+    registry::{Binding, BindingPath, Candidate, Mode, VoDocument},
+    time::Timestamp,
+};
+use spinor_plugins::{bound::Policy, making::Wanted, registry::Registry};
+use spinor_store::{AuditRecord, Blobs, Change, Store, StoreError, StoredDocument};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use tokio::sync::Mutex;
+
+/// Changes VOs and plugins, one change at a time.
+pub struct Administrator {
+    store: Arc<dyn Store>,
+    components: Blobs,
+    registry: Arc<Registry>,
+    lifecycle: Arc<Lifecycle>,
+    changing: Mutex<()>,
+}
+
+fn internal(error: StoreError) -> AdminError {
+    AdminError::Internal(error.to_string())
+}
+
+fn replay_failed(error: LifecycleError) -> AdminError {
+    match error {
+        LifecycleError::NoVo(_) => AdminError::NotFound(error.to_string()),
+        other => AdminError::Internal(other.to_string()),
+    }
+}
+
+/// What a change is to be remembered by.
+struct Deed<'a> {
+    who: &'a str,
+    path: Option<&'a BindingPath>,
+    action: &'static str,
+    plugin: String,
+    detail: String,
+}
+
+impl Administrator {
+    /// Over these parts.
+    pub fn new(
+        store: Arc<dyn Store>,
+        components: Blobs,
+        registry: Arc<Registry>,
+        lifecycle: Arc<Lifecycle>,
+    ) -> Self {
+        Self { store, components, registry, lifecycle, changing: Mutex::default() }
+    }
+
+    /// Puts every document that was in force in force again, each binding on the digest it had.
+    pub async fn restore(&self) -> Result<(), StoreError> {
+        for stored in self.store.documents().await? {
+            let vo = stored.document.vo.clone();
+            let revisions = self.store.revisions(&vo).await?;
+            for earlier in revisions.iter().filter(|r| r.revision != stored.revision) {
+                self.registry.keep(&earlier.document, &earlier.resolutions).await;
+            }
+            if let Err(findings) = self.take_up(&stored, &revisions).await {
+                tracing::error!(%vo, ?findings, "the VO's plugins cannot be bound; its jobs wait");
+            }
+            self.lifecycle.set_document(Arc::new(stored.document));
+        }
+        Ok(())
+    }
+
+    /// Puts a revision in force on this server as it was resolved.
+    async fn take_up(
+        &self,
+        stored: &StoredDocument,
+        revisions: &[StoredDocument],
+    ) -> Result<(), Vec<Finding>> {
+        let wanted = Wanted {
+            document: &stored.document,
+            pinned: &stored.resolutions,
+            previous: &previous::before(revisions, &stored.document),
+            renewed: None,
+        };
+        let prepared = self.registry.prepare(wanted).await?;
+        self.registry.activate(prepared);
+        Ok(())
+    }
+
+    async fn stored(&self, vo: &VoName) -> Result<StoredDocument, AdminError> {
+        let stored = self.store.documents().await.map_err(internal)?;
+        let found = stored.into_iter().find(|stored| stored.document.vo == *vo);
+        found.ok_or_else(|| AdminError::NotFound(format!("there is no VO {vo}")))
+    }
+
+    /// Makes a draft ready, keeps it, and puts it in force: all of it or nothing.
+    async fn put_in_force(&self, draft: Draft, deed: Deed<'_>) -> Result<Applied, AdminError> {
+        let started = Instant::now();
+        let Draft { document, pinned, strict, renewed } = draft;
+        let vo = document.vo.clone();
+        let revisions = self.store.revisions(&vo).await.map_err(internal)?;
+        let wanted = Wanted {
+            document: &document,
+            pinned: &pinned,
+            previous: &previous::before(&revisions, &document),
+            renewed: renewed.as_ref(),
+        };
+        let prepared = self.registry.prepare(wanted).await.map_err(AdminError::Findings)?;
+        let (resolutions, now) = (prepared.resolutions(), self.lifecycle.now());
+        if strict {
+            change::hold_to(&pinned, &resolutions)?;
+        }
+        let change = Change {
+            author: deed.who.to_owned(),
+            action: deed.action.to_owned(),
+            note: deed.detail.clone(),
+        };
+        let applied = self.store.apply_document(&document, &resolutions, &change, now).await;
+        let revision = applied.map_err(internal)?;
+        self.registry.activate(prepared);
+        self.lifecycle.set_document(Arc::new(document));
+        let took_ms = started.elapsed().as_secs_f64() * 1e3;
+        let Change { author, action, note } = change;
+        tracing::info!(%vo, revision, author, action, note, took_ms, "a document is in force");
+        self.remember(Some(&vo), deed, revision, now).await?;
+        let bindings = self.bindings(Some(&vo));
+        Ok(Applied { vo: vo.to_string(), revision, took_ms, bindings })
+    }
+
+    async fn remember(
+        &self,
+        vo: Option<&VoName>,
+        deed: Deed<'_>,
+        revision: i64,
+        time: Timestamp,
+    ) -> Result<(), AdminError> {
+        let Deed { who, path, action, plugin, detail } = deed;
+        let detail = match revision {
+            0 => detail,
+            _ if detail.is_empty() => format!("revision {revision}"),
+            _ => format!("revision {revision}: {detail}"),
+        };
+        let entry = AuditRecord {
+            time,
+            who: who.to_owned(),
+            vo: vo.map_or(String::new(), ToString::to_string),
+            path: path.map_or(String::new(), ToString::to_string),
+            action: action.to_owned(),
+            plugin,
+            detail,
+        };
+        self.store.audit(entry).await.map_err(internal)
+    }
+
+    /// What a change of one place has in common with every other: it is made on the document in
+    /// force, and remembered with what was there.
+    async fn change_place(
+        &self,
+        vo: &VoName,
+        path: &BindingPath,
+        by: &Subject,
+        act: impl FnOnce(&mut Draft, &StoredDocument) -> Result<(&'static str, String), AdminError>,
+    ) -> Result<Applied, AdminError> {
+        let stored = self.stored(vo).await?;
+        let mut draft = Draft::of(&stored);
+        let (action, detail) = act(&mut draft, &stored)?;
+        if !matches!(by, Subject::Operator { .. }) {
+            change::within_grants(&stored.document, &draft.document, path)?;
+        }
+        let binding = draft.document.binding(path);
+        let plugin = binding.map(|b| format!("{} {}", b.plugin, b.version)).unwrap_or_default();
+        let who = by.to_string();
+        let deed = Deed { who: &who, path: Some(path), action, plugin, detail };
+        self.put_in_force(draft, deed).await
+    }
+
+    fn plugin_in(&self, vo: &VoName, path: &BindingPath) -> String {
+        let snapshot = self.registry.snapshot();
+        let there = snapshot.place(vo, path).ok();
+        there.map(|place| views::title(&place.active)).unwrap_or_default()
+    }
+}
+
+#[async_trait]
+impl Administration for Administrator {
+    async fn apply(
+        &self,
+        vo: &VoName,
+        document: &str,
+        pins: BTreeMap<String, Digest>,
+        by: &Subject,
+    ) -> Result<Applied, AdminError> {
+        let _alone = self.changing.lock().await;
+        let document =
+            VoDocument::from_toml(document).map_err(|bad| AdminError::Findings(bad.0))?;
+        if document.vo != *vo {
+            return Err(AdminError::Findings(vec![Finding {
+                field: "vo".to_owned(),
+                value: document.vo.to_string(),
+                message: format!("is not the VO of the request, {vo}"),
+            }]));
+        }
+        let (who, strict) = (by.to_string(), !pins.is_empty());
+        let detail = if strict { "with a lock file".to_owned() } else { String::new() };
+        let deed = Deed { who: &who, path: None, action: "apply", plugin: String::new(), detail };
+        self.put_in_force(Draft { document, pinned: pins, strict, renewed: None }, deed).await
+    }
+
+    async fn bind(
+        &self,
+        vo: &VoName,
+        path: &BindingPath,
+        binding: Option<Binding>,
+        by: &Subject,
+    ) -> Result<Applied, AdminError> {
+        let _alone = self.changing.lock().await;
+        let before = self.plugin_in(vo, path);
+        self.change_place(vo, path, by, |draft, stored| {
+            if binding.is_none() && stored.document.binding(path).is_none() {
+                let text = format!("nothing is bound to `{path}` in VO {vo}");
+                return Err(AdminError::NotFound(text));
+            }
+            let action = if binding.is_some() { "bind" } else { "unbind" };
+            draft.put(path, binding)?;
+            let detail = if before.is_empty() { before } else { format!("instead of {before}") };
+            Ok((action, detail))
+        })
+        .await
+    }
+
+    async fn rollout(
+        &self,
+        vo: &VoName,
+        path: &BindingPath,
+        candidate: Option<Candidate>,
+        by: &Subject,
+    ) -> Result<Applied, AdminError> {
+        let _alone = self.changing.lock().await;
+        let starts = candidate.is_some();
+        let applied =
+            self.change_place(vo, path, by, |draft, _| draft.let_in(path, candidate)).await?;
+        if starts {
+            self.compare_with_the_past(vo, path);
+        }
+        Ok(applied)
+    }
+
+    async fn promote(
+        &self,
+        vo: &VoName,
+        path: &BindingPath,
+        by: &Subject,
+    ) -> Result<Applied, AdminError> {
+        let _alone = self.changing.lock().await;
+        let before = self.plugin_in(vo, path);
+        self.change_place(vo, path, by, |draft, _| {
+            draft.promote(path)?;
+            Ok(("promote", format!("instead of {before}")))
+        })
+        .await
+    }
+
+    async fn rollback(
+        &self,
+        vo: &VoName,
+        path: Option<&BindingPath>,
+        to: Option<i64>,
+        by: &Subject,
+    ) -> Result<Applied, AdminError> {
+        let _alone = self.changing.lock().await;
+        let revisions = self.store.revisions(vo).await.map_err(internal)?;
+        let Some(path) = path else {
+            let found = change::revision(&revisions, to.unwrap_or_default())?;
+            let draft = Draft { strict: true, ..Draft::of(found) };
+            let detail = format!("to revision {}", found.revision);
+            let (who, plugin) = (by.to_string(), String::new());
+            let deed = Deed { who: &who, path: None, action: "rollback", plugin, detail };
+            return self.put_in_force(draft, deed).await;
+        };
+        let before = self.plugin_in(vo, path);
+        self.change_place(vo, path, by, |draft, stored| {
+            let detail = draft.roll_back(path, to, stored, &revisions)?;
+            Ok(("rollback", format!("{detail}, was {before}")))
+        })
+        .await
+    }
+
+    async fn disable(
+        &self,
+        vo: &VoName,
+        path: &BindingPath,
+        by: &Subject,
+    ) -> Result<Applied, AdminError> {
+        let _alone = self.changing.lock().await;
+        self.change_place(vo, path, by, |draft, _| {
+            let binding = Binding { mode: Mode::Off, ..draft.there(path)? };
+            draft.keep(path, binding)?;
+            Ok(("disable", "what it would decide is held".to_owned()))
+        })
+        .await
+    }
+
+    async fn replay(
+        &self,
+        vo: &VoName,
+        path: &BindingPath,
+        request: ReplayRequest,
+        _by: &Subject,
+    ) -> Result<Replay, AdminError> {
+        let stored = self.stored(vo).await?;
+        let there = stored.document.binding(path);
+        let finding = |field: &str, value: &str, message: String| {
+            let value = value.to_owned();
+            AdminError::Findings(vec![Finding { field: field.to_owned(), value, message }])
+        };
+        let version = request.version.parse().map_err(|error: semver::Error| {
+            finding("version", &request.version, error.to_string())
+        })?;
+        let settings = request.settings.or_else(|| there.map(|b| b.settings.clone()));
+        let settings = settings.unwrap_or_else(|| serde_json::json!({}));
+        let grants = there.map(|b| b.grants.clone()).unwrap_or_default();
+        let binding = Binding { grants, ..Binding::new(&request.plugin, version, settings) };
+        let bound = self.registry.bind_aside(vo, path, &binding, None).await;
+        let bound = bound.map_err(AdminError::Findings)?;
+        let now = self.lifecycle.now();
+        let window = i64::try_from(request.since_seconds.saturating_mul(1_000)).unwrap_or(i64::MAX);
+        let since = Timestamp(now.0.saturating_sub(window));
+        self.replay_bound(vo, path, &bound.policy, since).await
+    }
+
+    async fn inspect(&self, component: &[u8], by: &Subject) -> ReportView {
+        self.report(component, by).await
+    }
+
+    async fn push(&self, push: Push, by: &Subject) -> Result<PluginView, AdminError> {
+        self.take(push, by).await
+    }
+
+    async fn component(&self, digest: &Digest, by: &Subject) -> Result<Vec<u8>, AdminError> {
+        let versions = self.registry.versions();
+        let visible = versions.get(digest).is_some_and(|entry| entry.visible(by.vo()));
+        let bytes = match visible {
+            true => self.components.get(digest).await.map_err(internal)?,
+            false => None,
+        };
+        bytes.ok_or_else(|| AdminError::NotFound(format!("there is no component {digest}")))
+    }
+
+    async fn collect(&self, only_say: bool, by: &Subject) -> Result<Collected, AdminError> {
+        let _alone = self.changing.lock().await;
+        self.collect_unneeded(only_say, by).await
+    }
+
+    async fn history(
+        &self,
+        vo: Option<&VoName>,
+        path: Option<&BindingPath>,
+        limit: u32,
+    ) -> Result<Vec<HistoryView>, AdminError> {
+        let entries = self.store.audit_entries(vo, limit).await.map_err(internal)?;
+        let path = path.map(ToString::to_string);
+        let wanted =
+            |e: &AuditRecord| path.as_ref().is_none_or(|path| e.path == *path || e.path.is_empty());
+        Ok(entries.into_iter().filter(wanted).map(views::history).collect())
+    }
+
+    async fn revisions(&self, vo: &VoName) -> Result<Vec<RevisionView>, AdminError> {
+        let revisions = self.store.revisions(vo).await.map_err(internal)?;
+        Ok(revisions.into_iter().rev().map(views::revision).collect())
+    }
+
+    async fn revision(&self, vo: &VoName, revision: i64) -> Result<String, AdminError> {
+        let revisions = self.store.revisions(vo).await.map_err(internal)?;
+        Ok(change::revision(&revisions, revision)?.document.to_toml())
+    }
+
+    fn plugins(&self, vo: Option<&VoName>) -> Vec<PluginView> {
+        let (versions, snapshot) = (self.registry.versions(), self.registry.snapshot());
+        let visible = versions.iter().filter(|entry| entry.visible(vo));
+        let mut views: Vec<_> = visible.map(|e| views::plugin(e, &snapshot, vo)).collect();
+        views.sort_by(|a, b| (&a.plugin, &a.version).cmp(&(&b.plugin, &b.version)));
+        views
+    }
+
+    fn bindings(&self, vo: Option<&VoName>) -> Vec<BindingView> {
+        views::bindings(&self.registry.snapshot(), vo)
+    }
+
+    fn places(&self, vo: Option<&VoName>) -> Vec<PlaceView> {
+        views::places(&self.registry.snapshot(), vo)
+    }
+}
+
+impl Administrator {
+    async fn replay_bound(
+        &self,
+        vo: &VoName,
+        path: &BindingPath,
+        policy: &Policy,
+        since: Timestamp,
+    ) -> Result<Replay, AdminError> {
+        let replay = match (path, policy) {
+            (BindingPath::Matching, Policy::Matching(rule)) => {
+                self.lifecycle.replay_rule(vo, rule.clone(), since).await
+            }
+            (BindingPath::Handling(job_type), Policy::Handling(handler)) => {
+                self.lifecycle.replay_handler(vo, job_type, handler.clone(), since).await
+            }
+            _ => {
+                let text = format!(
+                    "`{path}` acts on the world: a pilot is never submitted twice, a record never booked twice, so there is nothing to replay"
+                );
+                return Err(AdminError::Refused(text));
+            }
+        };
+        replay.map_err(replay_failed)
+    }
+}

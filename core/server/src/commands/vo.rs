@@ -1,0 +1,107 @@
+//! `spinor apply` and `spinor vo`: documents and their revisions.
+
+use crate::{
+    cli::{Server, Vo},
+    client::Client,
+    commands::rollout::applied,
+    show,
+};
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use similar::TextDiff;
+use spinor_api::administration::{Applied, RevisionView};
+use spinor_model::registry::VoDocument;
+use std::{collections::BTreeMap, path::Path};
+
+/// A lock file: which bytes each place of each VO runs.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// By VO and place.
+    pub places: BTreeMap<String, BTreeMap<String, Locked>>,
+}
+
+/// What a place runs.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Locked {
+    /// Plugin and version, for people.
+    pub plugin: String,
+    /// SHA-256 of the component.
+    pub digest: String,
+}
+
+/// Puts a document in force.
+pub async fn apply(server: &Server, document: &Path, lock: Option<&Path>) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(document)
+        .with_context(|| format!("cannot read {}", document.display()))?;
+    let parsed =
+        VoDocument::from_toml(&text).with_context(|| format!("in {}", document.display()))?;
+    let mut route = format!("/api/vos/{}", parsed.vo);
+    if let Some(file) = lock {
+        let pins = pins(file, parsed.vo.as_str())?;
+        route.push_str(&format!("?pins={pins}"));
+    }
+    let applied_now: Applied = Client::from_options(server)?.put_text(&route, text).await?;
+    applied(server, &applied_now)
+}
+
+fn pins(file: &Path, vo: &str) -> anyhow::Result<String> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let lock: Lock = toml::from_str(&text).with_context(|| format!("in {}", file.display()))?;
+    let Some(places) = lock.places.get(vo) else {
+        let known: Vec<_> = lock.places.keys().cloned().collect();
+        bail!("{} has no VO {vo}; it has {}", file.display(), known.join(", "));
+    };
+    let pins = places.iter().map(|(path, locked)| format!("{path}={}", locked.digest));
+    Ok(pins.collect::<Vec<_>>().join(","))
+}
+
+/// Does what the command line says.
+pub async fn run(server: &Server, command: Vo) -> anyhow::Result<()> {
+    let client = Client::from_options(server)?;
+    match command {
+        Vo::Show { vo, revision } => {
+            print!("{}", text(&client, &vo, revision).await?);
+            Ok(())
+        }
+        Vo::Revisions { vo } => revisions(server, &client, &vo).await,
+        Vo::Diff { vo, from, to } => {
+            let (before, after) =
+                (text(&client, &vo, Some(from)).await?, text(&client, &vo, to).await?);
+            let to = to.map_or_else(|| "in force".to_owned(), |to| format!("revision {to}"));
+            let diff = TextDiff::from_lines(&before, &after);
+            print!("{}", diff.unified_diff().header(&format!("revision {from}"), &to));
+            Ok(())
+        }
+        Vo::Rollback { vo, to } => {
+            let none = serde_json::json!({});
+            let done: Applied =
+                client.post(&format!("/api/vos/{vo}/rollback?to={to}"), &none).await?;
+            applied(server, &done)
+        }
+    }
+}
+
+async fn text(client: &Client, vo: &str, revision: Option<i64>) -> anyhow::Result<String> {
+    let route = match revision {
+        None => format!("/api/vos/{vo}"),
+        Some(revision) => format!("/api/vos/{vo}/revisions/{revision}"),
+    };
+    Ok(String::from_utf8_lossy(&client.bytes(&route).await?).into_owned())
+}
+
+async fn revisions(server: &Server, client: &Client, vo: &str) -> anyhow::Result<()> {
+    let revisions: Vec<RevisionView> = client.get(&format!("/api/vos/{vo}/revisions")).await?;
+    if server.json {
+        return show::json(&revisions);
+    }
+    show::table(
+        ["revision", "applied", "by", "action", ""],
+        revisions
+            .into_iter()
+            .map(|r| [r.revision.to_string(), show::time(&r.applied), r.author, r.action, r.note]),
+    );
+    Ok(())
+}
