@@ -66,8 +66,14 @@ pub struct Server {
 impl Server {
     /// Starts a server with nothing in it.
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// Starts a server with nothing in it, and more configuration.
+    pub fn start_with(configuration: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("spinor.toml"), PACE).unwrap();
+        let text = format!("{PACE}{configuration}");
+        fs::write(directory.path().join("spinor.toml"), text).unwrap();
         let port = free_port();
         let mut server = Self { directory, port, child: None };
         server.up();
@@ -216,7 +222,7 @@ impl Server {
     }
 
     /// Waits until a condition holds.
-    pub fn until(&self, what: &str, condition: impl Fn() -> bool) {
+    pub fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
         let started = Instant::now();
         while !condition() {
             assert!(started.elapsed() < Duration::from_secs(90), "{what}\n{}", self.log());

@@ -134,6 +134,8 @@ fn redact(value: &mut serde_json::Value) {
 impl Lifecycle {
     /// Keeps what was observed since the last round.
     pub async fn keep_observed(&self) -> Result<(), LifecycleError> {
+        // Whoever comes second waits until what the first one took can be read.
+        let _turn = self.keeping.lock().await;
         let observed = self.observations.take();
         if observed.decisions.is_empty() && observed.lines.is_empty() {
             return Ok(());

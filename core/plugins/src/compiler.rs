@@ -117,6 +117,7 @@ impl Compiler {
             .args(arguments)
             .args([sort.as_str(), &memory_mb.to_string()])
             .env_clear()
+            .env("RAYON_NUM_THREADS", threads().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -146,6 +147,11 @@ impl Compiler {
             ),
         })
     }
+}
+
+/// Half of the machine is left to those who work.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1))
 }
 
 /// The child's side: a component from standard input, its code to standard output.

@@ -142,7 +142,7 @@ async fn save(client: &Client, directory: &Path, digest: &str) -> anyhow::Result
 /// The child's side of a compilation: at low priority, with a limit on its memory.
 pub fn compile(sort: Sort, memory_mb: u64) -> anyhow::Result<()> {
     use rustix::process::{Resource, Rlimit, nice, setrlimit};
-    nice(10)?;
+    nice(19)?;
     let bytes = Some(memory_mb << 20);
     setrlimit(Resource::Data, Rlimit { current: bytes, maximum: bytes })?;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;

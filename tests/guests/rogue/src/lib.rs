@@ -30,6 +30,8 @@ pub enum Mode {
     Peek,
     /// Writes without end.
     Flood,
+    /// Answers at great length.
+    Huge,
     /// Lets a verdict depend on those before it.
     Count,
 }
@@ -98,6 +100,7 @@ impl Rule for Rogue {
                 let order: Vec<String> = dice.keys().map(u8::to_string).collect();
                 Verdict::Reject(format!("{} {}", since.as_nanos(), order.join("")))
             }
+            Mode::Huge => Verdict::Reject("x".repeat(32 << 20)),
             Mode::Count => Verdict::Accept(COUNT.fetch_add(1, Ordering::Relaxed)),
             Mode::Flood => {
                 for i in 0..1_000_000 {
