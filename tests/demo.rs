@@ -5,7 +5,11 @@ use std::process::Command;
 
 #[test]
 fn the_demo_ends_with_its_tables_and_exit_code_0() {
-    let output = Command::new(env!("CARGO_BIN_EXE_spinor")).arg("demo").output().unwrap();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_spinor"));
+    if spinor_test_postgres::wanted() {
+        demo.env("SPINOR_DATABASE", spinor_test_postgres::database());
+    }
+    let output = demo.arg("demo").output().unwrap();
     let (out, err) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}\n{err}");

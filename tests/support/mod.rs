@@ -59,6 +59,7 @@ fn free_port() -> u16 {
 /// A server that a test may kill and start again.
 pub struct Server {
     directory: tempfile::TempDir,
+    database: Option<String>,
     port: u16,
     child: Option<Child>,
 }
@@ -75,7 +76,8 @@ impl Server {
         let text = format!("{PACE}{configuration}");
         fs::write(directory.path().join("spinor.toml"), text).unwrap();
         let port = free_port();
-        let mut server = Self { directory, port, child: None };
+        let database = spinor_test_postgres::wanted().then(spinor_test_postgres::database);
+        let mut server = Self { directory, database, port, child: None };
         server.up();
         server
     }
@@ -114,6 +116,7 @@ impl Server {
             .args(["--config", &self.path("spinor.toml")])
             .args(["--data", &self.path("data")])
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
+            .envs(self.database.as_ref().map(|url| ("SPINOR_DATABASE", url)))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -154,6 +157,7 @@ impl Server {
     pub fn token(&self, who: &[&str]) -> String {
         let output = Command::new(SPINOR)
             .args(["token", "issue", "--data", &self.path("data")])
+            .envs(self.database.as_ref().map(|url| ("SPINOR_DATABASE", url)))
             .args(who)
             .output()
             .unwrap();

@@ -20,7 +20,10 @@ use spinor_model::{
     requirement::Requirement,
     time::SystemClock,
 };
-use spinor_store::{QueueKey, sqlite::SqliteStore};
+use spinor_store::{
+    QueueKey,
+    sql::{Database, SqlStore},
+};
 use spinor_twins::{TwinRule, Twins};
 use std::{
     collections::HashSet,
@@ -85,7 +88,8 @@ struct World {
 /// A store in which `waiting` jobs wait, in submissions of 10,000.
 async fn world(waiting: u64) -> World {
     let directory = tempfile::tempdir().unwrap();
-    let store = Arc::new(SqliteStore::open(&directory.path().join("db")).await.unwrap());
+    let store =
+        Arc::new(SqlStore::open(&Database::Sqlite(directory.path().join("db"))).await.unwrap());
     let parts = Parts::unobserved(store, Twins::new(), Arc::new(SystemClock));
     let lifecycle = Lifecycle::new(parts).await.unwrap();
     let document = "vo = \"vo\"\n[groups.g]\n[sites.A]\n[limits]\nmax_waiting = 10000000";

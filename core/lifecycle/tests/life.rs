@@ -14,9 +14,20 @@ use spinor_model::{
     time::{ManualClock, Timestamp},
     usage::Ack,
 };
-use spinor_store::{BeatAnswer, Claimed, ResultAnswer, sqlite::SqliteStore};
+use spinor_store::{
+    BeatAnswer, Claimed, ResultAnswer,
+    sql::{Database, SqlStore},
+};
 use spinor_twins::{TwinRule, Twins};
 use std::{sync::Arc, time::Duration};
+
+/// The database that the environment says.
+fn database(directory: &tempfile::TempDir) -> Database {
+    match spinor_test_postgres::wanted() {
+        true => Database::Postgres(spinor_test_postgres::database()),
+        false => Database::Sqlite(directory.path().join("db")),
+    }
+}
 
 struct World {
     lifecycle: Arc<Lifecycle>,
@@ -42,7 +53,7 @@ const DOCUMENT: &str = r#"
 
 async fn world(document: &str) -> World {
     let directory = tempfile::tempdir().unwrap();
-    let store = Arc::new(SqliteStore::open(&directory.path().join("db")).await.unwrap());
+    let store = Arc::new(SqlStore::open(&database(&directory)).await.unwrap());
     let clock = Arc::new(ManualClock::at(Timestamp(1_795_000_000_000)));
     let twins = Twins::new();
     let parts = Parts::unobserved(store, twins.clone(), clock.clone());

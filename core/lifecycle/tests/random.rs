@@ -13,7 +13,10 @@ use spinor_model::{
     registry::VoDocument,
     time::{ManualClock, Timestamp},
 };
-use spinor_store::{Claimed, JobFilter, sqlite::SqliteStore};
+use spinor_store::{
+    Claimed, JobFilter,
+    sql::{Database, SqlStore},
+};
 use spinor_twins::Twins;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -67,9 +70,17 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// The database that the environment says.
+fn database(directory: &tempfile::TempDir) -> Database {
+    match spinor_test_postgres::wanted() {
+        true => Database::Postgres(spinor_test_postgres::database()),
+        false => Database::Sqlite(directory.path().join("db")),
+    }
+}
+
 struct World {
     lifecycle: Arc<Lifecycle>,
-    store: Arc<SqliteStore>,
+    store: Arc<SqlStore>,
     twins: Arc<Twins>,
     clock: Arc<ManualClock>,
     claims: Vec<(u8, Claimed)>,
@@ -98,7 +109,7 @@ fn slot(site: &str, cores: u32) -> Offer {
 }
 
 impl World {
-    async fn over(store: Arc<SqliteStore>, twins: Arc<Twins>, clock: Arc<ManualClock>) -> Self {
+    async fn over(store: Arc<SqlStore>, twins: Arc<Twins>, clock: Arc<ManualClock>) -> Self {
         let parts = Parts::unobserved(store.clone(), twins.clone(), clock.clone());
         let lifecycle = Lifecycle::new(parts).await.unwrap();
         lifecycle.set_document(Arc::new(VoDocument::from_toml(DOCUMENT).unwrap()));
@@ -235,7 +246,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let directory = tempfile::tempdir().unwrap();
-            let store = Arc::new(SqliteStore::open(&directory.path().join("db")).await.unwrap());
+            let store = Arc::new(SqlStore::open(&database(&directory)).await.unwrap());
             let clock = Arc::new(ManualClock::at(Timestamp(1_795_000_000_000)));
             let mut world = World::over(store, Twins::new(), clock).await;
             for event in &events {

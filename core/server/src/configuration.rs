@@ -5,7 +5,11 @@ use anyhow::Context;
 use serde::Deserialize;
 use spinor_lifecycle::Pace;
 use spinor_plugins::compiler::CompileLimits;
-use std::{path::PathBuf, time::Duration};
+use spinor_store::sql::Database;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// The configuration file. Unknown keys are mistakes.
 #[derive(Debug, Default, Deserialize)]
@@ -14,6 +18,8 @@ struct File {
     data: Option<PathBuf>,
     listen: Option<String>,
     url: Option<String>,
+    database: Option<String>,
+    files: Option<PathBuf>,
     pace: FilePace,
     plugins: FilePlugins,
 }
@@ -46,6 +52,11 @@ pub struct Configuration {
     pub listen: String,
     /// Address that pilots reach it under, if it is not the listening one.
     pub url: Option<String>,
+    /// The database: a file in the data directory, or a PostgreSQL server's that others share.
+    pub database: Database,
+    /// Directory of sandboxes, components and the key that signs tokens, which servers on one
+    /// database share.
+    pub files: PathBuf,
     /// How fast things move.
     pub pace: Pace,
     /// Command that makes a pilot; its configuration's path follows.
@@ -68,10 +79,12 @@ impl Configuration {
             }
         };
         let data = serve.data.or(file.data).unwrap_or_else(|| "spinor-data".into());
-        std::fs::create_dir_all(&data)
-            .with_context(|| format!("cannot make {}", data.display()))?;
+        let data = made(data)?;
+        let shared = database(&data, serve.database.or(file.database))?;
         Ok(Self {
-            data: data.canonicalize()?,
+            database: shared,
+            files: made(serve.files.or(file.files).unwrap_or_else(|| data.clone()))?,
+            data,
             listen: serve.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:8085".to_owned()),
             url: serve.url.or(file.url),
             pace: file.pace.over(Pace::default())?,
@@ -79,6 +92,25 @@ impl Configuration {
             compiler: own("compile")?,
             compile: file.plugins.limits(),
         })
+    }
+}
+
+fn made(directory: PathBuf) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    Ok(directory.canonicalize()?)
+}
+
+/// The database that a URL names; without one, the file in the data directory.
+pub fn database(data: &Path, url: Option<String>) -> anyhow::Result<Database> {
+    match url {
+        None => Ok(Database::Sqlite(data.join("spinor.db"))),
+        Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+            Ok(Database::Postgres(url))
+        }
+        Some(url) => anyhow::bail!(
+            "database `{url}`: give postgres://USER@HOST/DATABASE, or nothing for a file in the data directory"
+        ),
     }
 }
 

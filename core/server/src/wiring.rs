@@ -13,7 +13,7 @@ use spinor_plugins::{
     bound::Surroundings, compiled::CompiledCache, compiler::Compiler, engine::Engines,
     load::Loader, registry::Registry,
 };
-use spinor_store::{Blobs, NewComponent, RegistryStore, sqlite::SqliteStore};
+use spinor_store::{Blobs, NewComponent, RegistryStore, sql::SqlStore};
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 use tokio::net::TcpListener;
 
@@ -28,27 +28,22 @@ pub struct Running {
 }
 
 /// The file of the key that signs tokens.
-pub fn key_file(data: &Path) -> std::path::PathBuf {
-    data.join("keys/token.key")
-}
-
-/// The database.
-pub fn database(data: &Path) -> std::path::PathBuf {
-    data.join("spinor.db")
+pub fn key_file(files: &Path) -> std::path::PathBuf {
+    files.join("keys/token.key")
 }
 
 /// Starts a server over its data directory, taking up where the last one stopped.
 pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
-    let data = &configuration.data;
+    let Configuration { data, files, .. } = configuration;
     let listener = TcpListener::bind(&configuration.listen)
         .await
         .with_context(|| format!("cannot listen on {}", configuration.listen))?;
     let address = listener.local_addr()?;
     let url = configuration.url.clone().unwrap_or_else(|| format!("http://{address}"));
-    let keys = Keys::open(&key_file(data))?;
+    let keys = Keys::open(&key_file(files))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store = Arc::new(SqliteStore::open(&database(data)).await?);
-    let components = Blobs::open(data.join("components")).await?;
+    let store = Arc::new(SqlStore::open(&configuration.database).await?);
+    let components = Blobs::open(files.join("components")).await?;
     let (observations, alarms) = Observations::new();
     let observations = Arc::new(observations);
     let surroundings = Surroundings {
@@ -73,7 +68,7 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     let administrator = Arc::new(administrator);
     administrator.restore().await?;
     lifecycle.wake_up().await?;
-    let blobs = Blobs::open(data.join("sandboxes")).await?;
+    let blobs = Blobs::open(files.join("sandboxes")).await?;
     let mut tasks = lifecycle.run();
     tasks.also(administrator.clone().heed(alarms));
     let app = App { lifecycle, keys, administration: administrator, blobs };
@@ -90,7 +85,7 @@ fn loader(configuration: &Configuration) -> anyhow::Result<Loader> {
 
 /// What is built in becomes versions like any others.
 async fn import_embedded(
-    store: &SqliteStore,
+    store: &SqlStore,
     components: &Blobs,
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {
@@ -110,7 +105,7 @@ async fn import_embedded(
 }
 
 async fn load_components(
-    store: &SqliteStore,
+    store: &SqlStore,
     components: &Blobs,
     registry: &Registry,
 ) -> anyhow::Result<()> {
@@ -132,7 +127,7 @@ async fn load_components(
 }
 
 /// Keys whose signatures over a component still fit.
-async fn signers(store: &SqliteStore, digest: &Digest) -> anyhow::Result<BTreeSet<String>> {
+async fn signers(store: &SqlStore, digest: &Digest) -> anyhow::Result<BTreeSet<String>> {
     let signatures = store.signatures(*digest).await?.into_iter();
     let fits = |(key, signed): &(String, String)| signature::check(key, signed, digest).is_ok();
     Ok(signatures.filter(fits).map(|(key, _)| key).collect())

@@ -1,4 +1,5 @@
-//! Persistence. The traits say what the server needs to keep; [`sqlite`] keeps it in one file.
+//! Persistence. The traits say what the server needs to keep; [`sql`] keeps it in SQLite or
+//! PostgreSQL.
 //!
 //! Every method is one transaction: it happens whole or not at all, and when it has returned it is
 //! on disk. What a caller may have done wrong is part of the answer; a [`StoreError`] is the
@@ -7,7 +8,7 @@
 mod blobs;
 mod error;
 mod records;
-pub mod sqlite;
+pub mod sql;
 mod traits;
 
 pub use blobs::Blobs;

@@ -108,6 +108,14 @@ pub struct Serve {
     /// Directory of everything the server keeps [default: ./spinor-data]
     #[arg(long, env = "SPINOR_DATA")]
     pub data: Option<PathBuf>,
+    /// A PostgreSQL database that several servers share, postgres://USER@HOST/DATABASE
+    /// [default: SQLite in the data directory]
+    #[arg(long, env = "SPINOR_DATABASE", hide_env_values = true)]
+    pub database: Option<String>,
+    /// Directory of sandboxes, components and the token key, which servers on one database share
+    /// [default: the data directory]
+    #[arg(long, env = "SPINOR_FILES")]
+    pub files: Option<PathBuf>,
     /// Address to listen on [default: 127.0.0.1:8085]
     #[arg(long)]
     pub listen: Option<String>,
@@ -125,6 +133,9 @@ pub struct Demo {
     /// Keep everything in this directory, which must not exist yet
     #[arg(long)]
     pub data: Option<PathBuf>,
+    /// An empty PostgreSQL database to run on, postgres://USER@HOST/DATABASE
+    #[arg(long, env = "SPINOR_DATABASE", hide_env_values = true)]
+    pub database: Option<String>,
     /// Give up after so many seconds
     #[arg(long, default_value_t = 900)]
     pub timeout: u64,
@@ -252,6 +263,12 @@ pub struct Issue {
     /// The server's data directory
     #[arg(long, env = "SPINOR_DATA", default_value = "spinor-data")]
     pub data: PathBuf,
+    /// The server's database, if it is not in its data directory
+    #[arg(long, env = "SPINOR_DATABASE", hide_env_values = true)]
+    pub database: Option<String>,
+    /// The servers' shared directory, if it is not the data directory
+    #[arg(long, env = "SPINOR_FILES")]
+    pub files: Option<PathBuf>,
     /// For an operator of this name
     #[arg(long, conflicts_with_all = ["vo", "group", "user"], required_unless_present = "vo")]
     pub operator: Option<String>,

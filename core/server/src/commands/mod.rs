@@ -89,6 +89,8 @@ async fn openapi() -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let configuration = Configuration {
         data: data.path().to_owned(),
+        database: crate::configuration::database(data.path(), None)?,
+        files: data.path().to_owned(),
         listen: "127.0.0.1:0".to_owned(),
         url: None,
         pace: spinor_lifecycle::Pace::default(),

@@ -2,6 +2,7 @@
 
 use crate::{
     cli::{Issue, Token},
+    configuration::database,
     wiring,
 };
 use anyhow::{Context, bail};
@@ -13,13 +14,13 @@ use spinor_model::{
     id::{GroupName, UserName, VoName},
     time::{Clock, SystemClock},
 };
-use spinor_store::{RegistryStore, sqlite::SqliteStore};
+use spinor_store::{RegistryStore, sql::SqlStore};
 use std::time::Duration;
 
 /// Does what the command line says.
 pub async fn run(command: Token) -> anyhow::Result<()> {
     let Token::Issue(issue) = command;
-    let key = wiring::key_file(&issue.data);
+    let key = wiring::key_file(issue.files.as_ref().unwrap_or(&issue.data));
     let keys = Keys::existing(&key).with_context(|| {
         format!(
             "cannot read {}: run this on the server's machine, with its --data, after `spinor serve` has run once",
@@ -45,7 +46,7 @@ async fn member(
     group: GroupName,
     user: UserName,
 ) -> anyhow::Result<Subject> {
-    let store = SqliteStore::open(&wiring::database(&issue.data)).await?;
+    let store = SqlStore::open(&database(&issue.data, issue.database.clone())?).await?;
     let documents = store.documents().await?;
     let document = documents.into_iter().map(|stored| stored.document).find(|d| d.vo == vo);
     let document =

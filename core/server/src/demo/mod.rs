@@ -33,7 +33,7 @@ pub async fn run(options: cli::Demo) -> anyhow::Result<ExitCode> {
     let data = data.canonicalize()?;
     let campaign = Campaign::read(options.campaign.as_deref(), &scratch.path().join("campaign"))?;
     println!("{}", campaign.title);
-    let stage = Stage::set(&data).await?;
+    let stage = Stage::set(&data, options.database.clone()).await?;
     println!("server at {}, data in {}", stage.url, data.display());
     let played = play(&stage, &campaign, &options).await;
     stage.clear().await;

@@ -3,7 +3,7 @@
 use super::{Taken, campaign::Campaign};
 use crate::{
     client::Client,
-    configuration::{Configuration, own},
+    configuration::{self, Configuration, own},
     description, wiring,
 };
 use anyhow::Context;
@@ -43,9 +43,11 @@ const TOKEN: Duration = Duration::from_secs(12 * 3600);
 
 impl Stage {
     /// Starts a server over `data`.
-    pub async fn set(data: &Path) -> anyhow::Result<Self> {
+    pub async fn set(data: &Path, database: Option<String>) -> anyhow::Result<Self> {
         let configuration = Configuration {
             data: data.to_owned(),
+            database: configuration::database(data, database)?,
+            files: data.to_owned(),
             listen: "127.0.0.1:0".to_owned(),
             url: None,
             pace: PACE,

@@ -9,7 +9,7 @@ use spinor_model::{
 };
 
 /// A pilot on its way.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct NewPilot {
     /// Its name.
     pub stamp: Stamp,

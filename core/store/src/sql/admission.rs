@@ -1,16 +1,20 @@
 //! Submissions: a template and its jobs, stored whole or not at all.
 
-use super::{moves::intern_class, rows::to_json};
-use crate::{NewTemplate, QueueChange, QueueKey, StoreError, Submission};
+use super::{
+    dialect::{Dialect, alone, statement},
+    moves::intern_class,
+    rows::to_json,
+};
+use crate::{NewJob, NewTemplate, QueueChange, QueueKey, StoreError, Submission};
 use spinor_model::{
     id::{ClassId, Digest, JobId, VoName},
     time::Timestamp,
 };
-use sqlx::{Row, SqliteConnection};
+use sqlx::{AnyConnection, Row};
 
 /// Takes a submission on.
 pub async fn submit(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     new: NewTemplate,
     max_waiting: u64,
     now: Timestamp,
@@ -28,7 +32,7 @@ pub async fn submit(
     let class = intern_class(c, &new.vo, &new.group, &new.job_type, &new.requirement).await?;
     let template = insert_template(c, &new, now).await?;
     let jobs = insert_jobs(c, &new, template, class, now).await?;
-    sqlx::query("UPDATE templates SET first_job = ? WHERE template_id = ?")
+    sqlx::query("UPDATE templates SET first_job = $1 WHERE template_id = $2")
         .bind(jobs.first().map_or(0, |job| job.0))
         .bind(template)
         .execute(&mut *c)
@@ -36,7 +40,7 @@ pub async fn submit(
     for (status, minor) in [("Received", "Job accepted"), ("Waiting", "Pilot Agent Submission")] {
         sqlx::query(
             "INSERT INTO events (job_id, attempt, time, status, minor_status, source)
-             SELECT job_id, 0, ?, ?, ?, 'JobManager' FROM jobs WHERE template_id = ?",
+             SELECT job_id, 0, $1, $2, $3, 'JobManager' FROM jobs WHERE template_id = $4",
         )
         .bind(now.0)
         .bind(status)
@@ -51,25 +55,28 @@ pub async fn submit(
 }
 
 async fn repeated(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     new: &NewTemplate,
 ) -> Result<Option<Vec<JobId>>, StoreError> {
     let Some(key) = &new.key else { return Ok(None) };
-    let row = sqlx::query(
-        "SELECT first_job, jobs FROM templates WHERE vo = ? AND owner = ? AND submission_key = ?",
+    // Two requests with one key, at the same time on two servers, are one submission as well.
+    alone(c, &format!("submission {} {} {key}", new.vo, new.owner)).await?;
+    let found = sqlx::query(
+        "SELECT job_id FROM jobs WHERE template_id IN (SELECT template_id FROM templates
+            WHERE vo = $1 AND owner = $2 AND submission_key = $3) ORDER BY row_number",
     )
     .bind(new.vo.as_str())
     .bind(new.owner.as_str())
     .bind(key)
-    .fetch_optional(c)
+    .fetch_all(c)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    let (first, count): (i64, i64) = (row.try_get("first_job")?, row.try_get("jobs")?);
-    Ok(Some((first..first + count).map(JobId).collect()))
+    let jobs: Result<Vec<_>, sqlx::Error> =
+        found.iter().map(|row| Ok(JobId(row.try_get("job_id")?))).collect();
+    Ok(Some(jobs?).filter(|jobs| !jobs.is_empty()))
 }
 
-async fn waiting(c: &mut SqliteConnection, vo: &VoName) -> Result<u64, StoreError> {
-    let row = sqlx::query("SELECT count(*) AS n FROM jobs WHERE vo = ? AND status = 'Waiting'")
+async fn waiting(c: &mut AnyConnection, vo: &VoName) -> Result<u64, StoreError> {
+    let row = sqlx::query("SELECT count(*) AS n FROM jobs WHERE vo = $1 AND status = 'Waiting'")
         .bind(vo.as_str())
         .fetch_one(c)
         .await?;
@@ -77,16 +84,17 @@ async fn waiting(c: &mut SqliteConnection, vo: &VoName) -> Result<u64, StoreErro
 }
 
 async fn missing_sandbox(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     new: &NewTemplate,
 ) -> Result<Option<Digest>, StoreError> {
     for digest in &new.sandboxes {
-        let row = sqlx::query("SELECT 1 FROM sandboxes WHERE vo = ? AND digest = ? AND owner = ?")
-            .bind(new.vo.as_str())
-            .bind(digest.to_string())
-            .bind(new.owner.as_str())
-            .fetch_optional(&mut *c)
-            .await?;
+        let row =
+            sqlx::query("SELECT 1 FROM sandboxes WHERE vo = $1 AND digest = $2 AND owner = $3")
+                .bind(new.vo.as_str())
+                .bind(digest.to_string())
+                .bind(new.owner.as_str())
+                .fetch_optional(&mut *c)
+                .await?;
         if row.is_none() {
             return Ok(Some(*digest));
         }
@@ -95,14 +103,14 @@ async fn missing_sandbox(
 }
 
 async fn insert_template(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     new: &NewTemplate,
     now: Timestamp,
 ) -> Result<i64, StoreError> {
     let row = sqlx::query(
         "INSERT INTO templates (vo, grp, owner, job_type, submission_key, template, plan,
             requirement, planned_by, jobs, first_job, submitted)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?) RETURNING template_id",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11) RETURNING template_id",
     )
     .bind(new.vo.as_str())
     .bind(new.group.as_str())
@@ -119,7 +127,7 @@ async fn insert_template(
     .await?;
     let template = row.try_get("template_id")?;
     for digest in &new.sandboxes {
-        sqlx::query("INSERT INTO template_sandboxes VALUES (?, ?) ON CONFLICT DO NOTHING")
+        sqlx::query("INSERT INTO template_sandboxes VALUES ($1, $2) ON CONFLICT DO NOTHING")
             .bind(template)
             .bind(digest.to_string())
             .execute(&mut *c)
@@ -130,35 +138,37 @@ async fn insert_template(
 
 /// All jobs in one statement; their numbers follow each other.
 async fn insert_jobs(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     new: &NewTemplate,
     template: i64,
     class: ClassId,
     now: Timestamp,
 ) -> Result<Vec<JobId>, StoreError> {
-    let inserted = sqlx::query(
+    let text = format!(
         "INSERT INTO jobs (template_id, row_number, parameters, class_id, vo, grp, owner, job_type,
             name, priority, status, minor_status, submitted, updated)
-         SELECT ?, key, json_extract(value, '$.parameters'), ?, ?, ?, ?, ?,
-            json_extract(value, '$.name'), ?, 'Waiting', 'Pilot Agent Submission', ?, ?
-         FROM json_each(?) ORDER BY key RETURNING job_id",
-    )
-    .bind(template)
-    .bind(class.0)
-    .bind(new.vo.as_str())
-    .bind(new.group.as_str())
-    .bind(new.owner.as_str())
-    .bind(new.job_type.as_str())
-    .bind(new.priority)
-    .bind(now.0)
-    .bind(now.0)
-    .bind(to_json(&new.jobs)?)
-    .fetch_all(c)
-    .await?;
-    let mut jobs = Vec::with_capacity(inserted.len());
+         SELECT $1, CAST(value ->> 'row' AS BIGINT), value ->> 'parameters', $2, $3, $4, $5, $6,
+            value ->> 'name', $7, 'Waiting', 'Pilot Agent Submission', $8, $8
+         FROM {} ORDER BY 2 RETURNING job_id, row_number",
+        Dialect::of(c).items("$9")
+    );
+    let numbered = |(row, job): (usize, &NewJob)| serde_json::json!({"row": row, "name": job.name, "parameters": job.parameters});
+    let inserted = sqlx::query(statement(text))
+        .bind(template)
+        .bind(class.0)
+        .bind(new.vo.as_str())
+        .bind(new.group.as_str())
+        .bind(new.owner.as_str())
+        .bind(new.job_type.as_str())
+        .bind(i64::from(new.priority))
+        .bind(now.0)
+        .bind(to_json(&new.jobs.iter().enumerate().map(numbered).collect::<Vec<_>>())?)
+        .fetch_all(c)
+        .await?;
+    let mut jobs: Vec<(i64, JobId)> = Vec::with_capacity(inserted.len());
     for row in &inserted {
-        jobs.push(JobId(row.try_get("job_id")?));
+        jobs.push((row.try_get("row_number")?, JobId(row.try_get("job_id")?)));
     }
     jobs.sort();
-    Ok(jobs)
+    Ok(jobs.into_iter().map(|(_, job)| job).collect())
 }

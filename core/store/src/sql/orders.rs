@@ -1,6 +1,7 @@
 //! What people order: kill, reschedule. And the clock: jobs whose time has come.
 
 use super::{
+    dialect::{Dialect, statement},
     moves::{Move, change, job, move_job},
     rows,
 };
@@ -10,7 +11,7 @@ use spinor_model::{
     state::JobState,
     time::Timestamp,
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 /// Who orders what when.
 pub struct Order {
@@ -30,7 +31,7 @@ impl Order {
 
     async fn find(
         &self,
-        c: &mut SqliteConnection,
+        c: &mut AnyConnection,
         id: JobId,
     ) -> Result<Option<JobRecord>, StoreError> {
         let found = job(c, id).await?;
@@ -41,18 +42,14 @@ impl Order {
     }
 
     /// Ends jobs. A running payload is ended by its pilot, which hears of it with its next call.
-    pub async fn kill(
-        &self,
-        c: &mut SqliteConnection,
-        ids: &[JobId],
-    ) -> Result<Answers, StoreError> {
+    pub async fn kill(&self, c: &mut AnyConnection, ids: &[JobId]) -> Result<Answers, StoreError> {
         self.each(c, ids, JobState::Killed, "Marked for termination").await
     }
 
     /// Sends jobs back to the start: a new attempt, whatever became of the last.
     pub async fn reschedule(
         &self,
-        c: &mut SqliteConnection,
+        c: &mut AnyConnection,
         ids: &[JobId],
     ) -> Result<Answers, StoreError> {
         self.each(c, ids, JobState::Received, "Job Rescheduled").await
@@ -60,7 +57,7 @@ impl Order {
 
     async fn each(
         &self,
-        c: &mut SqliteConnection,
+        c: &mut AnyConnection,
         ids: &[JobId],
         to: JobState,
         minor: &str,
@@ -91,24 +88,24 @@ impl Order {
     /// The job's attempt, if one is under way, is no longer the job's.
     async fn release_attempt(
         &self,
-        c: &mut SqliteConnection,
+        c: &mut AnyConnection,
         job: &JobRecord,
     ) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE attempts SET state = 'killing'
-             WHERE job_id = ? AND attempt = ? AND state = 'active'",
+             WHERE job_id = $1 AND attempt = $2 AND state = 'active'",
         )
         .bind(job.id.0)
-        .bind(job.attempt.0)
+        .bind(i64::from(job.attempt.0))
         .execute(c)
         .await?;
         Ok(())
     }
 
-    async fn restart(&self, c: &mut SqliteConnection, job: &JobRecord) -> Result<(), StoreError> {
+    async fn restart(&self, c: &mut AnyConnection, job: &JobRecord) -> Result<(), StoreError> {
         sqlx::query(
-            "UPDATE jobs SET not_before = ?, reschedules = reschedules + 1, attempt_base = attempt,
-                started = NULL, application_status = '', site = 'ANY' WHERE job_id = ?",
+            "UPDATE jobs SET not_before = $1, reschedules = reschedules + 1, attempt_base = attempt,
+                started = NULL, application_status = '', site = 'ANY' WHERE job_id = $2",
         )
         .bind(self.now.0)
         .bind(job.id.0)
@@ -120,12 +117,14 @@ impl Order {
 
 /// Received jobs whose time has come begin to wait.
 pub async fn release_due(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     now: Timestamp,
 ) -> Result<Vec<QueueChange>, StoreError> {
-    let due = sqlx::query(
-        "SELECT * FROM jobs WHERE not_before <= ? AND status = 'Received' ORDER BY job_id LIMIT 1000",
-    )
+    let due = sqlx::query(statement(format!(
+        "SELECT * FROM jobs WHERE not_before <= $1 AND status = 'Received' ORDER BY job_id
+            LIMIT 1000{}",
+        Dialect::of(c).skip_locked()
+    )))
     .bind(now.0)
     .fetch_all(&mut *c)
     .await?;
@@ -135,7 +134,7 @@ pub async fn release_due(
         let minor = "Pilot Agent Submission";
         let change_to = Move { to: JobState::Waiting, minor, source: "JobManager", now };
         move_job(c, &job, change_to).await?;
-        sqlx::query("UPDATE jobs SET not_before = NULL WHERE job_id = ?")
+        sqlx::query("UPDATE jobs SET not_before = NULL WHERE job_id = $1")
             .bind(job.id.0)
             .execute(&mut *c)
             .await?;

@@ -1,6 +1,6 @@
 //! Jobs, by those who own them.
 
-use super::{SqliteStore, admission, orders, rows};
+use super::{SqlStore, admission, dialect::Growing, orders, rows};
 use crate::{
     EventRecord, JobFilter, JobRecord, JobStore, NewTemplate, OrderAnswer, QueueChange, QueueKey,
     StatusCount, StoreError, Submission,
@@ -11,11 +11,11 @@ use spinor_model::{
     policy::RequirementClass,
     time::Timestamp,
 };
-use sqlx::{QueryBuilder, Row, Sqlite};
+use sqlx::Row;
 use std::sync::Arc;
 
 #[async_trait]
-impl JobStore for SqliteStore {
+impl JobStore for SqlStore {
     async fn submit(
         &self,
         template: NewTemplate,
@@ -45,22 +45,25 @@ impl JobStore for SqliteStore {
     }
 
     async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError> {
-        let found = sqlx::query("SELECT * FROM jobs WHERE job_id = ?").bind(id.0);
+        let found = sqlx::query("SELECT * FROM jobs WHERE job_id = $1").bind(id.0);
         found.fetch_optional(&self.readers).await?.as_ref().map(rows::job).transpose()
     }
 
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRecord>, StoreError> {
-        let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE TRUE");
-        narrow(&mut query, filter);
-        query.push(" ORDER BY job_id LIMIT ").push_bind(filter.limit);
-        query.build().fetch_all(&self.readers).await?.iter().map(rows::job).collect()
+        let mut query = Growing::new("SELECT * FROM jobs WHERE TRUE");
+        narrow(&mut query, filter)?;
+        query.push(" ORDER BY job_id LIMIT ").bind(i64::from(filter.limit))?;
+        let (text, arguments) = query.finish();
+        let found = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
+        found.iter().map(rows::job).collect()
     }
 
     async fn summary(&self, filter: &JobFilter) -> Result<Vec<StatusCount>, StoreError> {
-        let mut query = QueryBuilder::new("SELECT status, count(*) AS n FROM jobs WHERE TRUE");
-        narrow(&mut query, filter);
+        let mut query = Growing::new("SELECT status, count(*) AS n FROM jobs WHERE TRUE");
+        narrow(&mut query, filter)?;
         query.push(" GROUP BY status");
-        let rows = query.build().fetch_all(&self.readers).await?;
+        let (text, arguments) = query.finish();
+        let rows = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
         let count = |row| {
             Ok(StatusCount { status: rows::parsed(row, "status")?, count: rows::count(row, "n")? })
         };
@@ -69,13 +72,13 @@ impl JobStore for SqliteStore {
 
     async fn events(&self, id: JobId) -> Result<Vec<EventRecord>, StoreError> {
         let found =
-            sqlx::query("SELECT * FROM events WHERE job_id = ? ORDER BY event_id").bind(id.0);
+            sqlx::query("SELECT * FROM events WHERE job_id = $1 ORDER BY event_id").bind(id.0);
         found.fetch_all(&self.readers).await?.iter().map(rows::event).collect()
     }
 
     async fn class_of(&self, id: JobId) -> Result<Option<Arc<RequirementClass>>, StoreError> {
         let found = sqlx::query(
-            "SELECT classes.* FROM classes JOIN jobs USING (class_id) WHERE jobs.job_id = ?",
+            "SELECT classes.* FROM classes JOIN jobs USING (class_id) WHERE jobs.job_id = $1",
         );
         let row = found.bind(id.0).fetch_optional(&self.readers).await?;
         row.as_ref().map(rows::class).transpose()
@@ -122,13 +125,13 @@ impl JobStore for SqliteStore {
         self.write(move |c| {
             Box::pin(async move {
                 let done = sqlx::query(
-                    "UPDATE jobs SET application_status = ?, updated = ?
-                     WHERE job_id = ? AND attempt = ? AND status IN ('Matched', 'Running', 'Stalled')",
+                    "UPDATE jobs SET application_status = $1, updated = $2
+                     WHERE job_id = $3 AND attempt = $4 AND status IN ('Matched', 'Running', 'Stalled')",
                 )
                 .bind(text)
                 .bind(now.0)
                 .bind(id.0)
-                .bind(attempt.0)
+                .bind(i64::from(attempt.0))
                 .execute(c)
                 .await?;
                 Ok(done.rows_affected() == 1)
@@ -138,28 +141,27 @@ impl JobStore for SqliteStore {
     }
 }
 
-fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &JobFilter) {
+fn narrow(query: &mut Growing, filter: &JobFilter) -> Result<(), StoreError> {
     if let Some(vo) = &filter.vo {
-        query.push(" AND vo = ").push_bind(vo.to_string());
+        query.push(" AND vo = ").bind(vo.to_string())?;
     }
     if let Some(owner) = &filter.owner {
-        query.push(" AND owner = ").push_bind(owner.to_string());
+        query.push(" AND owner = ").bind(owner.to_string())?;
     }
     if let Some(site) = &filter.site {
-        query.push(" AND site = ").push_bind(site.to_string());
+        query.push(" AND site = ").bind(site.to_string())?;
     }
     if let Some(template) = filter.template {
-        query.push(" AND template_id = ").push_bind(template.0);
+        query.push(" AND template_id = ").bind(template.0)?;
     }
     if let Some(after) = filter.after {
-        query.push(" AND job_id > ").push_bind(after.0);
+        query.push(" AND job_id > ").bind(after.0)?;
+    }
+    for (i, status) in filter.statuses.iter().enumerate() {
+        query.push(if i == 0 { " AND status IN (" } else { ", " }).bind(status.as_str())?;
     }
     if !filter.statuses.is_empty() {
-        query.push(" AND status IN (");
-        let mut list = query.separated(", ");
-        for status in &filter.statuses {
-            list.push_bind(status.as_str());
-        }
         query.push(")");
     }
+    Ok(())
 }

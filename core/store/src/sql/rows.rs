@@ -7,7 +7,7 @@ use spinor_model::{
     policy::RequirementClass,
     time::Timestamp,
 };
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{Row, any::AnyRow};
 use std::{fmt::Display, str::FromStr, sync::Arc};
 
 fn corrupt(what: &str, why: impl Display) -> StoreError {
@@ -15,29 +15,29 @@ fn corrupt(what: &str, why: impl Display) -> StoreError {
 }
 
 /// A column whose text is a name, a state or a digest.
-pub fn parsed<T: FromStr<Err: Display>>(row: &SqliteRow, column: &str) -> Result<T, StoreError> {
+pub fn parsed<T: FromStr<Err: Display>>(row: &AnyRow, column: &str) -> Result<T, StoreError> {
     let text: String = row.try_get(column)?;
     text.parse().map_err(|error| corrupt(column, error))
 }
 
 /// A column whose text is JSON.
-pub fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<T, StoreError> {
+pub fn json<T: DeserializeOwned>(row: &AnyRow, column: &str) -> Result<T, StoreError> {
     let text: String = row.try_get(column)?;
     serde_json::from_str(&text).map_err(|error| corrupt(column, error))
 }
 
 /// A column with a count.
-pub fn count<T: TryFrom<i64>>(row: &SqliteRow, column: &str) -> Result<T, StoreError> {
+pub fn count<T: TryFrom<i64>>(row: &AnyRow, column: &str) -> Result<T, StoreError> {
     let number: i64 = row.try_get(column)?;
     number.try_into().map_err(|_| corrupt(column, format!("{number} is out of range")))
 }
 
 /// A column with a time.
-pub fn time(row: &SqliteRow, column: &str) -> Result<Timestamp, StoreError> {
+pub fn time(row: &AnyRow, column: &str) -> Result<Timestamp, StoreError> {
     Ok(Timestamp(row.try_get(column)?))
 }
 
-fn maybe_time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, StoreError> {
+fn maybe_time(row: &AnyRow, column: &str) -> Result<Option<Timestamp>, StoreError> {
     Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp))
 }
 
@@ -47,7 +47,7 @@ pub fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
 }
 
 /// A row of `jobs`.
-pub fn job(row: &SqliteRow) -> Result<JobRecord, StoreError> {
+pub fn job(row: &AnyRow) -> Result<JobRecord, StoreError> {
     Ok(JobRecord {
         id: JobId(row.try_get("job_id")?),
         template: TemplateId(row.try_get("template_id")?),
@@ -73,7 +73,7 @@ pub fn job(row: &SqliteRow) -> Result<JobRecord, StoreError> {
 }
 
 /// A row of `events`.
-pub fn event(row: &SqliteRow) -> Result<EventRecord, StoreError> {
+pub fn event(row: &AnyRow) -> Result<EventRecord, StoreError> {
     Ok(EventRecord {
         time: time(row, "time")?,
         attempt: AttemptNumber(count(row, "attempt")?),
@@ -84,7 +84,7 @@ pub fn event(row: &SqliteRow) -> Result<EventRecord, StoreError> {
 }
 
 /// A row of `attempts`.
-pub fn attempt(row: &SqliteRow) -> Result<AttemptRecord, StoreError> {
+pub fn attempt(row: &AnyRow) -> Result<AttemptRecord, StoreError> {
     let state: String = row.try_get("state")?;
     let result: Option<String> = row.try_get("result")?;
     Ok(AttemptRecord {
@@ -116,7 +116,7 @@ pub fn attempt_state(text: &str) -> Result<AttemptState, StoreError> {
 }
 
 /// A row of `pilots`.
-pub fn pilot(row: &SqliteRow) -> Result<PilotRecord, StoreError> {
+pub fn pilot(row: &AnyRow) -> Result<PilotRecord, StoreError> {
     Ok(PilotRecord {
         stamp: parsed(row, "stamp")?,
         vo: parsed(row, "vo")?,
@@ -141,7 +141,7 @@ pub fn pilot(row: &SqliteRow) -> Result<PilotRecord, StoreError> {
 }
 
 /// A row of `classes`.
-pub fn class(row: &SqliteRow) -> Result<Arc<RequirementClass>, StoreError> {
+pub fn class(row: &AnyRow) -> Result<Arc<RequirementClass>, StoreError> {
     Ok(Arc::new(RequirementClass {
         id: ClassId(row.try_get("class_id")?),
         vo: parsed(row, "vo")?,

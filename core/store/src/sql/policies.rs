@@ -1,6 +1,6 @@
 //! What is kept of policies' doings.
 
-use super::{SqliteStore, rows};
+use super::{SqlStore, rows};
 use crate::{AuditRecord, LineRecord, Observed, Placement, PolicyStore, StoreError, Unfinished};
 use async_trait::async_trait;
 use spinor_model::{
@@ -9,11 +9,11 @@ use spinor_model::{
     registry::BindingPath,
     time::Timestamp,
 };
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 use std::collections::BTreeSet;
 
 async fn observe(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     observed: Observed,
     keep: u32,
     now: Timestamp,
@@ -76,7 +76,7 @@ async fn observe(
     Ok(())
 }
 
-fn line(row: &SqliteRow) -> Result<LineRecord, StoreError> {
+fn line(row: &AnyRow) -> Result<LineRecord, StoreError> {
     let level: String = row.try_get("level")?;
     use LogLevel::{Debug, Error, Info, Warn};
     let level = [Error, Warn, Info, Debug].into_iter().find(|known| known.as_str() == level);
@@ -90,7 +90,7 @@ fn line(row: &SqliteRow) -> Result<LineRecord, StoreError> {
     })
 }
 
-fn audit(row: &SqliteRow) -> Result<AuditRecord, StoreError> {
+fn audit(row: &AnyRow) -> Result<AuditRecord, StoreError> {
     Ok(AuditRecord {
         time: rows::time(row, "time")?,
         who: row.try_get("who")?,
@@ -102,7 +102,7 @@ fn audit(row: &SqliteRow) -> Result<AuditRecord, StoreError> {
     })
 }
 
-fn placement(row: &SqliteRow) -> Result<Placement, StoreError> {
+fn placement(row: &AnyRow) -> Result<Placement, StoreError> {
     Ok(Placement {
         class: ClassId(row.try_get("class_id")?),
         site: rows::parsed(row, "site")?,
@@ -111,7 +111,7 @@ fn placement(row: &SqliteRow) -> Result<Placement, StoreError> {
     })
 }
 
-fn planner(row: &SqliteRow) -> Result<Unfinished, StoreError> {
+fn planner(row: &AnyRow) -> Result<Unfinished, StoreError> {
     Ok(Unfinished::Jobs {
         vo: rows::parsed(row, "vo")?,
         job_type: rows::parsed(row, "job_type")?,
@@ -120,7 +120,7 @@ fn planner(row: &SqliteRow) -> Result<Unfinished, StoreError> {
     })
 }
 
-fn sender(row: &SqliteRow) -> Result<Unfinished, StoreError> {
+fn sender(row: &AnyRow) -> Result<Unfinished, StoreError> {
     Ok(Unfinished::Pilots {
         vo: rows::parsed(row, "vo")?,
         ce: rows::parsed(row, "ce")?,
@@ -132,7 +132,7 @@ fn sender(row: &SqliteRow) -> Result<Unfinished, StoreError> {
 const WAITS: &str = "Pilot Agent Submission";
 
 #[async_trait]
-impl PolicyStore for SqliteStore {
+impl PolicyStore for SqlStore {
     async fn observe(
         &self,
         observed: Observed,

@@ -1,7 +1,7 @@
 //! Attempts: claimed, heard of, ended.
 
 use super::{
-    SqliteStore, claims, conclusions,
+    SqlStore, claims, conclusions,
     moves::{self, Move, move_job},
     rows::{self, to_json},
     usage::record_usage,
@@ -19,10 +19,10 @@ use spinor_model::{
     time::Timestamp,
     usage::Outcome,
 };
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 async fn beat(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     stamp: &Stamp,
     beats: &[Beat],
     lease_until: Timestamp,
@@ -44,14 +44,14 @@ async fn beat(
         }
         let started = attempt.started.unwrap_or(now);
         sqlx::query(
-            "UPDATE attempts SET lease_until = ?, started = ?, stdout_tail = ?
-             WHERE job_id = ? AND attempt = ?",
+            "UPDATE attempts SET lease_until = $1, started = $2, stdout_tail = $3
+             WHERE job_id = $4 AND attempt = $5",
         )
         .bind(lease_until.0)
         .bind(started.0)
         .bind(&told.stdout_tail)
         .bind(told.job.0)
-        .bind(told.attempt.0)
+        .bind(i64::from(told.attempt.0))
         .execute(&mut *c)
         .await?;
         answers.push(BeatAnswer::Continue);
@@ -60,7 +60,7 @@ async fn beat(
 }
 
 async fn finish(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     stamp: &Stamp,
     result: &AttemptResult,
     now: Timestamp,
@@ -101,26 +101,26 @@ async fn finish(
 }
 
 async fn end(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     result: &AttemptResult,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE attempts SET state = 'ended', ended = ?, result = ?, stdout_tail = ?
-         WHERE job_id = ? AND attempt = ?",
+        "UPDATE attempts SET state = 'ended', ended = $1, result = $2, stdout_tail = $3
+         WHERE job_id = $4 AND attempt = $5",
     )
     .bind(now.0)
     .bind(to_json(result)?)
     .bind(&result.stdout_tail)
     .bind(result.job.0)
-    .bind(result.attempt.0)
+    .bind(i64::from(result.attempt.0))
     .execute(c)
     .await?;
     Ok(())
 }
 
 #[async_trait]
-impl AttemptStore for SqliteStore {
+impl AttemptStore for SqlStore {
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         self.write(move |c| Box::pin(claims::claim(c, request))).await
     }
@@ -159,7 +159,7 @@ impl AttemptStore for SqliteStore {
     }
 
     async fn attempts(&self, id: JobId) -> Result<Vec<AttemptRecord>, StoreError> {
-        let found = sqlx::query("SELECT * FROM attempts WHERE job_id = ? ORDER BY attempt");
+        let found = sqlx::query("SELECT * FROM attempts WHERE job_id = $1 ORDER BY attempt");
         let rows = found.bind(id.0).fetch_all(&self.readers).await?;
         rows.iter().map(rows::attempt).collect()
     }
@@ -172,10 +172,10 @@ impl AttemptStore for SqliteStore {
     ) -> Result<Vec<AttemptRecord>, StoreError> {
         let found = sqlx::query(
             "SELECT * FROM attempts WHERE job_id IN
-                (SELECT job_id FROM jobs WHERE vo = ? AND job_id > ? ORDER BY job_id LIMIT ?)
+                (SELECT job_id FROM jobs WHERE vo = $1 AND job_id > $2 ORDER BY job_id LIMIT $3)
              ORDER BY job_id, attempt",
         );
-        let found = found.bind(vo.as_str()).bind(after.0).bind(jobs);
+        let found = found.bind(vo.as_str()).bind(after.0).bind(i64::from(jobs));
         found.fetch_all(&self.readers).await?.iter().map(rows::attempt).collect()
     }
 
@@ -211,10 +211,10 @@ impl AttemptStore for SqliteStore {
         self.write(move |c| {
             Box::pin(async move {
                 let query = sqlx::query(
-                    "UPDATE jobs SET minor_status = ?, updated = ? WHERE job_id = ? AND attempt = ?
-                        AND status = 'Completing' AND minor_status <> ?",
+                    "UPDATE jobs SET minor_status = $1, updated = $2 WHERE job_id = $3 AND attempt = $4
+                        AND status = 'Completing' AND minor_status <> $5",
                 );
-                let query = query.bind(&minor).bind(now.0).bind(id.0).bind(attempt.0).bind(&minor);
+                let query = query.bind(&minor).bind(now.0).bind(id.0).bind(i64::from(attempt.0)).bind(&minor);
                 query.execute(c).await?;
                 Ok(())
             })

@@ -1,6 +1,10 @@
 //! Pilots.
 
-use super::{SqliteStore, rows};
+use super::{
+    SqlStore,
+    dialect::{Dialect, Growing, statement},
+    rows,
+};
 use crate::{NewPilot, PilotRecord, PilotStart, PilotStore, StoreError};
 use async_trait::async_trait;
 use spinor_model::{
@@ -8,19 +12,17 @@ use spinor_model::{
     state::PilotState,
     time::Timestamp,
 };
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{AnyConnection, Row};
 
 async fn start(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     stamp: Stamp,
     secret: Digest,
     start: Digest,
     now: Timestamp,
 ) -> Result<PilotStart, StoreError> {
-    let row = sqlx::query("SELECT * FROM pilots WHERE stamp = ?")
-        .bind(stamp.as_str())
-        .fetch_optional(&mut *c)
-        .await?;
+    let text = format!("SELECT * FROM pilots WHERE stamp = $1{}", Dialect::of(c).for_update());
+    let row = sqlx::query(statement(text)).bind(stamp.as_str()).fetch_optional(&mut *c).await?;
     let Some(row) = row else { return Ok(PilotStart::WrongSecret) };
     let pilot = rows::pilot(&row)?;
     if row.try_get::<String, _>("secret_hash")? != secret.to_string() {
@@ -34,8 +36,8 @@ async fn start(
         return Ok(PilotStart::UsedSecret);
     }
     sqlx::query(
-        "UPDATE pilots SET status = 'Running', start_hash = ?, started = coalesce(started, ?),
-            last_seen = ? WHERE stamp = ?",
+        "UPDATE pilots SET status = 'Running', start_hash = $1, started = coalesce(started, $2),
+            last_seen = $3 WHERE stamp = $4",
     )
     .bind(start.to_string())
     .bind(now.0)
@@ -47,34 +49,25 @@ async fn start(
 }
 
 #[async_trait]
-impl PilotStore for SqliteStore {
+impl PilotStore for SqlStore {
     async fn add_pilots(&self, pilots: &[NewPilot], now: Timestamp) -> Result<(), StoreError> {
         if pilots.is_empty() {
             return Ok(());
         }
-        let senders = pilots.iter().map(|p| rows::to_json(&p.sent_by));
-        let senders = senders.collect::<Result<Vec<_>, _>>()?;
-        let pilots: Vec<_> = pilots.iter().cloned().zip(senders).collect();
+        let items = rows::to_json(&pilots)?;
         self.write(move |c| {
             Box::pin(async move {
-                let mut insert = QueryBuilder::<Sqlite>::new(
+                let text = format!(
                     "INSERT INTO pilots (stamp, vo, site, ce, queue, cores, status, secret_hash,
-                        wall_time, submitted, sent_by) ",
+                        wall_time, submitted, sent_by)
+                     SELECT value ->> 'stamp', value ->> 'vo', value ->> 'site', value ->> 'ce',
+                        value ->> 'queue', CAST(value ->> 'cores' AS BIGINT), 'Submitted',
+                        value ->> 'secret_hash', CAST(value ->> 'wall_time' AS BIGINT), $2,
+                        value ->> 'sent_by'
+                     FROM {}",
+                    Dialect::of(c).items("$1")
                 );
-                insert.push_values(&pilots, |mut row, (pilot, sent_by)| {
-                    row.push_bind(pilot.stamp.as_str())
-                        .push_bind(pilot.vo.as_str())
-                        .push_bind(pilot.site.as_str())
-                        .push_bind(pilot.ce.as_str())
-                        .push_bind(pilot.queue.as_str())
-                        .push_bind(pilot.cores)
-                        .push_bind("Submitted")
-                        .push_bind(pilot.secret_hash.to_string())
-                        .push_bind(pilot.wall_time as i64)
-                        .push_bind(now.0)
-                        .push_bind(sent_by);
-                });
-                insert.build().execute(c).await?;
+                sqlx::query(statement(text)).bind(items).bind(now.0).execute(c).await?;
                 Ok(())
             })
         })
@@ -85,7 +78,7 @@ impl PilotStore for SqliteStore {
         let (stamp, reference) = (stamp.clone(), reference.to_owned());
         self.write(move |c| {
             Box::pin(async move {
-                let query = sqlx::query("UPDATE pilots SET reference = ? WHERE stamp = ?");
+                let query = sqlx::query("UPDATE pilots SET reference = $1 WHERE stamp = $2");
                 query.bind(reference).bind(stamp.as_str()).execute(c).await?;
                 Ok(())
             })
@@ -105,9 +98,9 @@ impl PilotStore for SqliteStore {
         self.write(move |c| {
             Box::pin(async move {
                 sqlx::query(
-                    "UPDATE pilots SET status = ?, status_reason = ?,
-                        ended = CASE WHEN ? THEN ? ELSE NULL END
-                     WHERE stamp = ? AND status NOT IN ('Done', 'Failed', 'Deleted', 'Aborted')",
+                    "UPDATE pilots SET status = $1, status_reason = $2,
+                        ended = CASE WHEN $3 THEN $4 ELSE NULL END
+                     WHERE stamp = $5 AND status NOT IN ('Done', 'Failed', 'Deleted', 'Aborted')",
                 )
                 .bind(state.as_str())
                 .bind(reason)
@@ -143,10 +136,10 @@ impl PilotStore for SqliteStore {
         self.write(move |c| {
             Box::pin(async move {
                 sqlx::query(
-                    "UPDATE pilots SET last_seen = ?, jobs_run = jobs_run + ? WHERE stamp = ?",
+                    "UPDATE pilots SET last_seen = $1, jobs_run = jobs_run + $2 WHERE stamp = $3",
                 )
                 .bind(now.0)
-                .bind(jobs_claimed)
+                .bind(i64::from(jobs_claimed))
                 .bind(stamp.as_str())
                 .execute(c)
                 .await?;
@@ -157,7 +150,7 @@ impl PilotStore for SqliteStore {
     }
 
     async fn pilot(&self, stamp: &Stamp) -> Result<Option<PilotRecord>, StoreError> {
-        let found = sqlx::query("SELECT * FROM pilots WHERE stamp = ?").bind(stamp.as_str());
+        let found = sqlx::query("SELECT * FROM pilots WHERE stamp = $1").bind(stamp.as_str());
         found.fetch_optional(&self.readers).await?.as_ref().map(rows::pilot).transpose()
     }
 
@@ -166,20 +159,22 @@ impl PilotStore for SqliteStore {
         vo: Option<&VoName>,
         ended: bool,
     ) -> Result<Vec<PilotRecord>, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM pilots WHERE TRUE");
+        let mut query = Growing::new("SELECT * FROM pilots WHERE TRUE");
         if let Some(vo) = vo {
-            query.push(" AND vo = ").push_bind(vo.to_string());
+            query.push(" AND vo = ").bind(vo.to_string())?;
         }
         if !ended {
             query.push(" AND status IN ('Submitted', 'Waiting', 'Running', 'Unknown')");
         }
         query.push(" ORDER BY submitted, stamp LIMIT 10000");
-        query.build().fetch_all(&self.readers).await?.iter().map(rows::pilot).collect()
+        let (text, arguments) = query.finish();
+        let found = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
+        found.iter().map(rows::pilot).collect()
     }
 
     async fn uncleaned_pilots(&self, before: Timestamp) -> Result<Vec<PilotRecord>, StoreError> {
         let found = sqlx::query(
-            "SELECT * FROM pilots WHERE cleaned = 0 AND reference IS NOT NULL AND ended < ?
+            "SELECT * FROM pilots WHERE cleaned = 0 AND reference IS NOT NULL AND ended < $1
              ORDER BY ended LIMIT 100",
         );
         let rows = found.bind(before.0).fetch_all(&self.readers).await?;
@@ -191,7 +186,7 @@ impl PilotStore for SqliteStore {
         self.write(move |c| {
             Box::pin(async move {
                 for stamp in stamps {
-                    let query = sqlx::query("UPDATE pilots SET cleaned = 1 WHERE stamp = ?");
+                    let query = sqlx::query("UPDATE pilots SET cleaned = 1 WHERE stamp = $1");
                     query.bind(stamp.as_str()).execute(&mut *c).await?;
                 }
                 Ok(())

@@ -1,6 +1,9 @@
 //! Moving jobs: the one place that changes a job's state, with the log entry that goes with it.
 
-use super::rows::{self, to_json};
+use super::{
+    dialect::{Dialect, statement},
+    rows::{self, to_json},
+};
 use crate::{AttemptRecord, JobRecord, QueueChange, QueueKey, StoreError};
 use spinor_model::{
     id::{AttemptNumber, ClassId, GroupName, JobId, JobType, VoName},
@@ -8,24 +11,29 @@ use spinor_model::{
     state::JobState,
     time::Timestamp,
 };
-use sqlx::{Row, SqliteConnection};
+use sqlx::{AnyConnection, Row};
 
 /// A job, as it is inside a transaction.
-pub async fn job(c: &mut SqliteConnection, id: JobId) -> Result<Option<JobRecord>, StoreError> {
-    let row =
-        sqlx::query("SELECT * FROM jobs WHERE job_id = ?").bind(id.0).fetch_optional(c).await?;
+pub async fn job(c: &mut AnyConnection, id: JobId) -> Result<Option<JobRecord>, StoreError> {
+    let text = format!("SELECT * FROM jobs WHERE job_id = $1{}", Dialect::of(c).for_update());
+    let row = sqlx::query(statement(text)).bind(id.0).fetch_optional(c).await?;
     row.as_ref().map(rows::job).transpose()
 }
 
 /// An attempt, as it is inside a transaction, with its secret.
 pub async fn attempt(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     job: JobId,
     attempt: AttemptNumber,
 ) -> Result<Option<(AttemptRecord, String)>, StoreError> {
-    let row = sqlx::query("SELECT * FROM attempts WHERE job_id = ? AND attempt = ?")
+    // Whoever changes an attempt holds its job: so two of them wait for each other in one order.
+    if Dialect::of(c) == Dialect::Postgres {
+        let job_row = sqlx::query("SELECT job_id FROM jobs WHERE job_id = $1 FOR UPDATE");
+        job_row.bind(job.0).fetch_optional(&mut *c).await?;
+    }
+    let row = sqlx::query("SELECT * FROM attempts WHERE job_id = $1 AND attempt = $2")
         .bind(job.0)
-        .bind(attempt.0)
+        .bind(i64::from(attempt.0))
         .fetch_optional(c)
         .await?;
     row.map(|row| Ok((rows::attempt(&row)?, row.try_get("nonce")?))).transpose()
@@ -45,17 +53,17 @@ pub struct Move<'a> {
 
 /// Moves a job, if the table of moves allows it, and logs it.
 pub async fn move_job(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     job: &JobRecord,
     change: Move<'_>,
 ) -> Result<(), StoreError> {
     let to = job.status.to(change.to).map_err(|illegal| StoreError::Move(job.id, illegal))?;
     let minor: String = change.minor.chars().take(128).collect();
     sqlx::query(
-        "UPDATE jobs SET status = ?, minor_status = ?, updated = ?,
-            started = CASE WHEN ? = 'Running' AND started IS NULL THEN ? ELSE started END,
-            ended = CASE WHEN ? THEN ? ELSE NULL END
-         WHERE job_id = ?",
+        "UPDATE jobs SET status = $1, minor_status = $2, updated = $3,
+            started = CASE WHEN $4 = 'Running' AND started IS NULL THEN $5 ELSE started END,
+            ended = CASE WHEN $6 THEN $7 ELSE NULL END
+         WHERE job_id = $8",
     )
     .bind(to.as_str())
     .bind(&minor)
@@ -72,17 +80,17 @@ pub async fn move_job(
 
 /// Adds an entry to a job's log.
 pub async fn log(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     id: JobId,
     attempt: u32,
     change: &Move<'_>,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO events (job_id, attempt, time, status, minor_status, source)
-         VALUES (?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(id.0)
-    .bind(attempt)
+    .bind(i64::from(attempt))
     .bind(change.now.0)
     .bind(change.to.as_str())
     .bind(change.minor)
@@ -94,7 +102,7 @@ pub async fn log(
 
 /// The number of a class, given now if it is new.
 pub async fn intern_class(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     vo: &VoName,
     group: &GroupName,
     job_type: &JobType,
@@ -102,7 +110,7 @@ pub async fn intern_class(
 ) -> Result<ClassId, StoreError> {
     let requirement = to_json(&requirement.class())?;
     sqlx::query(
-        "INSERT INTO classes (vo, grp, job_type, requirement) VALUES (?, ?, ?, ?)
+        "INSERT INTO classes (vo, grp, job_type, requirement) VALUES ($1, $2, $3, $4)
          ON CONFLICT DO NOTHING",
     )
     .bind(vo.as_str())
@@ -112,7 +120,7 @@ pub async fn intern_class(
     .execute(&mut *c)
     .await?;
     let row = sqlx::query(
-        "SELECT class_id FROM classes WHERE vo = ? AND grp = ? AND job_type = ? AND requirement = ?",
+        "SELECT class_id FROM classes WHERE vo = $1 AND grp = $2 AND job_type = $3 AND requirement = $4",
     )
     .bind(vo.as_str())
     .bind(group.as_str())

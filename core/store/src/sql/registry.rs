@@ -1,6 +1,6 @@
 //! VOs' documents and components.
 
-use super::{SqliteStore, rows};
+use super::{SqlStore, rows};
 use crate::{Change, NewComponent, RegistryStore, StoreError, StoredComponent, StoredDocument};
 use async_trait::async_trait;
 use spinor_model::{
@@ -8,10 +8,10 @@ use spinor_model::{
     registry::VoDocument,
     time::Timestamp,
 };
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 use std::collections::BTreeMap;
 
-fn document(row: &SqliteRow) -> Result<StoredDocument, StoreError> {
+fn document(row: &AnyRow) -> Result<StoredDocument, StoreError> {
     Ok(StoredDocument {
         document: rows::json(row, "document")?,
         revision: row.try_get("revision")?,
@@ -26,7 +26,7 @@ fn document(row: &SqliteRow) -> Result<StoredDocument, StoreError> {
 }
 
 async fn add_component(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     new: NewComponent,
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -60,7 +60,7 @@ async fn add_component(
     Ok(())
 }
 
-fn component(row: &SqliteRow) -> Result<StoredComponent, StoreError> {
+fn component(row: &AnyRow) -> Result<StoredComponent, StoreError> {
     let vo: String = row.try_get("vo")?;
     Ok(StoredComponent {
         digest: rows::parsed(row, "digest")?,
@@ -72,7 +72,7 @@ fn component(row: &SqliteRow) -> Result<StoredComponent, StoreError> {
 }
 
 #[async_trait]
-impl RegistryStore for SqliteStore {
+impl RegistryStore for SqlStore {
     async fn add_component(&self, new: NewComponent, now: Timestamp) -> Result<(), StoreError> {
         self.write(move |c| Box::pin(add_component(c, new, now))).await
     }
@@ -85,7 +85,7 @@ impl RegistryStore for SqliteStore {
     async fn signatures(&self, digest: Digest) -> Result<Vec<(String, String)>, StoreError> {
         let found = sqlx::query("SELECT signer, signature FROM signatures WHERE digest = $1");
         let found = found.bind(digest.to_string()).fetch_all(&self.readers).await?;
-        let pair = |row: &SqliteRow| Ok((row.try_get("signer")?, row.try_get("signature")?));
+        let pair = |row: &AnyRow| Ok((row.try_get("signer")?, row.try_get("signature")?));
         found.iter().map(pair).collect()
     }
 
@@ -158,7 +158,7 @@ impl RegistryStore for SqliteStore {
                     .fetch_optional(&mut *c)
                     .await?;
                 sqlx::query(
-                    "INSERT INTO meta VALUES ('server-alive', ?)
+                    "INSERT INTO meta VALUES ('server-alive', $1)
                      ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 )
                 .bind(now.0.to_string())

@@ -12,18 +12,18 @@ use spinor_model::{
     time::Timestamp,
     usage::Outcome,
 };
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::{AnyConnection, AnyPool};
 
 /// Puts an ended attempt into the outbox.
 pub async fn ask(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     job: JobId,
     attempt: AttemptNumber,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO conclusions (job_id, attempt, since) VALUES (?, ?, ?)")
+    sqlx::query("INSERT INTO conclusions (job_id, attempt, since) VALUES ($1, $2, $3)")
         .bind(job.0)
-        .bind(attempt.0)
+        .bind(i64::from(attempt.0))
         .bind(now.0)
         .execute(c)
         .await?;
@@ -31,16 +31,16 @@ pub async fn ask(
 }
 
 /// What is in the outbox, the oldest first; then held ones, in any order, so that none starves.
-pub async fn pending(pool: &SqlitePool, limit: u32) -> Result<Vec<PendingConclusion>, StoreError> {
+pub async fn pending(pool: &AnyPool, limit: u32) -> Result<Vec<PendingConclusion>, StoreError> {
     let asked = sqlx::query(
         "SELECT conclusions.job_id, conclusions.attempt, jobs.attempt_base,
             templates.template, templates.requirement, templates.planned_by
          FROM conclusions JOIN jobs USING (job_id) JOIN templates USING (template_id)
          ORDER BY jobs.minor_status LIKE 'Held:%',
             CASE WHEN jobs.minor_status LIKE 'Held:%' THEN random() END,
-            conclusions.since, conclusions.job_id LIMIT ?",
+            conclusions.since, conclusions.job_id LIMIT $1",
     )
-    .bind(limit)
+    .bind(i64::from(limit))
     .fetch_all(pool)
     .await?;
     let mut pending = Vec::with_capacity(asked.len());
@@ -68,7 +68,7 @@ pub async fn pending(pool: &SqlitePool, limit: u32) -> Result<Vec<PendingConclus
 /// Writes a judgement and the attempt's usage, and takes it from the outbox. If the job was killed
 /// or rescheduled meanwhile, only the usage counts.
 pub async fn conclude(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     pending: &PendingConclusion,
     judgement: Judgement,
     outcome: Outcome,
@@ -76,9 +76,9 @@ pub async fn conclude(
     now: Timestamp,
 ) -> Result<Vec<QueueChange>, StoreError> {
     let (id, attempt) = (pending.job.id, pending.attempt.attempt);
-    let removed = sqlx::query("DELETE FROM conclusions WHERE job_id = ? AND attempt = ?")
+    let removed = sqlx::query("DELETE FROM conclusions WHERE job_id = $1 AND attempt = $2")
         .bind(id.0)
-        .bind(attempt.0)
+        .bind(i64::from(attempt.0))
         .execute(&mut *c)
         .await?;
     let Some(job) = moves::job(c, id).await? else { return Ok(Vec::new()) };
@@ -112,7 +112,7 @@ pub async fn conclude(
             let minor = format!("Tried again: {reason}");
             move_job(c, &job, Move { to: JobState::Received, minor: &minor, source, now }).await?;
             sqlx::query(
-                "UPDATE jobs SET not_before = ?, class_id = ?, site = 'ANY' WHERE job_id = ?",
+                "UPDATE jobs SET not_before = $1, class_id = $2, site = 'ANY' WHERE job_id = $3",
             )
             .bind(not_before.0)
             .bind(class.0)
@@ -125,7 +125,7 @@ pub async fn conclude(
             let Some(job) = moves::job(c, id).await? else { return Ok(Vec::new()) };
             let minor = "Pilot Agent Submission";
             move_job(c, &job, Move { to: JobState::Waiting, minor, source, now }).await?;
-            sqlx::query("UPDATE jobs SET not_before = NULL WHERE job_id = ?")
+            sqlx::query("UPDATE jobs SET not_before = NULL WHERE job_id = $1")
                 .bind(id.0)
                 .execute(c)
                 .await?;

@@ -2,6 +2,7 @@
 
 use super::{
     conclusions,
+    dialect::{Dialect, statement},
     moves::{self, Move, move_job},
     rows::{self, to_json},
     usage::record_usage,
@@ -14,15 +15,16 @@ use spinor_model::{
     time::Timestamp,
     usage::Outcome,
 };
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 
 /// Attempts whose lease ran out become Stalled, in the same attempt.
-pub async fn stall_expired(c: &mut SqliteConnection, now: Timestamp) -> Result<u64, StoreError> {
-    let expired = sqlx::query(
+pub async fn stall_expired(c: &mut AnyConnection, now: Timestamp) -> Result<u64, StoreError> {
+    let expired = sqlx::query(statement(format!(
         "SELECT jobs.* FROM attempts JOIN jobs USING (job_id, attempt)
-         WHERE attempts.state = 'active' AND attempts.lease_until < ?
-            AND jobs.status IN ('Matched', 'Running')",
-    )
+         WHERE attempts.state = 'active' AND attempts.lease_until < $1
+            AND jobs.status IN ('Matched', 'Running'){}",
+        Dialect::of(c).skip_locked()
+    )))
     .bind(now.0)
     .fetch_all(&mut *c)
     .await?;
@@ -37,16 +39,17 @@ pub async fn stall_expired(c: &mut SqliteConnection, now: Timestamp) -> Result<u
 
 /// Gives up attempts that have been Stalled for too long.
 pub async fn lose_stalled(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     vo: VoName,
     before: Timestamp,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    let stalled = sqlx::query(
-        "SELECT attempts.*, attempts.nonce FROM attempts JOIN jobs USING (job_id, attempt)
-         WHERE jobs.vo = ? AND jobs.status = 'Stalled' AND attempts.state = 'active'
-            AND attempts.lease_until < ?",
-    )
+    let stalled = sqlx::query(statement(format!(
+        "SELECT attempts.* FROM attempts JOIN jobs USING (job_id, attempt)
+         WHERE jobs.vo = $1 AND jobs.status = 'Stalled' AND attempts.state = 'active'
+            AND attempts.lease_until < $2{}",
+        Dialect::of(c).skip_locked()
+    )))
     .bind(vo.as_str())
     .bind(before.0)
     .fetch_all(&mut *c)
@@ -56,13 +59,13 @@ pub async fn lose_stalled(
 
 /// Gives up all attempts of a pilot that is dead.
 pub async fn lose_attempts_of(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     stamp: Stamp,
     reason: String,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
     let held =
-        sqlx::query("SELECT * FROM attempts WHERE stamp = ? AND state IN ('active', 'killing')")
+        sqlx::query("SELECT * FROM attempts WHERE stamp = $1 AND state IN ('active', 'killing')")
             .bind(stamp.as_str())
             .fetch_all(&mut *c)
             .await?;
@@ -70,8 +73,8 @@ pub async fn lose_attempts_of(
 }
 
 async fn lose(
-    c: &mut SqliteConnection,
-    attempts: &[SqliteRow],
+    c: &mut AnyConnection,
+    attempts: &[AnyRow],
     reason: &str,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
@@ -79,13 +82,13 @@ async fn lose(
         let attempt = rows::attempt(row)?;
         let result = lost(&attempt, row.try_get("nonce")?, reason, now);
         sqlx::query(
-            "UPDATE attempts SET state = 'lost', ended = ?, result = ?
-             WHERE job_id = ? AND attempt = ?",
+            "UPDATE attempts SET state = 'lost', ended = $1, result = $2
+             WHERE job_id = $3 AND attempt = $4",
         )
         .bind(now.0)
         .bind(to_json(&result)?)
         .bind(attempt.job.0)
-        .bind(attempt.attempt.0)
+        .bind(i64::from(attempt.attempt.0))
         .execute(&mut *c)
         .await?;
         let Some(job) = moves::job(c, attempt.job).await? else { continue };
@@ -121,8 +124,8 @@ fn lost(attempt: &AttemptRecord, nonce: String, reason: &str, now: Timestamp) ->
 }
 
 /// Gives every lease at least until `until`.
-pub async fn renew_leases(c: &mut SqliteConnection, until: Timestamp) -> Result<(), StoreError> {
-    sqlx::query("UPDATE attempts SET lease_until = max(lease_until, ?) WHERE state = 'active'")
+pub async fn renew_leases(c: &mut AnyConnection, until: Timestamp) -> Result<(), StoreError> {
+    sqlx::query("UPDATE attempts SET lease_until = $1 WHERE state = 'active' AND lease_until < $1")
         .bind(until.0)
         .execute(c)
         .await?;

@@ -3,13 +3,13 @@
 
 use crate::StoreError;
 use futures::future::BoxFuture;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Tells whoever asked, once the commit is through or has failed.
 type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Operation = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Reply> + Send>;
+type Operation = Box<dyn for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Reply> + Send>;
 
 /// A commit takes at most so many operations, or as many as fit in this time.
 const GROUP: usize = 256;
@@ -23,7 +23,7 @@ pub struct Writer {
 
 impl Writer {
     /// Starts it on its connection; it ends when the last handle is gone.
-    pub fn start(connection: SqliteConnection) -> Self {
+    pub fn start(connection: AnyConnection) -> Self {
         let (operations, received) = mpsc::channel(4 * GROUP);
         tokio::spawn(write(connection, received));
         Self { operations }
@@ -32,7 +32,7 @@ impl Writer {
     /// Runs `act`, alone in what it sees and all or nothing.
     pub async fn run<T: Send + 'static>(
         &self,
-        act: impl for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>>
+        act: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>>
         + Send
         + 'static,
     ) -> Result<T, StoreError> {
@@ -53,8 +53,8 @@ impl Writer {
 
 /// Runs `act` in a savepoint, which is undone if it fails.
 async fn isolated<T>(
-    connection: &mut SqliteConnection,
-    act: impl for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>>,
+    connection: &mut AnyConnection,
+    act: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     sqlx::query("SAVEPOINT operation").execute(&mut *connection).await?;
     let result = act(connection).await;
@@ -65,7 +65,7 @@ async fn isolated<T>(
     result
 }
 
-async fn write(mut connection: SqliteConnection, mut operations: mpsc::Receiver<Operation>) {
+async fn write(mut connection: AnyConnection, mut operations: mpsc::Receiver<Operation>) {
     while let Some(first) = operations.recv().await {
         if let Err(error) = sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await {
             tracing::error!(%error, "the database cannot be written");

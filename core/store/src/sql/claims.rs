@@ -1,18 +1,21 @@
 //! Claims: waiting jobs become a pilot's, with lease, attempt and limit in one transaction.
 
-use super::rows::{self, to_json};
+use super::{
+    dialect::{Dialect, alone, statement},
+    rows::{self, to_json},
+};
 use crate::{ClaimRequest, Claimed, StoreError};
 use spinor_model::{
     id::{AttemptNumber, Digest, JobId, Stamp, TemplateId},
     plan::Plan,
     requirement::Requirement,
 };
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 use std::collections::{BTreeMap, btree_map::Entry};
 
 /// Claims at most `limit` jobs of one queue.
 pub async fn claim(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     request: ClaimRequest,
 ) -> Result<Vec<Claimed>, StoreError> {
     let limit = allowed(c, &request).await?;
@@ -31,14 +34,14 @@ pub async fn claim(
 
 /// Jobs that a pilot holds and does not know of.
 pub async fn unheard_of(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     stamp: &Stamp,
     holds: &[(JobId, AttemptNumber)],
 ) -> Result<Vec<Claimed>, StoreError> {
     let held = sqlx::query(
         "SELECT job_id, attempt, attempts.nonce, attempts.cores, template_id, row_number, parameters,
             owner, grp
-         FROM attempts JOIN jobs USING (job_id, attempt) WHERE stamp = ? AND state = 'active'",
+         FROM attempts JOIN jobs USING (job_id, attempt) WHERE stamp = $1 AND state = 'active'",
     )
     .bind(stamp.as_str())
     .fetch_all(&mut *c)
@@ -55,8 +58,8 @@ pub async fn unheard_of(
 
 /// Claimed rows of `jobs` with all that a pilot must know, in order.
 async fn describe(
-    c: &mut SqliteConnection,
-    given: Vec<(&SqliteRow, String, u32)>,
+    c: &mut AnyConnection,
+    given: Vec<(&AnyRow, String, u32)>,
 ) -> Result<Vec<Claimed>, StoreError> {
     let mut claimed = Vec::with_capacity(given.len());
     let mut templates = BTreeMap::new();
@@ -85,12 +88,14 @@ async fn describe(
     Ok(claimed)
 }
 
-async fn allowed(c: &mut SqliteConnection, request: &ClaimRequest) -> Result<u32, StoreError> {
+async fn allowed(c: &mut AnyConnection, request: &ClaimRequest) -> Result<u32, StoreError> {
     let limit = request.limit.min(u32::try_from(request.nonces.len()).unwrap_or(u32::MAX));
     let Some(max_running) = request.max_running else { return Ok(limit) };
+    // Whoever counts is alone with the count until its claim is through: no limit is overshot.
+    alone(c, &format!("running {}", request.vo)).await?;
     let row = sqlx::query(
         "SELECT count(*) AS n FROM jobs
-         WHERE vo = ? AND status IN ('Matched', 'Running', 'Stalled', 'Completing')",
+         WHERE vo = $1 AND status IN ('Matched', 'Running', 'Stalled', 'Completing')",
     )
     .bind(request.vo.as_str())
     .fetch_one(c)
@@ -100,37 +105,40 @@ async fn allowed(c: &mut SqliteConnection, request: &ClaimRequest) -> Result<u32
 }
 
 async fn take(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     request: &ClaimRequest,
     limit: u32,
-) -> Result<Vec<SqliteRow>, StoreError> {
-    let taken = sqlx::query(
-        "UPDATE jobs SET status = 'Matched', minor_status = 'Assigned', attempt = attempt + 1,
-            site = ?, updated = ?, started = NULL
-         WHERE job_id IN (
-            SELECT job_id FROM jobs WHERE class_id = ? AND owner = ? AND status = 'Waiting'
-            ORDER BY priority DESC, job_id LIMIT ?)
+) -> Result<Vec<AnyRow>, StoreError> {
+    let text = format!(
+        "WITH picked AS MATERIALIZED (
+            SELECT job_id FROM jobs WHERE class_id = $3 AND owner = $4 AND status = 'Waiting'
+            ORDER BY priority DESC, job_id LIMIT $5{})
+         UPDATE jobs SET status = 'Matched', minor_status = 'Assigned', attempt = attempt + 1,
+            site = $1, updated = $2, started = NULL
+         WHERE job_id IN (SELECT job_id FROM picked)
          RETURNING job_id, attempt, template_id, row_number, parameters, owner, grp",
-    )
-    .bind(request.site.as_str())
-    .bind(request.now.0)
-    .bind(request.queue.class.0)
-    .bind(request.queue.owner.as_str())
-    .bind(limit)
-    .fetch_all(c)
-    .await?;
+        Dialect::of(c).skip_locked()
+    );
+    let taken = sqlx::query(statement(text))
+        .bind(request.site.as_str())
+        .bind(request.now.0)
+        .bind(request.queue.class.0)
+        .bind(request.queue.owner.as_str())
+        .bind(i64::from(limit))
+        .fetch_all(c)
+        .await?;
     Ok(taken)
 }
 
 async fn load_template(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     template: TemplateId,
 ) -> Result<(Plan, Requirement, Vec<Digest>), StoreError> {
-    let row = sqlx::query("SELECT plan, requirement FROM templates WHERE template_id = ?")
+    let row = sqlx::query("SELECT plan, requirement FROM templates WHERE template_id = $1")
         .bind(template.0)
         .fetch_one(&mut *c)
         .await?;
-    let sandboxes = sqlx::query("SELECT digest FROM template_sandboxes WHERE template_id = ?")
+    let sandboxes = sqlx::query("SELECT digest FROM template_sandboxes WHERE template_id = $1")
         .bind(template.0)
         .fetch_all(c)
         .await?;
@@ -143,41 +151,36 @@ async fn load_template(
 }
 
 async fn insert_attempts(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     request: &ClaimRequest,
     claimed: &[Claimed],
 ) -> Result<(), StoreError> {
-    let decider = to_json(&request.decider)?;
-    let mut attempts = QueryBuilder::<Sqlite>::new(
+    let given = |job: &Claimed| serde_json::json!({"job": job.id.0, "attempt": job.attempt.0, "nonce": job.nonce});
+    let given = to_json(&claimed.iter().map(given).collect::<Vec<_>>())?;
+    let items = Dialect::of(c).items("$1");
+    let (job, attempt) = ("CAST(value ->> 'job' AS BIGINT)", "CAST(value ->> 'attempt' AS BIGINT)");
+    let text = format!(
         "INSERT INTO attempts (job_id, attempt, state, nonce, stamp, site, ce, cores, decider,
-            score, lease_until, claimed) ",
+            score, lease_until, claimed)
+         SELECT {job}, {attempt}, 'active', value ->> 'nonce', $2, $3, $4, $5, $6, $7, $8, $9
+         FROM {items}"
     );
-    attempts.push_values(claimed, |mut row, job| {
-        row.push_bind(job.id.0)
-            .push_bind(job.attempt.0)
-            .push_bind("active")
-            .push_bind(&job.nonce)
-            .push_bind(request.stamp.as_str())
-            .push_bind(request.site.as_str())
-            .push_bind(request.ce.as_str())
-            .push_bind(request.cores)
-            .push_bind(&decider)
-            .push_bind(request.score)
-            .push_bind(request.lease_until.0)
-            .push_bind(request.now.0);
-    });
-    attempts.build().execute(&mut *c).await?;
-    let mut events = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO events (job_id, attempt, time, status, minor_status, source) ",
+    sqlx::query(statement(text))
+        .bind(&given)
+        .bind(request.stamp.as_str())
+        .bind(request.site.as_str())
+        .bind(request.ce.as_str())
+        .bind(i64::from(request.cores))
+        .bind(to_json(&request.decider)?)
+        .bind(request.score)
+        .bind(request.lease_until.0)
+        .bind(request.now.0)
+        .execute(&mut *c)
+        .await?;
+    let text = format!(
+        "INSERT INTO events (job_id, attempt, time, status, minor_status, source)
+         SELECT {job}, {attempt}, $2, 'Matched', 'Assigned', 'Matcher' FROM {items}"
     );
-    events.push_values(claimed, |mut row, job| {
-        row.push_bind(job.id.0)
-            .push_bind(job.attempt.0)
-            .push_bind(request.now.0)
-            .push_bind("Matched")
-            .push_bind("Assigned")
-            .push_bind("Matcher");
-    });
-    events.build().execute(c).await?;
+    sqlx::query(statement(text)).bind(&given).bind(request.now.0).execute(c).await?;
     Ok(())
 }

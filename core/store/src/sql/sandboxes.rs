@@ -1,6 +1,6 @@
 //! Who may use which sandbox.
 
-use super::SqliteStore;
+use super::SqlStore;
 use crate::{SandboxStore, StoreError};
 use async_trait::async_trait;
 use spinor_model::{
@@ -9,7 +9,7 @@ use spinor_model::{
 };
 
 #[async_trait]
-impl SandboxStore for SqliteStore {
+impl SandboxStore for SqlStore {
     async fn add_sandbox(
         &self,
         vo: &VoName,
@@ -21,14 +21,16 @@ impl SandboxStore for SqliteStore {
         let (vo, owner) = (vo.clone(), owner.map_or(String::new(), ToString::to_string));
         self.write(move |c| {
             Box::pin(async move {
-                sqlx::query("INSERT INTO sandboxes VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
-                    .bind(vo.as_str())
-                    .bind(digest.to_string())
-                    .bind(size as i64)
-                    .bind(owner)
-                    .bind(now.0)
-                    .execute(c)
-                    .await?;
+                sqlx::query(
+                    "INSERT INTO sandboxes VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+                )
+                .bind(vo.as_str())
+                .bind(digest.to_string())
+                .bind(size as i64)
+                .bind(owner)
+                .bind(now.0)
+                .execute(c)
+                .await?;
                 Ok(())
             })
         })
@@ -43,7 +45,7 @@ impl SandboxStore for SqliteStore {
     ) -> Result<bool, StoreError> {
         let owner = owner.map(ToString::to_string);
         let found = sqlx::query(
-            "SELECT 1 FROM sandboxes WHERE vo = ? AND digest = ? AND owner = coalesce(?, owner)",
+            "SELECT 1 FROM sandboxes WHERE vo = $1 AND digest = $2 AND owner = coalesce($3, owner)",
         );
         let found = found.bind(vo.as_str()).bind(digest.to_string()).bind(owner);
         Ok(found.fetch_optional(&self.readers).await?.is_some())

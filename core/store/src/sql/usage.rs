@@ -1,7 +1,8 @@
 //! Usage records in each VO's order, and how far each sink is.
 
 use super::{
-    SqliteStore,
+    SqlStore,
+    dialect::{alone, statement},
     rows::{self, to_json},
 };
 use crate::{Batch, SequencedUsage, SinkStatus, StoreError, UsageStore, UsageTotal};
@@ -11,16 +12,14 @@ use spinor_model::{
     time::Timestamp,
     usage::UsageRecord,
 };
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 
 /// Appends a record to its VO's sequence; one with the same id stays as it was.
-pub async fn record_usage(
-    c: &mut SqliteConnection,
-    record: &UsageRecord,
-) -> Result<(), StoreError> {
+pub async fn record_usage(c: &mut AnyConnection, record: &UsageRecord) -> Result<(), StoreError> {
+    alone(c, &format!("usage {}", record.vo)).await?;
     sqlx::query(
         "INSERT INTO usage_records (vo, sequence, id, record)
-         SELECT ?, coalesce(max(sequence), 0) + 1, ?, ? FROM usage_records WHERE vo = ?
+         SELECT $1, coalesce(max(sequence), 0) + 1, $2, $3 FROM usage_records WHERE vo = $4
          ON CONFLICT (id) DO NOTHING",
     )
     .bind(record.vo.as_str())
@@ -32,7 +31,7 @@ pub async fn record_usage(
     Ok(())
 }
 
-fn sequenced(row: &SqliteRow) -> Result<SequencedUsage, StoreError> {
+fn sequenced(row: &AnyRow) -> Result<SequencedUsage, StoreError> {
     Ok(SequencedUsage {
         sequence: rows::count(row, "sequence")?,
         record: rows::json(row, "record")?,
@@ -40,17 +39,19 @@ fn sequenced(row: &SqliteRow) -> Result<SequencedUsage, StoreError> {
 }
 
 async fn next_batch(
-    c: &mut SqliteConnection,
+    c: &mut AnyConnection,
     vo: VoName,
     sink: SinkName,
     limit: u32,
 ) -> Result<Batch, StoreError> {
-    sqlx::query("INSERT INTO sinks (vo, sink, delivered) VALUES (?, ?, 0) ON CONFLICT DO NOTHING")
-        .bind(vo.as_str())
-        .bind(sink.as_str())
-        .execute(&mut *c)
-        .await?;
-    let row = sqlx::query("SELECT delivered, in_flight FROM sinks WHERE vo = ? AND sink = ?")
+    sqlx::query(
+        "INSERT INTO sinks (vo, sink, delivered) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING",
+    )
+    .bind(vo.as_str())
+    .bind(sink.as_str())
+    .execute(&mut *c)
+    .await?;
+    let row = sqlx::query("SELECT delivered, in_flight FROM sinks WHERE vo = $1 AND sink = $2")
         .bind(vo.as_str())
         .bind(sink.as_str())
         .fetch_one(&mut *c)
@@ -59,17 +60,17 @@ async fn next_batch(
         (row.try_get("delivered")?, row.try_get("in_flight")?);
     let found = sqlx::query(
         "SELECT sequence, record FROM usage_records
-         WHERE vo = ? AND sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?",
+         WHERE vo = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence LIMIT $4",
     )
     .bind(vo.as_str())
     .bind(delivered)
     .bind(in_flight.unwrap_or(i64::MAX))
-    .bind(if in_flight.is_some() { u32::MAX } else { limit })
+    .bind(if in_flight.is_some() { i64::MAX } else { i64::from(limit) })
     .fetch_all(&mut *c)
     .await?;
     let records = found.iter().map(sequenced).collect::<Result<Vec<_>, _>>()?;
     if let (None, Some(last)) = (in_flight, records.last()) {
-        sqlx::query("UPDATE sinks SET in_flight = ? WHERE vo = ? AND sink = ?")
+        sqlx::query("UPDATE sinks SET in_flight = $1 WHERE vo = $2 AND sink = $3")
             .bind(last.sequence as i64)
             .bind(vo.as_str())
             .bind(sink.as_str())
@@ -80,7 +81,7 @@ async fn next_batch(
 }
 
 #[async_trait]
-impl UsageStore for SqliteStore {
+impl UsageStore for SqlStore {
     async fn next_batch(
         &self,
         vo: &VoName,
@@ -88,8 +89,8 @@ impl UsageStore for SqliteStore {
         limit: u32,
     ) -> Result<Batch, StoreError> {
         let waiting = sqlx::query(
-            "SELECT 1 FROM usage_records WHERE vo = ? AND sequence >
-                coalesce((SELECT delivered FROM sinks WHERE vo = ? AND sink = ?), 0) LIMIT 1",
+            "SELECT 1 FROM usage_records WHERE vo = $1 AND sequence >
+                coalesce((SELECT delivered FROM sinks WHERE vo = $2 AND sink = $3), 0) LIMIT 1",
         )
         .bind(vo.as_str())
         .bind(vo.as_str())
@@ -117,9 +118,10 @@ impl UsageStore for SqliteStore {
         self.write(move |c| {
             Box::pin(async move {
                 sqlx::query(
-                    "UPDATE sinks SET delivered = max(delivered, ?), problem = ?,
-                        in_flight = CASE WHEN in_flight <= ? THEN NULL ELSE in_flight END
-                     WHERE vo = ? AND sink = ?",
+                    "UPDATE sinks SET delivered = CASE WHEN delivered > $1 THEN delivered ELSE $1 END,
+                        problem = $2,
+                        in_flight = CASE WHEN in_flight <= $3 THEN NULL ELSE in_flight END
+                     WHERE vo = $4 AND sink = $5",
                 )
                 .bind(sequence as i64)
                 .bind(problem)
@@ -130,7 +132,7 @@ impl UsageStore for SqliteStore {
                 .await?;
                 for (sequence, reason) in refused {
                     sqlx::query(
-                        "INSERT INTO refused_records VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                        "INSERT INTO refused_records VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
                     )
                     .bind(vo.as_str())
                     .bind(sink.as_str())
@@ -167,13 +169,16 @@ impl UsageStore for SqliteStore {
     }
 
     async fn usage_totals(&self, vo: &VoName) -> Result<Vec<UsageTotal>, StoreError> {
-        let found = sqlx::query(
-            "SELECT record ->> '$.group' AS grp, record ->> '$.site' AS site,
-                record ->> '$.status' AS status, count(*) AS attempts,
-                total((record ->> '$.wall_seconds') * (record ->> '$.cores')) AS core_seconds,
-                total(record ->> '$.cpu_seconds') AS cpu_seconds
-             FROM usage_records WHERE vo = ? GROUP BY grp, site, status ORDER BY grp, site, status",
-        );
+        let record = self.dialect.json("record");
+        let number = |field| format!("CAST({record} ->> '{field}' AS DOUBLE PRECISION)");
+        let (wall, cores, cpu) = (number("wall_seconds"), number("cores"), number("cpu_seconds"));
+        let found = sqlx::query(statement(format!(
+            "SELECT {record} ->> 'group' AS grp, {record} ->> 'site' AS site,
+                {record} ->> 'status' AS status, count(*) AS attempts,
+                coalesce(sum({wall} * {cores}), 0) AS core_seconds,
+                coalesce(sum({cpu}), 0) AS cpu_seconds
+             FROM usage_records WHERE vo = $1 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        )));
         let total = |row| {
             Ok(UsageTotal {
                 group: Row::try_get(row, "grp")?,
@@ -189,7 +194,7 @@ impl UsageStore for SqliteStore {
 
     async fn usage(&self, vo: &VoName) -> Result<Vec<SequencedUsage>, StoreError> {
         let found = sqlx::query(
-            "SELECT sequence, record FROM usage_records WHERE vo = ? ORDER BY sequence",
+            "SELECT sequence, record FROM usage_records WHERE vo = $1 ORDER BY sequence",
         );
         found.bind(vo.as_str()).fetch_all(&self.readers).await?.iter().map(sequenced).collect()
     }

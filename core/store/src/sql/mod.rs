@@ -1,0 +1,144 @@
+//! The store in SQL, on one of two databases.
+//!
+//! SQLite is one file: write-ahead log, every commit synced, one writer whose commits carry whatever
+//! has gathered meanwhile. PostgreSQL is a server that many of ours share: each operation is a
+//! transaction of its own, rows that it will change are locked when they are read, and what is counted
+//! is counted alone. The statements are the same; [`dialect`] has what differs.
+
+mod admission;
+mod attempts;
+mod claims;
+mod conclusions;
+mod dialect;
+mod jobs;
+mod moves;
+mod orders;
+mod pilots;
+mod policies;
+mod registry;
+mod rows;
+mod sandboxes;
+mod usage;
+mod watch;
+mod writer;
+
+use crate::StoreError;
+use dialect::Dialect;
+use futures::future::BoxFuture;
+use sqlx::{
+    AnyConnection, AnyPool, Executor,
+    any::AnyPoolOptions,
+    migrate::{Migration, MigrationType, Migrator},
+};
+use std::{borrow::Cow, path::PathBuf, time::Duration};
+use writer::Writer;
+
+/// Where a store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// A file of its own.
+    Sqlite(PathBuf),
+    /// The URL of a database on a PostgreSQL server: `postgres://USER@HOST/DATABASE`.
+    Postgres(String),
+}
+
+/// A store in a database.
+#[derive(Clone)]
+pub struct SqlStore {
+    readers: AnyPool,
+    writes: Writes,
+    dialect: Dialect,
+}
+
+#[derive(Clone)]
+enum Writes {
+    /// Through one connection.
+    One(Writer),
+    /// Through as many as there are.
+    Many(AnyPool),
+}
+
+/// Connections of one server to PostgreSQL.
+const CONNECTIONS: u32 = 16;
+
+const SQLITE_WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+    PRAGMA busy_timeout = 30000; PRAGMA foreign_keys = OFF";
+const SQLITE_READER: &str = "PRAGMA busy_timeout = 30000; PRAGMA query_only = 1";
+
+impl SqlStore {
+    /// Opens a database, and brings its schema up to date.
+    pub async fn open(database: &Database) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        match database {
+            Database::Sqlite(file) => Self::open_sqlite(file).await,
+            Database::Postgres(url) => Self::open_postgres(url).await,
+        }
+    }
+
+    async fn open_sqlite(file: &std::path::Path) -> Result<Self, StoreError> {
+        let url = format!("sqlite://{}?mode=rwc", file.display());
+        let writing = pool(1, SQLITE_WRITER).connect(&url).await?;
+        migrator(Dialect::Sqlite).run(&writing).await?;
+        let readers = pool(4, SQLITE_READER).connect(&url).await?;
+        let writer = Writer::start(writing.acquire().await?.detach());
+        Ok(Self { readers, writes: Writes::One(writer), dialect: Dialect::Sqlite })
+    }
+
+    async fn open_postgres(url: &str) -> Result<Self, StoreError> {
+        let pool = pool(CONNECTIONS, "SET statement_timeout = '60s'").connect(url).await?;
+        migrator(Dialect::Postgres).run(&pool).await?;
+        Ok(Self { readers: pool.clone(), writes: Writes::Many(pool), dialect: Dialect::Postgres })
+    }
+
+    /// Runs `act` in a transaction; when it returns, what it did is on disk.
+    async fn write<T: Send + 'static>(
+        &self,
+        act: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>>
+        + Send
+        + 'static,
+    ) -> Result<T, StoreError> {
+        match &self.writes {
+            Writes::One(writer) => writer.run(act).await,
+            Writes::Many(pool) => {
+                let mut transaction = pool.begin().await?;
+                let done = act(&mut transaction).await?;
+                transaction.commit().await?;
+                Ok(done)
+            }
+        }
+    }
+}
+
+fn pool(connections: u32, greeting: &'static str) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(30))
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                connection.execute(greeting).await?;
+                Ok(())
+            })
+        })
+}
+
+fn migrator(dialect: Dialect) -> Migrator {
+    let migration = |version, name: &'static str, sql: &'static str| {
+        let sql = match dialect {
+            Dialect::Sqlite => sqlx::SqlStr::from_static(sql),
+            // The files are SQLite's: what numbers rows by itself has another name.
+            Dialect::Postgres => {
+                let sql = sql.replace(" AUTOINCREMENT", "");
+                let sql = sql.replace("INTEGER PRIMARY KEY", "BIGSERIAL PRIMARY KEY");
+                sqlx::SqlSafeStr::into_sql_str(dialect::statement(sql))
+            }
+        };
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
+    };
+    Migrator {
+        migrations: Cow::Owned(vec![
+            migration(1, "init", include_str!("../../migrations/0001_init.sql")),
+            migration(2, "policies", include_str!("../../migrations/0002_policies.sql")),
+        ]),
+        ..Migrator::DEFAULT
+    }
+}
