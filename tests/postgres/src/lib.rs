@@ -123,7 +123,8 @@ impl Cluster {
     }
 
     fn psql(&self, statement: &str) -> Command {
-        let mut command = Command::new(self.programs.join("psql"));
+        let own = self.programs.join("psql");
+        let mut command = Command::new(if own.is_file() { own } else { "psql".into() });
         command.arg("-h").arg(self.socket()).args(["-U", "postgres", "-qc", statement]);
         command.stdout(Stdio::null()).stderr(Stdio::null()).current_dir(Path::new("/"));
         command
