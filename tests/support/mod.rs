@@ -62,6 +62,8 @@ pub struct Server {
     database: Option<String>,
     port: u16,
     child: Option<Child>,
+    /// A directory that it shares with another.
+    files: Option<PathBuf>,
 }
 
 impl Server {
@@ -77,9 +79,23 @@ impl Server {
         fs::write(directory.path().join("spinor.toml"), text).unwrap();
         let port = free_port();
         let database = spinor_test_postgres::wanted().then(spinor_test_postgres::database);
-        let mut server = Self { directory, database, port, child: None };
+        let mut server = Self { directory, database, port, child: None, files: None };
         server.up();
         server
+    }
+
+    /// Starts two servers on one PostgreSQL database, with one directory of files.
+    pub fn pair() -> [Self; 2] {
+        let url = spinor_test_postgres::database();
+        let files = tempfile::tempdir().unwrap().keep();
+        [0, 1].map(|_| {
+            let directory = tempfile::tempdir().unwrap();
+            fs::write(directory.path().join("spinor.toml"), PACE).unwrap();
+            let (database, files) = (Some(url.clone()), Some(files.clone()));
+            let mut server = Self { directory, database, port: free_port(), child: None, files };
+            server.up();
+            server
+        })
     }
 
     /// Starts a server with the VO `lab`.
@@ -117,6 +133,7 @@ impl Server {
             .args(["--data", &self.path("data")])
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
             .envs(self.database.as_ref().map(|url| ("SPINOR_DATABASE", url)))
+            .envs(self.files.as_ref().map(|files| ("SPINOR_FILES", files)))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -136,6 +153,26 @@ impl Server {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// Stops the process where it is, as an overloaded machine would.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &process]).status().unwrap().success());
+    }
+
+    /// The directory that it shares with another.
+    pub fn files(&self) -> PathBuf {
+        self.files.clone().unwrap()
     }
 
     fn path(&self, name: &str) -> String {
@@ -158,6 +195,7 @@ impl Server {
         let output = Command::new(SPINOR)
             .args(["token", "issue", "--data", &self.path("data")])
             .envs(self.database.as_ref().map(|url| ("SPINOR_DATABASE", url)))
+            .envs(self.files.as_ref().map(|files| ("SPINOR_FILES", files)))
             .args(who)
             .output()
             .unwrap();

@@ -208,6 +208,23 @@ fn any() -> String {
     "*".to_owned()
 }
 
+/// A server on this database.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ServerView {
+    /// Its name.
+    pub server: String,
+    /// Where it is reached.
+    pub url: String,
+    /// When it last said that it is up, RFC 3339.
+    pub seen: String,
+    /// Whether it has put in force what any other has.
+    pub converged: bool,
+    /// The revision of each VO's document that is in force there.
+    pub revisions: BTreeMap<String, i64>,
+    /// Why it is not further.
+    pub problem: String,
+}
+
 /// What `gc` would take away, or has.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct Collected {
@@ -324,6 +341,9 @@ pub trait Administration: Send + Sync {
 
     /// A revision of a VO's document, in TOML.
     async fn revision(&self, vo: &VoName, revision: i64) -> Result<String, AdminError>;
+
+    /// Servers on this database, and how far each is.
+    async fn servers(&self) -> Result<Vec<ServerView>, AdminError>;
 
     /// Versions that a VO may bind, or all.
     fn plugins(&self, vo: Option<&VoName>) -> Vec<PluginView>;

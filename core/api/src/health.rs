@@ -1,13 +1,22 @@
-//! Whether the server is well. No permission is needed.
+//! Whether the server is well, which needs no permission to ask, and others on its database.
 
-use crate::Shared;
-use axum::Json;
+use crate::{Guarded, Shared, administration::ServerView, problem::Problem};
+use axum::{Json, extract::State};
 use serde::Serialize;
+use spinor_identity::access::Permission;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(live))
+pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(live))
+        .merge(guarded.route(Permission::Operate, routes!(servers)))
+}
+
+/// Servers on this database, and how far each is.
+#[utoipa::path(get, path = "/api/servers", tag = "health", responses((status = 200, body = Vec<ServerView>)))]
+async fn servers(State(app): State<Shared>) -> Result<Json<Vec<ServerView>>, Problem> {
+    Ok(Json(app.administration.servers().await?))
 }
 
 /// How the server is.

@@ -52,7 +52,7 @@ struct Document;
 fn routes(app: &Shared) -> OpenApiRouter<Shared> {
     let guarded = Guarded { app: app.clone() };
     OpenApiRouter::with_openapi(Document::openapi())
-        .merge(health::routes())
+        .merge(health::routes(&guarded))
         .merge(jobs::routes(&guarded))
         .merge(orders::routes(&guarded))
         .merge(sandboxes::routes(&guarded))

@@ -119,6 +119,19 @@ impl Index {
         }
     }
 
+    /// Sets every queue's length; whether any that was empty is not.
+    pub fn count_anew(&mut self, queues: &HashMap<QueueKey, u64>) -> bool {
+        for count in self.vos.values_mut().flat_map(|vo| vo.waiting.values_mut()) {
+            count.values_mut().for_each(|count| *count = 0);
+        }
+        let mut more = false;
+        for (queue, waiting) in queues {
+            more |= *waiting > 0;
+            self.set(queue, *waiting);
+        }
+        more
+    }
+
     /// A queue grew or shrank.
     pub fn change(&mut self, queue: &QueueKey, delta: i64) {
         if let Some(count) = self.waiting_mut(queue) {

@@ -26,6 +26,7 @@ pub mod observations;
 pub mod pilots;
 pub mod replay;
 mod run;
+mod servers;
 pub mod supply;
 pub mod watchdog;
 
@@ -43,7 +44,7 @@ use spinor_model::{
 use spinor_store::{QueueChange, Store, StoreError};
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -89,6 +90,8 @@ pub struct Parts {
     pub url: String,
     /// What policies do.
     pub observations: Arc<Observations>,
+    /// This server's name among those on its database.
+    pub server: String,
 }
 
 impl Parts {
@@ -100,7 +103,8 @@ impl Parts {
     ) -> Self {
         let (pace, url) = (Pace::default(), "http://x".to_owned());
         let observations = Arc::new(Observations::new().0);
-        Self { store, policies, clock, pace, url, observations }
+        let server = "alone".to_owned();
+        Self { store, policies, clock, pace, url, observations, server }
     }
 }
 
@@ -116,6 +120,10 @@ pub struct Lifecycle {
     pub pace: Pace,
     /// Where pilots reach this server.
     pub url: String,
+    /// This server's name among those on its database.
+    pub server: String,
+    others: ArcSwap<Vec<String>>,
+    on_duty: AtomicBool,
     documents: ArcSwap<BTreeMap<VoName, Arc<VoDocument>>>,
     index: Mutex<Index>,
     backoffs: Mutex<supply::Backoffs>,
@@ -151,7 +159,7 @@ pub enum LifecycleError {
 impl Lifecycle {
     /// The moving parts over a store, as the store left them.
     pub async fn new(parts: Parts) -> Result<Arc<Self>, LifecycleError> {
-        let Parts { store, policies, clock, pace, url, observations } = parts;
+        let Parts { store, policies, clock, pace, url, observations, server } = parts;
         let mut index = Index::default();
         index.add_classes(store.classes().await?);
         for (queue, waiting) in store.queues().await? {
@@ -163,6 +171,9 @@ impl Lifecycle {
             clock,
             pace,
             url,
+            server,
+            others: ArcSwap::default(),
+            on_duty: AtomicBool::new(false),
             documents: ArcSwap::default(),
             index: Mutex::new(index),
             backoffs: Mutex::default(),

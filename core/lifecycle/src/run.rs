@@ -1,6 +1,6 @@
 //! The loops that keep the parts moving.
 
-use crate::Lifecycle;
+use crate::{Lifecycle, servers};
 use std::sync::Arc;
 use tokio::{task::JoinSet, time::sleep};
 
@@ -23,12 +23,15 @@ impl Lifecycle {
         tasks.spawn(self.clone().conclude_forever());
         tasks.spawn(self.clone().deliver_forever());
         tasks.spawn(self.clone().observe_forever());
+        tasks.spawn(self.clone().meet_others_forever());
         Tasks(tasks)
     }
 
     async fn watch_forever(self: Arc<Self>) {
         loop {
-            if let Err(error) = self.watch().await {
+            if self.has_duty()
+                && let Err(error) = self.watch().await
+            {
                 tracing::error!(%error, "watchdog");
             }
             sleep(self.pace.tick).await;
@@ -37,7 +40,9 @@ impl Lifecycle {
 
     async fn supply_forever(self: Arc<Self>) {
         loop {
-            if let Err(error) = self.supply().await {
+            if self.has_duty()
+                && let Err(error) = self.supply().await
+            {
                 tracing::error!(%error, "supply");
             }
             tokio::select! {
@@ -51,7 +56,11 @@ impl Lifecycle {
 
     async fn conclude_forever(self: Arc<Self>) {
         loop {
-            match self.conclude_pending().await {
+            let round = match self.has_duty() {
+                true => self.conclude_pending().await,
+                false => Ok(0),
+            };
+            match round {
                 Ok(0) => {}
                 Ok(_) => continue,
                 Err(error) => tracing::error!(%error, "conclusion"),
@@ -60,6 +69,15 @@ impl Lifecycle {
                 () = self.concluding.notified() => {}
                 () = sleep(self.pace.tick) => {}
             }
+        }
+    }
+
+    async fn meet_others_forever(self: Arc<Self>) {
+        while self.store.shared() {
+            if let Err(error) = self.meet_others().await {
+                tracing::error!(%error, "other servers");
+            }
+            sleep(self.pace.tick.min(servers::ROUND)).await;
         }
     }
 
@@ -74,7 +92,11 @@ impl Lifecycle {
 
     async fn deliver_forever(self: Arc<Self>) {
         loop {
-            match self.deliver_usage().await {
+            let round = match self.has_duty() {
+                true => self.deliver_usage().await,
+                false => Ok(0),
+            };
+            match round {
                 Ok(0) => {}
                 Ok(_) => continue,
                 Err(error) => tracing::error!(%error, "accounting"),

@@ -177,6 +177,7 @@ impl Lifecycle {
         let stamp: Stamp = secret::fresh().get(..32)?.parse().ok()?;
         let configuration = serde_json::json!({
             "server": self.url,
+            "others": **self.others.load(),
             "stamp": stamp,
             "secret": Placeholder::MARK,
             "cores": cores,

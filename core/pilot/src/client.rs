@@ -7,7 +7,13 @@ use spinor_model::{
     plan::AttemptResult,
     protocol::{Heartbeat, HeartbeatAnswer, Match, Matched, PROTOCOL, ResultTaken, Start, Started},
 };
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 /// No server answered for too long.
 #[derive(Debug, thiserror::Error)]
@@ -29,11 +35,13 @@ pub enum ClientError {
     CutOff(#[from] CutOff),
 }
 
-/// Requests to one server.
+/// Requests to a server, or to others on its database when it does not answer.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
-    server: String,
+    servers: Arc<[String]>,
+    /// Which of them answered last.
+    current: Arc<AtomicUsize>,
     token: String,
     patience: Duration,
 }
@@ -49,7 +57,11 @@ impl Client {
     pub async fn start(configuration: &Configuration) -> anyhow::Result<(Self, Started)> {
         let mut client = Self {
             http: reqwest::Client::builder().connect_timeout(TIMEOUT).build()?,
-            server: configuration.server.trim_end_matches('/').to_owned(),
+            servers: std::iter::once(&configuration.server)
+                .chain(&configuration.others)
+                .map(|server| server.trim_end_matches('/').to_owned())
+                .collect(),
+            current: Arc::default(),
             token: String::new(),
             patience: Duration::from_secs(configuration.patience),
         };
@@ -86,16 +98,17 @@ impl Client {
 
     /// Fetches a sandbox.
     pub async fn fetch(&self, digest: &Digest) -> Result<Vec<u8>, ClientError> {
-        let url = format!("{}/api/sandboxes/{digest}", self.server);
-        self.insist(|| self.http.get(&url).timeout(TRANSFER)).await
+        let path = format!("/api/sandboxes/{digest}");
+        self.insist(|server| self.http.get(format!("{server}{path}")).timeout(TRANSFER)).await
     }
 
     /// Uploads a sandbox.
     pub async fn upload(&self, digest: &Digest, content: Vec<u8>) -> Result<(), ClientError> {
-        let url = format!("{}/api/sandboxes/{digest}", self.server);
-        self.insist(|| self.http.put(&url).timeout(TRANSFER).body(content.clone()))
-            .await
-            .map(|_| ())
+        let path = format!("/api/sandboxes/{digest}");
+        let put = |server: &str| {
+            self.http.put(format!("{server}{path}")).timeout(TRANSFER).body(content.clone())
+        };
+        self.insist(put).await.map(|_| ())
     }
 
     async fn post<T: DeserializeOwned>(
@@ -103,8 +116,9 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let url = format!("{}{path}", self.server);
-        let answer = self.insist(|| self.http.post(&url).timeout(TIMEOUT).json(body)).await?;
+        let post =
+            |server: &str| self.http.post(format!("{server}{path}")).timeout(TIMEOUT).json(body);
+        let answer = self.insist(post).await?;
         serde_json::from_slice(&answer)
             .map_err(|error| ClientError::Refused(format!("{path}: unexpected answer: {error}")))
     }
@@ -112,11 +126,13 @@ impl Client {
     /// Repeats a request until the server has answered it, or patience ends.
     async fn insist(
         &self,
-        request: impl Fn() -> reqwest::RequestBuilder,
+        request: impl Fn(&str) -> reqwest::RequestBuilder,
     ) -> Result<Vec<u8>, ClientError> {
         let (mut pause, asked) = (FIRST_PAUSE, Instant::now());
         loop {
-            let why = match request().bearer_auth(&self.token).send().await {
+            let which = self.current.load(Ordering::Relaxed);
+            let server = &self.servers[which % self.servers.len()];
+            let why = match request(server).bearer_auth(&self.token).send().await {
                 Ok(answer) => {
                     let status = answer.status();
                     match answer.bytes().await {
@@ -133,10 +149,11 @@ impl Client {
                 Err(error) => error.to_string(),
             };
             if asked.elapsed() > self.patience {
-                let (server, patience) = (self.server.clone(), self.patience);
+                let (server, patience) = (server.clone(), self.patience);
                 return Err(CutOff { server, patience, why }.into());
             }
-            tracing::debug!(why, "no answer yet");
+            tracing::debug!(server, why, "no answer yet");
+            self.current.store(which.wrapping_add(1), Ordering::Relaxed);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }

@@ -13,6 +13,9 @@ use std::{
 pub struct Configuration {
     /// The server's address.
     pub server: String,
+    /// Addresses of other servers on its database, to turn to when it does not answer.
+    #[serde(default)]
+    pub others: Vec<String>,
     /// Its name.
     pub stamp: Stamp,
     /// Its secret.

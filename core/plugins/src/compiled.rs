@@ -47,6 +47,9 @@ impl CompiledCache {
             _ => {
                 let mut key = vec![0; 32];
                 rand::rng().fill(&mut key[..]);
+                if let Some(folder) = key_file.parent() {
+                    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+                }
                 write_private(key_file, &[&key])?;
                 key
             }

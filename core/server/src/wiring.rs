@@ -3,7 +3,7 @@
 use crate::{administration::Administrator, configuration::Configuration};
 use anyhow::Context;
 use spinor_api::App;
-use spinor_identity::{signature, token::Keys};
+use spinor_identity::{secret, signature, token::Keys};
 use spinor_lifecycle::{Lifecycle, Parts, Tasks, observations::Observations};
 use spinor_model::{
     id::Digest,
@@ -13,7 +13,7 @@ use spinor_plugins::{
     bound::Surroundings, compiled::CompiledCache, compiler::Compiler, engine::Engines,
     load::Loader, registry::Registry,
 };
-use spinor_store::{Blobs, NewComponent, RegistryStore, sql::SqlStore};
+use spinor_store::{Blobs, NewComponent, RegistryStore, ServerStore, sql::SqlStore};
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 use tokio::net::TcpListener;
 
@@ -62,15 +62,22 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
         pace: configuration.pace,
         url: url.clone(),
         observations,
+        server: secret::fresh().chars().take(12).collect(),
     };
     let lifecycle = Lifecycle::new(parts).await?;
+    let store_shared = store.shared();
     let administrator = Administrator::new(store, components, registry, lifecycle.clone());
     let administrator = Arc::new(administrator);
     administrator.restore().await?;
+    if store_shared {
+        administrator.catch_up().await?;
+        lifecycle.meet_others().await?;
+    }
     lifecycle.wake_up().await?;
     let blobs = Blobs::open(files.join("sandboxes")).await?;
     let mut tasks = lifecycle.run();
     tasks.also(administrator.clone().heed(alarms));
+    tasks.also(administrator.clone().follow());
     let app = App { lifecycle, keys, administration: administrator, blobs };
     Ok(Running { url, app: Arc::new(app), listener, tasks })
 }

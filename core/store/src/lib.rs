@@ -15,5 +15,6 @@ pub use blobs::Blobs;
 pub use error::StoreError;
 pub use records::*;
 pub use traits::{
-    AttemptStore, JobStore, PilotStore, PolicyStore, RegistryStore, SandboxStore, Store, UsageStore,
+    AttemptStore, JobStore, PilotStore, PolicyStore, RegistryStore, SandboxStore, ServerStore,
+    Store, UsageStore,
 };

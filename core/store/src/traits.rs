@@ -13,7 +13,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// Everything the server keeps.
 pub trait Store:
-    RegistryStore + JobStore + AttemptStore + PilotStore + PolicyStore + UsageStore + SandboxStore
+    RegistryStore
+    + JobStore
+    + AttemptStore
+    + PilotStore
+    + PolicyStore
+    + UsageStore
+    + SandboxStore
+    + ServerStore
 {
 }
 
@@ -25,6 +32,7 @@ impl<S> Store for S where
         + PolicyStore
         + UsageStore
         + SandboxStore
+        + ServerStore
 {
 }
 
@@ -43,14 +51,16 @@ pub trait RegistryStore: Send + Sync {
     /// Forgets a component.
     async fn remove_component(&self, digest: Digest) -> Result<(), StoreError>;
 
-    /// Puts a document in force as the VO's next revision, which it returns.
+    /// Puts a document in force as the VO's next revision, which it returns; nothing if another one
+    /// than `after` is in force by now.
     async fn apply_document(
         &self,
         document: &VoDocument,
         resolutions: &BTreeMap<String, Digest>,
         change: &Change,
+        after: i64,
         now: Timestamp,
-    ) -> Result<i64, StoreError>;
+    ) -> Result<Option<i64>, StoreError>;
 
     /// Every revision of a VO's document, the oldest first.
     async fn revisions(&self, vo: &VoName) -> Result<Vec<StoredDocument>, StoreError>;
@@ -348,6 +358,28 @@ pub trait UsageStore: Send + Sync {
 
     /// Usage records of a VO, in order.
     async fn usage(&self, vo: &VoName) -> Result<Vec<SequencedUsage>, StoreError>;
+}
+
+/// Servers on one database.
+#[async_trait]
+pub trait ServerStore: Send + Sync {
+    /// Whether other servers may be on this database.
+    fn shared(&self) -> bool;
+
+    /// A server says that it is up, and how far it is.
+    async fn server_seen(&self, record: ServerRecord) -> Result<(), StoreError>;
+
+    /// Servers that said so since a time.
+    async fn servers(&self, since: Timestamp) -> Result<Vec<ServerRecord>, StoreError>;
+
+    /// Takes on, or keeps, a duty that one server has at a time; whether it has it now.
+    async fn take_duty(
+        &self,
+        duty: &str,
+        server: &str,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
 }
 
 /// Sandboxes: who may use which blob.

@@ -53,9 +53,25 @@ fn programs() -> PathBuf {
     found.pop().expect("no PostgreSQL: install its server (Debian: apt-get install postgresql)")
 }
 
+/// Clusters of processes that are gone.
+fn sweep() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(process) = name.strip_prefix("spinor-pg-").and_then(|n| n.split('-').next())
+        else {
+            continue;
+        };
+        if !Path::new("/proc").join(process).exists() {
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
 impl Cluster {
     fn start() -> Self {
-        let directory = tempfile::Builder::new().prefix("spinor-pg").tempdir().unwrap().keep();
+        sweep();
+        let prefix = format!("spinor-pg-{}-", std::process::id());
+        let directory = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap().keep();
         let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
         let cluster = Self { programs: programs(), directory, as_postgres: root };
         if root {

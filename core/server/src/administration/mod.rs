@@ -2,6 +2,7 @@
 
 mod alarms;
 mod change;
+mod follow;
 mod previous;
 mod versions;
 mod views;
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use change::Draft;
 use spinor_api::administration::{
     AdminError, Administration, Applied, BindingView, Collected, HistoryView, PlaceView,
-    PluginView, Push, ReplayRequest, ReportView, RevisionView,
+    PluginView, Push, ReplayRequest, ReportView, RevisionView, ServerView,
 };
 use spinor_identity::subject::Subject;
 use spinor_lifecycle::{Lifecycle, LifecycleError, replay::Replay};
@@ -32,6 +33,15 @@ pub struct Administrator {
     registry: Arc<Registry>,
     lifecycle: Arc<Lifecycle>,
     changing: Mutex<()>,
+    /// The revision of each VO that is in force on this server, and why it is no later one.
+    progress: std::sync::Mutex<Progress>,
+}
+
+/// How far this server is.
+#[derive(Default)]
+struct Progress {
+    revisions: BTreeMap<VoName, i64>,
+    problems: BTreeMap<VoName, String>,
 }
 
 fn internal(error: StoreError) -> AdminError {
@@ -62,7 +72,8 @@ impl Administrator {
         registry: Arc<Registry>,
         lifecycle: Arc<Lifecycle>,
     ) -> Self {
-        Self { store, components, registry, lifecycle, changing: Mutex::default() }
+        let (changing, progress) = (Mutex::default(), std::sync::Mutex::default());
+        Self { store, components, registry, lifecycle, changing, progress }
     }
 
     /// Puts every document that was in force in force again, each binding on the digest it had.
@@ -76,6 +87,7 @@ impl Administrator {
             if let Err(findings) = self.take_up(&stored, &revisions).await {
                 tracing::error!(%vo, ?findings, "the VO's plugins cannot be bound; its jobs wait");
             }
+            self.advance(&vo, stored.revision);
             self.lifecycle.set_document(Arc::new(stored.document));
         }
         Ok(())
@@ -116,6 +128,7 @@ impl Administrator {
             previous: &previous::before(&revisions, &document),
             renewed: renewed.as_ref(),
         };
+        let after = revisions.last().map_or(0, |stored| stored.revision);
         let prepared = self.registry.prepare(wanted).await.map_err(AdminError::Findings)?;
         let (resolutions, now) = (prepared.resolutions(), self.lifecycle.now());
         if strict {
@@ -126,9 +139,15 @@ impl Administrator {
             action: deed.action.to_owned(),
             note: deed.detail.clone(),
         };
-        let applied = self.store.apply_document(&document, &resolutions, &change, now).await;
-        let revision = applied.map_err(internal)?;
+        let applied = self.store.apply_document(&document, &resolutions, &change, after, now).await;
+        let Some(revision) = applied.map_err(internal)? else {
+            let text = format!(
+                "VO {vo} was changed by somebody else meanwhile: look at it, and try again"
+            );
+            return Err(AdminError::Refused(text));
+        };
         self.registry.activate(prepared);
+        self.advance(&vo, revision);
         self.lifecycle.set_document(Arc::new(document));
         let took_ms = started.elapsed().as_secs_f64() * 1e3;
         let Change { author, action, note } = change;
@@ -383,6 +402,10 @@ impl Administration for Administrator {
     async fn revision(&self, vo: &VoName, revision: i64) -> Result<String, AdminError> {
         let revisions = self.store.revisions(vo).await.map_err(internal)?;
         Ok(change::revision(&revisions, revision)?.document.to_toml())
+    }
+
+    async fn servers(&self) -> Result<Vec<ServerView>, AdminError> {
+        Ok(views::servers(self.all_servers().await.map_err(internal)?))
     }
 
     fn plugins(&self, vo: Option<&VoName>) -> Vec<PluginView> {

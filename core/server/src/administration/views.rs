@@ -2,6 +2,7 @@
 
 use spinor_api::administration::{
     BindingView, HistoryView, PlaceView, PluginView, ReportView, RevisionView, RolloutView,
+    ServerView,
 };
 use spinor_model::{
     id::VoName,
@@ -13,7 +14,8 @@ use spinor_plugins::{
     snapshot::{Place, Snapshot},
     version::{Entry, PluginVersion},
 };
-use spinor_store::{AuditRecord, StoredDocument};
+use spinor_store::{AuditRecord, ServerRecord, StoredDocument};
+use std::collections::BTreeMap;
 
 /// `kind/name 1.2.3 (0123456789ab)`.
 pub fn title(bound: &Bound) -> String {
@@ -148,6 +150,24 @@ fn place(snapshot: &Snapshot, vo: &VoName, path: &BindingPath, place: &Place) ->
         (_, true, Some(bound)) => title(bound),
     };
     PlaceView { vo: vo.to_string(), path: path.to_string(), decides, versions, rollout }
+}
+
+/// Servers, and whether each has put in force what any other has.
+pub fn servers(records: Vec<ServerRecord>) -> Vec<ServerView> {
+    let mut furthest: BTreeMap<VoName, i64> = BTreeMap::new();
+    for (vo, revision) in records.iter().flat_map(|record| &record.revisions) {
+        let known = furthest.entry(vo.clone()).or_default();
+        *known = (*known).max(*revision);
+    }
+    let view = |record: ServerRecord| ServerView {
+        converged: record.revisions == furthest,
+        server: record.server,
+        url: record.url,
+        seen: record.seen.to_string(),
+        revisions: record.revisions.into_iter().map(|(vo, n)| (vo.to_string(), n)).collect(),
+        problem: record.problem,
+    };
+    records.into_iter().map(view).collect()
 }
 
 /// An entry of the audit.

@@ -70,6 +70,12 @@ pub enum Command {
         #[command(subcommand)]
         command: Vo,
     },
+    /// List the servers on this database, and how far each is
+    Servers {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+    },
     /// Issue tokens, on the server's own machine
     Token {
         /// What to do.

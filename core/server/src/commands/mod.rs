@@ -9,11 +9,12 @@ mod vo;
 
 use crate::{
     cli::{Cli, Command, Serve},
-    client::{Refused, Unreachable},
+    client::{Client, Refused, Unreachable},
     configuration::Configuration,
-    demo, wiring,
+    demo, show, wiring,
 };
 use clap::CommandFactory;
+use spinor_api::administration::ServerView;
 use spinor_plugins::compiler::CompileLimits;
 use std::{io::IsTerminal, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
@@ -57,6 +58,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Apply { server, document, lock } => {
             vo::apply(&server, &document, lock.as_deref()).await?
         }
+        Command::Servers { server } => servers(&server).await?,
         Command::Vo { server, command } => vo::run(&server, command).await?,
         Command::Token { command } => token::run(command).await?,
         Command::Openapi => openapi().await?,
@@ -83,6 +85,21 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         tracing::info!("stopping; pilots go on and report to the next server");
     };
     running.serve(stop).await
+}
+
+async fn servers(server: &crate::cli::Server) -> anyhow::Result<()> {
+    let servers: Vec<ServerView> = Client::from_options(server)?.get("/api/servers").await?;
+    if server.json {
+        return show::json(&servers);
+    }
+    show::table(
+        ["server", "address", "seen", "converged", "problem"],
+        servers.into_iter().map(|s| {
+            let converged = if s.converged { "yes" } else { "no" }.to_owned();
+            [s.server, s.url, show::time(&s.seen), converged, s.problem]
+        }),
+    );
+    Ok(())
 }
 
 async fn openapi() -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ mod jobs;
 mod pilots;
 mod policies;
 mod registry;
+mod servers;
 mod submission;
 mod usage;
 
@@ -13,6 +14,7 @@ pub use jobs::*;
 pub use pilots::*;
 pub use policies::*;
 pub use registry::*;
+pub use servers::*;
 pub use spinor_model::protocol::Beat;
 pub use submission::*;
 pub use usage::*;

@@ -18,6 +18,7 @@ mod policies;
 mod registry;
 mod rows;
 mod sandboxes;
+mod servers;
 mod usage;
 mod watch;
 mod writer;
@@ -138,6 +139,7 @@ fn migrator(dialect: Dialect) -> Migrator {
         migrations: Cow::Owned(vec![
             migration(1, "init", include_str!("../../migrations/0001_init.sql")),
             migration(2, "policies", include_str!("../../migrations/0002_policies.sql")),
+            migration(3, "servers", include_str!("../../migrations/0003_servers.sql")),
         ]),
         ..Migrator::DEFAULT
     }

@@ -110,8 +110,9 @@ impl RegistryStore for SqlStore {
         document: &VoDocument,
         resolutions: &BTreeMap<String, Digest>,
         change: &Change,
+        after: i64,
         now: Timestamp,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<Option<i64>, StoreError> {
         let vo = document.vo.clone();
         let document = rows::to_json(document)?;
         let (resolutions, change) = (rows::to_json(resolutions)?, change.clone());
@@ -120,8 +121,9 @@ impl RegistryStore for SqlStore {
                 let row = sqlx::query(
                     "INSERT INTO documents (vo, revision, document, resolutions, author, applied,
                         action, note)
-                     SELECT $1, coalesce(max(revision), 0) + 1, $2, $3, $4, $5, $6, $7
-                     FROM documents WHERE vo = $1 RETURNING revision",
+                     SELECT $1, $8 + 1, $2, $3, $4, $5, $6, $7
+                     WHERE $8 = (SELECT coalesce(max(revision), 0) FROM documents WHERE vo = $1)
+                     ON CONFLICT DO NOTHING RETURNING revision",
                 )
                 .bind(vo.as_str())
                 .bind(document)
@@ -130,9 +132,10 @@ impl RegistryStore for SqlStore {
                 .bind(now.0)
                 .bind(change.action)
                 .bind(change.note)
-                .fetch_one(c)
+                .bind(after)
+                .fetch_optional(c)
                 .await?;
-                Ok(row.try_get("revision")?)
+                Ok(row.map(|row| row.try_get("revision")).transpose()?)
             })
         })
         .await
