@@ -318,3 +318,26 @@ fn what_guests_write_is_for_their_vo() {
     let (status, _) = server.request("GET", "/api/plugins/logs", Some(&ada), "");
     assert_eq!(status, 403);
 }
+
+#[test]
+fn a_component_made_without_the_sdk_is_pushed_bound_and_measured() {
+    let how_to = include_str!("../docs/how-to/write-a-plugin-without-the-sdk.md");
+    let code = include_str!("guests/plain/src/lib.rs").replace("../../../wit", "wit");
+    assert!(how_to.contains(&code), "the page shows the very code that this test runs");
+    let server = lab();
+    let petra = petra(&server);
+    let plain = server.scratch().join("plain.wasm");
+    std::fs::write(&plain, spinor_rogues::plain()).unwrap();
+    ok(&server, &petra, &["plugin", "push", &plain.display().to_string()]);
+    ok(&server, &petra, &["plugin", "bind", "lab", "matching", "matching/short-first"]);
+    let job = server.submit(QUICK).unwrap()[0];
+    server.until_status(job, "Done");
+    assert_eq!(server.job(job)["attempts"][0]["rule"], "matching/short-first 1.0.0");
+    let lines = ok(&server, &petra, &["plugin", "logs"]);
+    assert!(lines.contains("classes for HERE"), "{lines}");
+    let (_, metrics) = server.request("GET", "/api/metrics", Some(&server.operator()), "");
+    let counted = metrics.lines().any(|line| {
+        line.starts_with("spinor_plugin_calls_total") && line.contains("matching/short-first")
+    });
+    assert!(counted, "{metrics}");
+}

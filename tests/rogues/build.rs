@@ -1,5 +1,8 @@
 //! Builds the guests that misbehave.
 
 fn main() {
-    spinor_guest_build::build(&["test-guest-rogue", "test-guest-grabber"], &["tests/guests"]);
+    spinor_guest_build::build(
+        &["test-guest-rogue", "test-guest-grabber", "test-guest-plain"],
+        &["tests/guests"],
+    );
 }

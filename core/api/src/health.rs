@@ -11,6 +11,14 @@ pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(live))
         .merge(guarded.route(Permission::Operate, routes!(servers)))
+        .merge(guarded.route(Permission::Operate, routes!(metrics)))
+}
+
+/// What was measured since this server started, as Prometheus reads it.
+#[utoipa::path(get, path = "/api/metrics", tag = "health",
+    responses((status = 200, body = String, content_type = "text/plain")))]
+async fn metrics(State(app): State<Shared>) -> String {
+    (app.metrics)()
 }
 
 /// Servers on this database, and how far each is.

@@ -36,6 +36,8 @@ pub struct App {
     pub administration: Arc<dyn Administration>,
     /// Sandboxes.
     pub blobs: Blobs,
+    /// What was measured, as Prometheus reads it.
+    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
 }
 
 /// The state of all routes.

@@ -49,6 +49,9 @@ pub struct Replay {
     pub warning: Option<String>,
 }
 
+/// A queue, and classes to be judged for it.
+type Asked = (Offer, Vec<Arc<RequirementClass>>);
+
 /// Decisions asked again at most.
 const MAX_DECISIONS: u32 = 2_000;
 
@@ -136,7 +139,7 @@ impl Lifecycle {
         vo: &VoName,
         classes: &HashMap<ClassId, Arc<RequirementClass>>,
         waiting: &BTreeMap<ClassId, u64>,
-    ) -> Result<Vec<(Offer, Vec<Arc<RequirementClass>>)>, LifecycleError> {
+    ) -> Result<Vec<Asked>, LifecycleError> {
         let document = self.document(vo)?;
         let fitting = |offer: &Offer| {
             let waiting = waiting.keys().filter_map(|id| classes.get(id));
@@ -219,7 +222,7 @@ impl<'a> Asking<'a> {
         &mut self,
         in_force: &dyn MatchingRule,
         candidate: &dyn MatchingRule,
-        questions: Vec<(Offer, Vec<Arc<RequirementClass>>)>,
+        questions: Vec<Asked>,
     ) {
         for (offer, mut classes) in questions {
             classes.retain(|class| !self.asked.contains(&(offer.clone(), class.id)));

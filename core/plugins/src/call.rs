@@ -61,21 +61,41 @@ fn finish<R>(
 ) -> Result<R, PolicyError> {
     let (vo, plugin) = (caller.vo(), &caller.plugin);
     let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let outcome = match &result {
+        Ok(_) => "ok",
+        Err(Fault::Trap(_)) => "trap",
+        Err(Fault::Fuel(_)) => "fuel",
+        Err(Fault::Deadline(_)) => "deadline",
+        Err(Fault::Memory(_)) => "memory",
+        Err(Fault::Contract(_)) => "contract",
+    };
+    caller.measure(hook, outcome, took);
     match result {
         Ok(answer) => {
-            tracing::debug!(target: "spinor::call", vo, plugin, hook, outcome = "ok", duration_us, fuel);
+            tracing::debug!(target: "spinor::call", vo, plugin, hook, outcome, duration_us, fuel);
             Ok(answer)
         }
         Err(fault) => {
-            let outcome = match fault {
-                Fault::Trap(_) => "trap",
-                Fault::Fuel(_) => "fuel",
-                Fault::Deadline(_) => "deadline",
-                Fault::Memory(_) => "memory",
-                Fault::Contract(_) => "contract",
-            };
             tracing::warn!(target: "spinor::call", vo, plugin, hook, outcome, duration_us, fuel, %fault);
             Err(PolicyError::Fault { plugin: plugin.clone(), fault })
         }
+    }
+}
+
+impl Caller {
+    /// Counts a call, with labels of bounded sets: never a job, never an input.
+    fn measure(&self, hook: &'static str, outcome: &'static str, took: Duration) {
+        let Some(vo) = &self.vo else { return };
+        let (plugin, version) = self.plugin.split_once(' ').unwrap_or((&self.plugin, ""));
+        let labels = [
+            ("vo", vo.to_string()),
+            ("plugin", plugin.to_owned()),
+            ("version", version.to_owned()),
+            ("hook", hook.to_owned()),
+        ];
+        let mut outcomes = labels.to_vec();
+        outcomes.push(("outcome", outcome.to_owned()));
+        metrics::counter!("spinor_plugin_calls_total", &outcomes).increment(1);
+        metrics::histogram!("spinor_plugin_call_seconds", &labels).record(took.as_secs_f64());
     }
 }

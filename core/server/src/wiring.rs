@@ -2,6 +2,7 @@
 
 use crate::{administration::Administrator, configuration::Configuration};
 use anyhow::Context;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use spinor_api::App;
 use spinor_identity::{secret, signature, token::Keys};
 use spinor_lifecycle::{Lifecycle, Parts, Tasks, observations::Observations};
@@ -14,7 +15,11 @@ use spinor_plugins::{
     load::Loader, registry::Registry,
 };
 use spinor_store::{Blobs, NewComponent, RegistryStore, ServerStore, sql::SqlStore};
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 use tokio::net::TcpListener;
 
 /// A server that runs; it stops when this is dropped.
@@ -78,8 +83,20 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     let mut tasks = lifecycle.run();
     tasks.also(administrator.clone().heed(alarms));
     tasks.also(administrator.clone().follow());
-    let app = App { lifecycle, keys, administration: administrator, blobs };
+    let metrics = metrics()?;
+    let app = App { lifecycle, keys, administration: administrator, blobs, metrics };
     Ok(Running { url, app: Arc::new(app), listener, tasks })
+}
+
+/// What renders all measurements of this process; the recorder is the process's.
+fn metrics() -> anyhow::Result<Box<dyn Fn() -> String + Send + Sync>> {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    const SECONDS: [f64; 9] = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 1.0, 10.0];
+    if HANDLE.get().is_none() {
+        let recorder = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
+        drop(HANDLE.set(recorder));
+    }
+    Ok(Box::new(|| HANDLE.get().map(PrometheusHandle::render).unwrap_or_default()))
 }
 
 fn loader(configuration: &Configuration) -> anyhow::Result<Loader> {

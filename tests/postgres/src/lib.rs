@@ -1,7 +1,7 @@
 //! A throw-away PostgreSQL server for tests: one a process, from the machine's own programs, gone with
 //! the process. Each test gets a database of its own.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     fs,

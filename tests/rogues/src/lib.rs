@@ -7,6 +7,11 @@ pub fn rogue() -> &'static [u8] {
     GUESTS[0].1
 }
 
+/// A good rule, made without the SDK.
+pub fn plain() -> &'static [u8] {
+    GUESTS[2].1
+}
+
 /// Imports a capability that its kind may not have.
 pub fn grabber() -> &'static [u8] {
     GUESTS[1].1

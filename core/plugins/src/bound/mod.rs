@@ -117,6 +117,13 @@ impl Bond {
 
     /// Raises an alarm about this version.
     pub fn alarm(&self, concern: Concern, reason: &str) {
+        let labels = [
+            ("vo", self.vo.to_string()),
+            ("plugin", self.decider.plugin.clone()),
+            ("version", self.decider.version.to_string()),
+            ("concern", format!("{concern:?}").to_lowercase()),
+        ];
+        metrics::counter!("spinor_plugin_alarms_total", &labels).increment(1);
         self.caller.observer.alarmed(Alarm {
             vo: self.vo.clone(),
             path: self.path.clone(),
