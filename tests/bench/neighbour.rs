@@ -59,7 +59,7 @@ async fn registry(directory: &tempfile::TempDir) -> Registry {
     let registry = Registry::new(loader, surroundings);
     for bytes in spinor_bundle::first_party().chain([spinor_rogues::rogue()]) {
         let version = registry.try_out(bytes, None).await.unwrap();
-        registry.add(version, None, BTreeSet::new());
+        registry.add(version, None, BTreeSet::new(), "test");
     }
     registry
 }

@@ -70,7 +70,7 @@ fn wasm_rule() -> (Arc<dyn MatchingRule>, tempfile::TempDir) {
     runtime.block_on(async {
         for bytes in spinor_bundle::first_party() {
             let version = registry.try_out(bytes, None).await.unwrap();
-            registry.add(version, None, BTreeSet::new());
+            registry.add(version, None, BTreeSet::new(), "test");
         }
         let document = VoDocument::from_toml(document).unwrap();
         let (pinned, previous) = (BTreeMap::new(), BTreeMap::new());

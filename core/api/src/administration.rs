@@ -109,6 +109,9 @@ pub struct PluginView {
     /// JSON Schema of its settings.
     #[schema(value_type = Object)]
     pub settings_schema: serde_json::Value,
+    /// Where it came from: `embedded`, `upload`, a file's name, or an address by digest.
+    #[serde(default)]
+    pub source: String,
     /// Whose it is: VOs, or `(installation)`.
     #[serde(default)]
     pub owners: Vec<String>,

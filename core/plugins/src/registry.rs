@@ -80,8 +80,9 @@ impl Registry {
         version: Arc<PluginVersion>,
         owner: Option<VoName>,
         signers: BTreeSet<String>,
+        source: &str,
     ) {
-        self.locked_versions().add(version, owner, signers);
+        self.locked_versions().add(version, owner, signers, source);
     }
 
     /// Forgets a version.

@@ -80,6 +80,8 @@ pub struct Entry {
     pub owners: BTreeSet<Option<VoName>>,
     /// Public keys, in hexadecimal, whose signatures over its digest were checked.
     pub signers: BTreeSet<String>,
+    /// Where it came from.
+    pub source: String,
 }
 
 impl Entry {
@@ -100,13 +102,19 @@ impl Versions {
         version: Arc<PluginVersion>,
         owner: Option<VoName>,
         signers: BTreeSet<String>,
+        source: &str,
     ) {
         match self.0.iter_mut().find(|entry| entry.version.digest == version.digest) {
             Some(entry) => {
                 entry.owners.insert(owner);
                 entry.signers.extend(signers);
             }
-            None => self.0.push(Entry { version, owners: BTreeSet::from([owner]), signers }),
+            None => self.0.push(Entry {
+                version,
+                owners: BTreeSet::from([owner]),
+                signers,
+                source: source.to_owned(),
+            }),
         }
     }
 

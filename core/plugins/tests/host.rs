@@ -62,7 +62,7 @@ async fn host() -> Host {
     let registry = Registry::new(loader, surroundings);
     for bytes in spinor_bundle::first_party().chain([spinor_rogues::rogue()]) {
         let version = registry.try_out(bytes, None).await.unwrap();
-        registry.add(version, None, BTreeSet::new());
+        registry.add(version, None, BTreeSet::new(), "test");
     }
     Host { registry, clock, notes, directory, before: Mutex::default() }
 }

@@ -142,7 +142,7 @@ async fn load_components(
         match registry.try_out(&bytes, component.owner.as_ref()).await {
             Ok(version) => {
                 let signers = signers(store, &digest).await?;
-                registry.add(version, component.owner, signers);
+                registry.add(version, component.owner, signers, &component.source);
             }
             Err(error) => tracing::error!(%digest, %error, "a component does not load any more"),
         }

@@ -101,7 +101,7 @@ impl Administrator {
                     };
                     let signers: BTreeSet<_> =
                         signatures.filter(fits).map(|(key, _)| key).collect();
-                    self.registry.add(version, component.owner, signers);
+                    self.registry.add(version, component.owner, signers, &component.source);
                 }
                 Err(error) => tracing::error!(%digest, %error, "a component does not load"),
             }

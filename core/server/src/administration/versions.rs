@@ -30,7 +30,8 @@ impl Administrator {
         };
         let view = tried.map(|version| {
             let (owners, signers) = (BTreeSet::new(), BTreeSet::new());
-            let entry = spinor_plugins::version::Entry { version, owners, signers };
+            let source = String::new();
+            let entry = spinor_plugins::version::Entry { version, owners, signers, source };
             views::plugin(&entry, &self.registry.snapshot(), by.vo())
         });
         views::report(report, view)
@@ -71,7 +72,7 @@ impl Administrator {
             signatures,
         };
         self.store.add_component(new, now).await.map_err(internal)?;
-        self.registry.add(tried.clone(), vo.clone(), signers);
+        self.registry.add(tried.clone(), vo.clone(), signers, &source);
         let (who, plugin) = (by.to_string(), views::version_title(&tried));
         let detail = format!("from {source}, risk {}", report.risk.as_str());
         let deed = Deed { who: &who, path: None, action: "push", plugin, detail };

@@ -51,6 +51,7 @@ pub fn plugin(entry: &Entry, snapshot: &Snapshot, vo: Option<&VoName>) -> Plugin
         capabilities: owned(&version.capabilities),
         imports: version.imports.iter().cloned().collect(),
         settings_schema: version.schema.clone(),
+        source: entry.source.clone(),
         owners: entry.owners.iter().map(owner).collect(),
         signers: entry.signers.iter().cloned().collect(),
         bound: bound

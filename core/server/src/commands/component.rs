@@ -3,7 +3,10 @@
 use crate::{
     cli::Server,
     client::Client,
-    commands::vo::{Lock, Locked},
+    commands::{
+        oci,
+        vo::{Lock, Locked},
+    },
     show,
 };
 use anyhow::{Context, bail};
@@ -43,6 +46,10 @@ pub async fn push(
 }
 
 async fn find(source: &str) -> anyhow::Result<Vec<Found>> {
+    if let Some(reference) = oci::reference(source) {
+        let (bytes, source) = oci::pull(&reference?).await?;
+        return Ok(vec![Found { bytes, source }]);
+    }
     let path = Path::new(source);
     if path.is_dir() {
         let mut files: Vec<PathBuf> = std::fs::read_dir(path)?
@@ -90,6 +97,19 @@ pub async fn push_if_file(client: &Client, text: &str) -> anyhow::Result<Option<
     }
     let pushed = push_one(client, read(Path::new(text))?, None, None).await?;
     Ok(Some((pushed.plugin, format!("={}", pushed.version))))
+}
+
+/// Puts a component into an OCI registry.
+pub async fn publish(server: &Server, file: &Path, target: &str) -> anyhow::Result<()> {
+    let Some(reference) = oci::reference(target) else {
+        bail!("`{target}` is no registry's address: write oci://HOST/REPOSITORY:TAG");
+    };
+    let address = oci::publish(&reference?, read(file)?.bytes).await?;
+    if server.json {
+        return show::json(&serde_json::json!({"address": address}));
+    }
+    println!("{address}");
+    Ok(())
 }
 
 /// Prints a fresh key pair.

@@ -2,6 +2,7 @@
 
 mod component;
 mod job;
+mod oci;
 mod plugin;
 mod rollout;
 mod token;

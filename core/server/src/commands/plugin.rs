@@ -40,7 +40,9 @@ pub async fn run(server: &Server, command: Plugin) -> anyhow::Result<()> {
         Plugin::Gc { dry_run } => collect(server, dry_run).await,
         Plugin::Lock { components } => component::lock(server, components.as_deref()).await,
         Plugin::Keygen => component::keygen(server.json),
-        Plugin::Publish { .. } => bail!("not yet"),
+        Plugin::Publish { component, target } => {
+            component::publish(server, &component, &target).await
+        }
     }
 }
 
@@ -107,6 +109,7 @@ async fn inspect(server: &Server, wanted: &str) -> anyhow::Result<()> {
         println!("  size       {} bytes", plugin.size);
         println!("  licence    {}", plugin.license);
         println!("  owner      {}", plugin.owners.join(", "));
+        println!("  from       {}", plugin.source);
         if !plugin.signers.is_empty() {
             println!("  signed by  {}", plugin.signers.join(", "));
         }
