@@ -341,3 +341,29 @@ fn a_component_made_without_the_sdk_is_pushed_bound_and_measured() {
     });
     assert!(counted, "{metrics}");
 }
+
+#[test]
+fn a_vo_inherits_what_the_installation_gives_and_cannot_take_it_away() {
+    let server = Server::start();
+    let operator = server.operator();
+    let (head, places) = LAB.split_once("[sites.HERE]").unwrap();
+    let file = server.file("installation.toml", &format!("[sites.HERE]{places}"));
+    server.apply(head).unwrap();
+    ok(&server, &operator, &["installation", &file]);
+    let job = server.submit(QUICK).unwrap()[0];
+    server.until_status(job, "Done");
+    server.until("the installation's sink has it", || server.usage_lines().len() == 1);
+    let kept = no(&server, &operator, &["plugin", "bind", "lab", "accounting.files", "--remove"]);
+    assert!(kept.contains("is the installation's"), "{kept}");
+    let replaced =
+        server.apply(&format!("{head}\n[accounting.files]\nplugin = \"accounting/files\""));
+    assert!(replaced.unwrap_err().contains("is the installation's"));
+    // A default may be replaced, and comes back.
+    let prefers = r#"{"prefer": {"*": ["HERE"]}}"#;
+    let own = ["plugin", "bind", "lab", "matching", "matching/standard", "--settings", prefers];
+    ok(&server, &operator, &own);
+    ok(&server, &operator, &["plugin", "bind", "lab", "matching", "--remove"]);
+    let bindings = server.json(&operator, &["plugin", "list"])["bindings"].clone();
+    assert!(bindings.to_string().contains("\"matching\""), "{bindings}");
+    assert!(ok(&server, &operator, &["installation"]).contains("accounting/files"));
+}

@@ -266,6 +266,16 @@ pub trait Administration: Send + Sync {
         by: &Subject,
     ) -> Result<Applied, AdminError>;
 
+    /// What every VO inherits, in TOML.
+    async fn installation(&self) -> Result<String, AdminError>;
+
+    /// Puts in force what every VO inherits: for all of them, or not at all.
+    async fn apply_installation(
+        &self,
+        document: &str,
+        by: &Subject,
+    ) -> Result<Vec<Applied>, AdminError>;
+
     /// Puts a plugin in a place, or takes it away.
     async fn bind(
         &self,

@@ -24,6 +24,7 @@ pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .merge(guarded.route(Permission::Operate, routes!(apply)))
         .merge(guarded.route(Permission::Operate, routes!(rollback)))
+        .merge(guarded.route(Permission::Operate, routes!(installation, apply_installation)))
         .merge(read(routes!(show)))
         .merge(read(routes!(history)))
         .merge(read(routes!(revisions)))
@@ -66,6 +67,29 @@ async fn apply(
     let (vo, pins) = (named(&vo)?, pins(query.pins.as_deref().unwrap_or_default())?);
     whole(async move { Ok(Json(app.administration.apply(&vo, &document, pins, &subject).await?)) })
         .await
+}
+
+/// What every VO inherits, in TOML.
+#[utoipa::path(get, path = "/api/installation", tag = "registry",
+    responses((status = 200, body = String, content_type = "application/toml")))]
+async fn installation(State(app): State<Shared>) -> Result<impl IntoResponse, Problem> {
+    let document = app.administration.installation().await?;
+    Ok(([(header::CONTENT_TYPE, "application/toml")], document))
+}
+
+/// Puts in force what every VO inherits, in TOML: for all of them, or not at all.
+#[utoipa::path(put, path = "/api/installation", tag = "registry",
+    request_body(content = String, content_type = "application/toml"),
+    responses((status = 200, body = Vec<Applied>), (status = 422, body = Problem)))]
+async fn apply_installation(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    document: String,
+) -> Result<Json<Vec<Applied>>, Problem> {
+    whole(
+        async move { Ok(Json(app.administration.apply_installation(&document, &subject).await?)) },
+    )
+    .await
 }
 
 /// To where.

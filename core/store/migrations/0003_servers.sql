@@ -15,3 +15,12 @@ CREATE TABLE duties (
     server TEXT NOT NULL,
     held_until BIGINT NOT NULL
 );
+
+-- What every VO inherits; and each VO's document with that, as it was put in force.
+CREATE TABLE installations (
+    revision BIGINT PRIMARY KEY,
+    document TEXT NOT NULL,
+    author TEXT NOT NULL,
+    applied BIGINT NOT NULL
+);
+ALTER TABLE documents ADD COLUMN effective TEXT NOT NULL DEFAULT '';

@@ -4,7 +4,7 @@ use spinor_model::{
     id::{AttemptNumber, ClassId, Digest, JobId, SinkName, Stamp, UserName, VoName},
     plan::AttemptResult,
     policy::{Decider, Decision, RequirementClass},
-    registry::{BindingPath, VoDocument},
+    registry::{BindingPath, Installation, VoDocument},
     state::PilotState,
     time::Timestamp,
     usage::Outcome,
@@ -56,11 +56,23 @@ pub trait RegistryStore: Send + Sync {
     async fn apply_document(
         &self,
         document: &VoDocument,
+        effective: &VoDocument,
         resolutions: &BTreeMap<String, Digest>,
         change: &Change,
         after: i64,
         now: Timestamp,
     ) -> Result<Option<i64>, StoreError>;
+
+    /// What every VO inherits, and its revision; nothing at revision 0 if there never was any.
+    async fn installation(&self) -> Result<(Installation, i64), StoreError>;
+
+    /// Keeps what every VO inherits as the next revision, which it returns.
+    async fn apply_installation(
+        &self,
+        installation: &Installation,
+        author: &str,
+        now: Timestamp,
+    ) -> Result<i64, StoreError>;
 
     /// Every revision of a VO's document, the oldest first.
     async fn revisions(&self, vo: &VoName) -> Result<Vec<StoredDocument>, StoreError>;

@@ -2,12 +2,14 @@
 
 mod binding;
 mod candidate;
+mod installation;
 
 pub use binding::{
     BadBindingPath, Binding, BindingPath, DirectoryGrant, Fallback, Granted, Grants, Kind, Mode,
     ProcessGrant,
 };
 pub use candidate::{Candidate, Stage};
+pub use installation::Installation;
 
 use crate::{
     finding::Finding,
@@ -229,14 +231,7 @@ fn list(findings: &[Finding]) -> String {
 impl VoDocument {
     /// Reads and checks a document.
     pub fn from_toml(text: &str) -> Result<Self, BadDocument> {
-        let document: Self = toml::from_str(text).map_err(|error| {
-            let at = error.span().map(|span| line_of(text, span.start)).unwrap_or_default();
-            BadDocument(vec![Finding {
-                field: at,
-                value: error.span().map(|s| excerpt(text, s)).unwrap_or_default(),
-                message: error.message().to_owned(),
-            }])
-        })?;
+        let document: Self = read(text)?;
         let findings = document.findings();
         if findings.is_empty() { Ok(document) } else { Err(BadDocument(findings)) }
     }
@@ -365,6 +360,18 @@ fn unknown<'a, T: fmt::Display + 'a>(
         value: value.to_string(),
         message: format!("is not there; the VO has {known}"),
     }])
+}
+
+/// Reads TOML; a mistake is told by its place.
+fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, BadDocument> {
+    toml::from_str(text).map_err(|error| {
+        let at = error.span().map(|span| line_of(text, span.start)).unwrap_or_default();
+        BadDocument(vec![Finding {
+            field: at,
+            value: error.span().map(|s| excerpt(text, s)).unwrap_or_default(),
+            message: error.message().to_owned(),
+        }])
+    })
 }
 
 fn line_of(text: &str, offset: usize) -> String {

@@ -8,7 +8,7 @@ use spinor_model::{
     registry::{Binding, BindingPath, Candidate, Mode, VoDocument},
 };
 use spinor_store::StoredDocument;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A document on its way into force.
 pub struct Draft {
@@ -16,6 +16,8 @@ pub struct Draft {
     pub document: VoDocument,
     /// Digests that its places were resolved to.
     pub pinned: BTreeMap<String, Digest>,
+    /// Places that its VO inherits.
+    pub inherited: BTreeSet<BindingPath>,
     /// Whether these are all that will do.
     pub strict: bool,
     /// A place that begins anew.
@@ -23,11 +25,22 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// A document as somebody wrote it, with what its places must be resolved to.
+    pub fn new(document: VoDocument, pinned: BTreeMap<String, Digest>, strict: bool) -> Self {
+        Self { document, pinned, inherited: BTreeSet::new(), strict, renewed: None }
+    }
+
     /// A document that is, or was, in force.
     pub fn of(stored: &StoredDocument) -> Self {
         Self {
             document: stored.document.clone(),
             pinned: stored.resolutions.clone(),
+            inherited: stored
+                .effective
+                .bindings()
+                .map(|(path, _)| path)
+                .filter(|path| stored.document.binding(path).is_none())
+                .collect(),
             strict: false,
             renewed: None,
         }
@@ -37,6 +50,12 @@ impl Draft {
     pub fn there(&self, path: &BindingPath) -> Result<Binding, AdminError> {
         self.document.binding(path).cloned().ok_or_else(|| {
             let vo = &self.document.vo;
+            if self.inherited.contains(path) {
+                let text = format!(
+                    "`{path}` of VO {vo} is the installation's: its operator changes it there"
+                );
+                return AdminError::Refused(text);
+            }
             AdminError::NotFound(format!("nothing is bound to `{path}` in VO {vo}"))
         })
     }

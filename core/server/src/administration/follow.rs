@@ -67,7 +67,7 @@ impl Administrator {
             Ok(()) => {
                 tracing::info!(%vo, revision = stored.revision, "taken up from another server");
                 self.advance(vo, stored.revision);
-                self.lifecycle.set_document(Arc::new(stored.document));
+                self.lifecycle.set_document(Arc::new(stored.effective));
             }
             // What is in force stays in force.
             Err(findings) => {

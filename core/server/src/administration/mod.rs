@@ -18,7 +18,7 @@ use spinor_lifecycle::{Lifecycle, LifecycleError, replay::Replay};
 use spinor_model::{
     finding::Finding,
     id::{Digest, VoName},
-    registry::{Binding, BindingPath, Candidate, Mode, VoDocument},
+    registry::{BadDocument, Binding, BindingPath, Candidate, Installation, Mode, VoDocument},
     time::Timestamp,
 };
 use spinor_plugins::{bound::Policy, making::Wanted, registry::Registry};
@@ -82,13 +82,13 @@ impl Administrator {
             let vo = stored.document.vo.clone();
             let revisions = self.store.revisions(&vo).await?;
             for earlier in revisions.iter().filter(|r| r.revision != stored.revision) {
-                self.registry.keep(&earlier.document, &earlier.resolutions).await;
+                self.registry.keep(&earlier.effective, &earlier.resolutions).await;
             }
             if let Err(findings) = self.take_up(&stored, &revisions).await {
                 tracing::error!(%vo, ?findings, "the VO's plugins cannot be bound; its jobs wait");
             }
             self.advance(&vo, stored.revision);
-            self.lifecycle.set_document(Arc::new(stored.document));
+            self.lifecycle.set_document(Arc::new(stored.effective));
         }
         Ok(())
     }
@@ -100,9 +100,9 @@ impl Administrator {
         revisions: &[StoredDocument],
     ) -> Result<(), Vec<Finding>> {
         let wanted = Wanted {
-            document: &stored.document,
+            document: &stored.effective,
             pinned: &stored.resolutions,
-            previous: &previous::before(revisions, &stored.document),
+            previous: &previous::before(revisions, &stored.effective),
             renewed: None,
         };
         let prepared = self.registry.prepare(wanted).await?;
@@ -119,13 +119,16 @@ impl Administrator {
     /// Makes a draft ready, keeps it, and puts it in force: all of it or nothing.
     async fn put_in_force(&self, draft: Draft, deed: Deed<'_>) -> Result<Applied, AdminError> {
         let started = Instant::now();
-        let Draft { document, pinned, strict, renewed } = draft;
+        let Draft { document, pinned, strict, renewed, .. } = draft;
         let vo = document.vo.clone();
         let revisions = self.store.revisions(&vo).await.map_err(internal)?;
+        let (installation, _) = self.store.installation().await.map_err(internal)?;
+        let effective =
+            document.inherit(&installation).map_err(|bad| AdminError::Findings(bad.0))?;
         let wanted = Wanted {
-            document: &document,
+            document: &effective,
             pinned: &pinned,
-            previous: &previous::before(&revisions, &document),
+            previous: &previous::before(&revisions, &effective),
             renewed: renewed.as_ref(),
         };
         let after = revisions.last().map_or(0, |stored| stored.revision);
@@ -139,7 +142,10 @@ impl Administrator {
             action: deed.action.to_owned(),
             note: deed.detail.clone(),
         };
-        let applied = self.store.apply_document(&document, &resolutions, &change, after, now).await;
+        let applied = self
+            .store
+            .apply_document(&document, &effective, &resolutions, &change, after, now)
+            .await;
         let Some(revision) = applied.map_err(internal)? else {
             let text = format!(
                 "VO {vo} was changed by somebody else meanwhile: look at it, and try again"
@@ -148,7 +154,7 @@ impl Administrator {
         };
         self.registry.activate(prepared);
         self.advance(&vo, revision);
-        self.lifecycle.set_document(Arc::new(document));
+        self.lifecycle.set_document(Arc::new(effective));
         let took_ms = started.elapsed().as_secs_f64() * 1e3;
         let Change { author, action, note } = change;
         tracing::info!(%vo, revision, author, action, note, took_ms, "a document is in force");
@@ -233,7 +239,8 @@ impl Administration for Administrator {
         let (who, strict) = (by.to_string(), !pins.is_empty());
         let detail = if strict { "with a lock file".to_owned() } else { String::new() };
         let deed = Deed { who: &who, path: None, action: "apply", plugin: String::new(), detail };
-        self.put_in_force(Draft { document, pinned: pins, strict, renewed: None }, deed).await
+        let draft = Draft::new(document, pins, strict);
+        self.put_in_force(draft, deed).await
     }
 
     async fn bind(
@@ -245,10 +252,9 @@ impl Administration for Administrator {
     ) -> Result<Applied, AdminError> {
         let _alone = self.changing.lock().await;
         let before = self.plugin_in(vo, path);
-        self.change_place(vo, path, by, |draft, stored| {
-            if binding.is_none() && stored.document.binding(path).is_none() {
-                let text = format!("nothing is bound to `{path}` in VO {vo}");
-                return Err(AdminError::NotFound(text));
+        self.change_place(vo, path, by, |draft, _| {
+            if binding.is_none() {
+                draft.there(path)?;
             }
             let action = if binding.is_some() { "bind" } else { "unbind" };
             draft.put(path, binding)?;
@@ -364,6 +370,44 @@ impl Administration for Administrator {
 
     async fn push(&self, push: Push, by: &Subject) -> Result<PluginView, AdminError> {
         self.take(push, by).await
+    }
+
+    async fn installation(&self) -> Result<String, AdminError> {
+        let (installation, _) = self.store.installation().await.map_err(internal)?;
+        Ok(installation.to_toml())
+    }
+
+    async fn apply_installation(
+        &self,
+        document: &str,
+        by: &Subject,
+    ) -> Result<Vec<Applied>, AdminError> {
+        let _alone = self.changing.lock().await;
+        let bad = |bad: BadDocument| AdminError::Findings(bad.0);
+        let installation = Installation::from_toml(document).map_err(bad)?;
+        let stored = self.store.documents().await.map_err(internal)?;
+        // Every VO must be able to inherit it, before any does.
+        for stored in &stored {
+            let whole = stored.document.inherit(&installation).map_err(bad)?;
+            let wanted = Wanted {
+                document: &whole,
+                pinned: &stored.resolutions,
+                previous: &BTreeMap::new(),
+                renewed: None,
+            };
+            self.registry.prepare(wanted).await.map_err(AdminError::Findings)?;
+        }
+        let (who, now) = (by.to_string(), self.lifecycle.now());
+        let kept = self.store.apply_installation(&installation, &who, now).await;
+        let revision = kept.map_err(internal)?;
+        let mut applied = Vec::new();
+        for stored in stored {
+            let detail = format!("revision {revision} of the installation");
+            let plugin = String::new();
+            let deed = Deed { who: &who, path: None, action: "inherit", plugin, detail };
+            applied.push(self.put_in_force(Draft::of(&stored), deed).await?);
+        }
+        Ok(applied)
     }
 
     async fn component(&self, digest: &Digest, by: &Subject) -> Result<Vec<u8>, AdminError> {

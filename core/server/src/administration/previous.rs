@@ -27,7 +27,7 @@ pub fn of_place(revisions: &[StoredDocument], path: &BindingPath) -> Vec<Bound> 
     let mut found: Vec<Bound> = Vec::new();
     let mut rolled_back_to: Option<(Digest, Digest)> = None;
     for stored in revisions.iter().rev() {
-        let bound = stored.document.binding(path).zip(stored.resolutions.get(&path.to_string()));
+        let bound = stored.effective.binding(path).zip(stored.resolutions.get(&path.to_string()));
         let Some((binding, digest)) = bound else {
             rolled_back_to = None;
             continue;
@@ -61,8 +61,10 @@ mod tests {
         let text = format!(
             "vo = \"vo\"\n[groups.g]\n[matching]\nplugin = \"matching/x\"\nversion = \"={version}\""
         );
+        let document = VoDocument::from_toml(&text).unwrap();
         StoredDocument {
-            document: VoDocument::from_toml(&text).unwrap(),
+            effective: document.clone(),
+            document,
             revision: number,
             resolutions: BTreeMap::from([("matching".to_owned(), Digest::of(version.as_bytes()))]),
             change: Change {

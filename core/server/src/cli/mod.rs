@@ -61,6 +61,14 @@ pub enum Command {
         #[arg(long)]
         lock: Option<PathBuf>,
     },
+    /// See or put in force what every VO inherits: CEs, sinks, defaults
+    Installation {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// The document, in TOML; without one, what is in force is printed.
+        document: Option<PathBuf>,
+    },
     /// See a VO's document and its revisions, and go back to one
     Vo {
         /// How to reach the server.

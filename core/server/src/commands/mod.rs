@@ -60,6 +60,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             vo::apply(&server, &document, lock.as_deref()).await?
         }
         Command::Servers { server } => servers(&server).await?,
+        Command::Installation { server, document } => {
+            vo::installation(&server, document.as_deref()).await?
+        }
         Command::Vo { server, command } => vo::run(&server, command).await?,
         Command::Token { command } => token::run(command).await?,
         Command::Openapi => openapi().await?,

@@ -58,6 +58,26 @@ fn pins(file: &Path, vo: &str) -> anyhow::Result<String> {
     Ok(pins.collect::<Vec<_>>().join(","))
 }
 
+/// Prints what every VO inherits, or puts it in force.
+pub async fn installation(server: &Server, document: Option<&Path>) -> anyhow::Result<()> {
+    let client = Client::from_options(server)?;
+    let Some(file) = document else {
+        print!("{}", String::from_utf8_lossy(&client.bytes("/api/installation").await?));
+        return Ok(());
+    };
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let done: Vec<Applied> = client.put_text("/api/installation", text).await?;
+    if server.json {
+        return show::json(&done);
+    }
+    println!("in force for {} VO(s)", done.len());
+    for vo in done {
+        show::bindings(&vo.bindings);
+    }
+    Ok(())
+}
+
 /// Does what the command line says.
 pub async fn run(server: &Server, command: Vo) -> anyhow::Result<()> {
     let client = Client::from_options(server)?;

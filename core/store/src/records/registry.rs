@@ -53,8 +53,10 @@ pub struct Change {
 /// A revision of a VO's document.
 #[derive(Debug, Clone)]
 pub struct StoredDocument {
-    /// The document.
+    /// The document, as it was written.
     pub document: VoDocument,
+    /// The document with what its VO inherited.
+    pub effective: VoDocument,
     /// From 1.
     pub revision: i64,
     /// What its bindings were resolved to.

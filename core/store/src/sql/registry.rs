@@ -5,15 +5,18 @@ use crate::{Change, NewComponent, RegistryStore, StoreError, StoredComponent, St
 use async_trait::async_trait;
 use spinor_model::{
     id::{Digest, VoName},
-    registry::VoDocument,
+    registry::{Installation, VoDocument},
     time::Timestamp,
 };
 use sqlx::{AnyConnection, Row, any::AnyRow};
 use std::collections::BTreeMap;
 
 fn document(row: &AnyRow) -> Result<StoredDocument, StoreError> {
+    // Revisions from before anything could be inherited.
+    let inherits = !row.try_get::<String, _>("effective")?.is_empty();
     Ok(StoredDocument {
         document: rows::json(row, "document")?,
+        effective: rows::json(row, if inherits { "effective" } else { "document" })?,
         revision: row.try_get("revision")?,
         resolutions: rows::json(row, "resolutions")?,
         change: Change {
@@ -108,6 +111,7 @@ impl RegistryStore for SqlStore {
     async fn apply_document(
         &self,
         document: &VoDocument,
+        effective: &VoDocument,
         resolutions: &BTreeMap<String, Digest>,
         change: &Change,
         after: i64,
@@ -115,13 +119,14 @@ impl RegistryStore for SqlStore {
     ) -> Result<Option<i64>, StoreError> {
         let vo = document.vo.clone();
         let document = rows::to_json(document)?;
+        let effective = rows::to_json(effective)?;
         let (resolutions, change) = (rows::to_json(resolutions)?, change.clone());
         self.write(move |c| {
             Box::pin(async move {
                 let row = sqlx::query(
                     "INSERT INTO documents (vo, revision, document, resolutions, author, applied,
-                        action, note)
-                     SELECT $1, $8 + 1, $2, $3, $4, $5, $6, $7
+                        action, note, effective)
+                     SELECT $1, $8 + 1, $2, $3, $4, $5, $6, $7, $9
                      WHERE $8 = (SELECT coalesce(max(revision), 0) FROM documents WHERE vo = $1)
                      ON CONFLICT DO NOTHING RETURNING revision",
                 )
@@ -133,9 +138,39 @@ impl RegistryStore for SqlStore {
                 .bind(change.action)
                 .bind(change.note)
                 .bind(after)
+                .bind(effective)
                 .fetch_optional(c)
                 .await?;
                 Ok(row.map(|row| row.try_get("revision")).transpose()?)
+            })
+        })
+        .await
+    }
+
+    async fn installation(&self) -> Result<(Installation, i64), StoreError> {
+        let found = sqlx::query("SELECT * FROM installations ORDER BY revision DESC LIMIT 1");
+        match found.fetch_optional(&self.readers).await? {
+            Some(row) => Ok((rows::json(&row, "document")?, row.try_get("revision")?)),
+            None => Ok((Installation::default(), 0)),
+        }
+    }
+
+    async fn apply_installation(
+        &self,
+        installation: &Installation,
+        author: &str,
+        now: Timestamp,
+    ) -> Result<i64, StoreError> {
+        let (document, author) = (rows::to_json(installation)?, author.to_owned());
+        self.write(move |c| {
+            Box::pin(async move {
+                let row = sqlx::query(
+                    "INSERT INTO installations (revision, document, author, applied)
+                     SELECT coalesce(max(revision), 0) + 1, $1, $2, $3 FROM installations
+                     RETURNING revision",
+                );
+                let row = row.bind(document).bind(author).bind(now.0).fetch_one(c).await?;
+                Ok(row.try_get("revision")?)
             })
         })
         .await
