@@ -19,6 +19,7 @@ pub mod comparison;
 pub mod compiled;
 pub mod compiler;
 pub mod engine;
+pub mod golden;
 pub mod inspect;
 pub mod limits;
 pub mod load;

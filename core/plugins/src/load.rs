@@ -48,6 +48,14 @@ pub enum LoadError {
     /// It broke when asked who it is.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// It does not do what it says of itself.
+    #[error("golden case `{case}` fails: {message}")]
+    Golden {
+        /// Which.
+        case: String,
+        /// What it does instead.
+        message: String,
+    },
     /// Its card makes no sense.
     #[error("its card says {field} `{value}`: {message}")]
     Card {

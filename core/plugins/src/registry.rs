@@ -2,6 +2,7 @@
 
 use crate::{
     bound::{Bound, Spot, Surroundings, bind},
+    golden,
     load::{LoadError, Loader},
     making::{Making, Wanted, resolve},
     permits::Permits,
@@ -72,6 +73,11 @@ impl Registry {
             Some(version) => Ok(version),
             None => Ok(Arc::new(self.loader.load(bytes, owner).await?)),
         }
+    }
+
+    /// Checks the golden cases that a version carries; how many there are.
+    pub async fn check_golden(&self, version: &Arc<PluginVersion>) -> Result<usize, LoadError> {
+        golden::check(&self.loader, &self.surroundings, version).await
     }
 
     /// Adds a version, or one more owner and signers of one.

@@ -434,3 +434,28 @@ async fn deliver(sink: &Arc<dyn AccountingSink>, sequences: std::ops::RangeInclu
     let records: Vec<Delivery> = sequences.map(record).collect();
     assert_eq!(sink.deliver(&records).await.unwrap().len(), records.len());
 }
+
+#[tokio::test]
+async fn golden_cases_hold_for_what_carries_them_and_a_liar_is_found_out() {
+    let host = host().await;
+    let version = |name: &str| {
+        let versions = host.registry.versions();
+        versions.iter().find(|e| e.version.card.name == name).unwrap().version.clone()
+    };
+    assert_eq!(host.registry.check_golden(&version("matching/standard")).await, Ok(2));
+    assert_eq!(host.registry.check_golden(&version("matching/rogue")).await, Ok(1));
+    // The same component, which now says of itself that it would score 7.
+    let text = br#""verdicts":[{"accept":0}]"#;
+    let mut liar = spinor_rogues::rogue().to_vec();
+    let compact = liar.windows(text.len()).position(|window| window == text);
+    let spaced = br#""verdicts": [{"accept": 0}]"#;
+    let at = compact.map(|at| at + text.len()).or_else(|| {
+        liar.windows(spaced.len()).position(|window| window == spaced).map(|at| at + spaced.len())
+    });
+    let digit = at.unwrap() - 3;
+    assert_eq!(liar[digit], b'0');
+    liar[digit] = b'7';
+    let version = host.registry.try_out(&liar, None).await.unwrap();
+    let error = host.registry.check_golden(&version).await.unwrap_err().to_string();
+    assert!(error.contains("golden case `behaves` fails: answers [Accept(0)]"), "{error}");
+}

@@ -86,6 +86,12 @@ pub trait Plugin {
     /// Who it is.
     const CARD: Card;
 
+    /// Golden cases as JSON: what the plugin says that it does. They travel inside the component, and the
+    /// server checks them before it takes it. `docs/reference/golden-cases.md` has their form.
+    fn golden() -> &'static str {
+        "[]"
+    }
+
     /// What the schema cannot say. Nothing wrong, by default.
     fn check(_settings: &Self::Settings) -> Vec<Finding> {
         Vec::new()

@@ -8,9 +8,9 @@ use spinor_model::{
     policy::Decider,
     registry::BindingPath,
 };
-use spinor_plugins::{report::Report, version::PluginVersion};
+use spinor_plugins::{load::LoadError, report::Report, version::PluginVersion};
 use spinor_store::{NewComponent, Unfinished};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Revisions of each VO that can be gone back to, after `gc`.
 const REVISIONS_KEPT: usize = 10;
@@ -23,7 +23,7 @@ impl Administrator {
         let tried = match known {
             Some(version) => Some(version),
             None if report.problems.is_empty() => {
-                let tried = self.registry.try_out(component, by.vo()).await;
+                let tried = self.try_all(component, by.vo()).await;
                 tried.map_err(|error| report.problems.push(format!("it {error}"))).ok()
             }
             None => None,
@@ -51,7 +51,7 @@ impl Administrator {
             self.refused(vo.as_ref(), by, &digest, &text).await?;
             return Err(AdminError::Refused(text));
         }
-        let tried = match self.registry.try_out(&component, vo.as_ref()).await {
+        let tried = match self.try_all(&component, vo.as_ref()).await {
             Ok(version) => version,
             Err(error) => {
                 let text = format!("the component {error}");
@@ -80,6 +80,16 @@ impl Administrator {
         let (versions, snapshot) = (self.registry.versions(), self.registry.snapshot());
         let view = versions.get(&digest).map(|e| views::plugin(e, &snapshot, vo.as_ref()));
         view.ok_or_else(|| AdminError::Internal("the version was taken away again".to_owned()))
+    }
+
+    async fn try_all(
+        &self,
+        component: &[u8],
+        vo: Option<&VoName>,
+    ) -> Result<Arc<PluginVersion>, LoadError> {
+        let version = self.registry.try_out(component, vo).await?;
+        self.registry.check_golden(&version).await?;
+        Ok(version)
     }
 
     async fn refused(

@@ -45,6 +45,10 @@ impl Plugin for Standard {
         []
     );
 
+    fn golden() -> &'static str {
+        include_str!("golden.json")
+    }
+
     fn check(settings: &Settings) -> Vec<Finding> {
         let both = settings.prefer.iter().flat_map(|(job_type, sites)| {
             let contradicts = |site: &&String| names(&settings.avoid, job_type, site);

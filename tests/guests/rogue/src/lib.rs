@@ -53,6 +53,13 @@ impl Plugin for Rogue {
     type Settings = Settings;
     const CARD: Card = plugin_card!("matching/rogue", "misbehaves as its settings say", []);
 
+    fn golden() -> &'static str {
+        r#"[{"name": "behaves", "settings": {"mode": "behave"},
+            "offer": {"site": "A", "ce": "c", "queue": "q", "cores": 1, "memory_mb": 1024,
+                "wall_time": 3600, "architecture": "x86_64"},
+            "classes": [{"job_type": "user"}], "verdicts": [{"accept": 0}]}]"#
+    }
+
     fn check(settings: &Settings) -> Vec<Finding> {
         let found = || Finding {
             field: "/wrong".to_owned(),
