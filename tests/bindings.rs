@@ -97,3 +97,22 @@ fn a_job_is_concluded_by_what_planned_it_even_after_a_swap_and_a_restart() {
     server.up();
     server.until_status(job, "Done");
 }
+
+#[test]
+fn a_component_that_is_gone_stops_its_own_step_alone() {
+    let mut server = Server::with_lab();
+    let operator = server.operator();
+    let listed = server.json(&operator, &["plugin", "list"])["bindings"].clone();
+    let matching = listed.as_array().unwrap().iter().find(|b| b["path"] == "matching").unwrap();
+    let digest = matching["digest"].as_str().unwrap().to_owned();
+    server.kill();
+    // An embedded one would come back: a file of the same name that is not the component stays.
+    let blob = server.data().join("components").join(&digest[..2]).join(&digest);
+    std::fs::write(&blob, b"broken").unwrap();
+    server.up();
+    let job = server.submit(QUICK).unwrap()[0];
+    server.until("the reason shows", || {
+        why(&server, job).contains("no plugin is bound to `matching` in VO lab")
+    });
+    assert_eq!(server.status(job), "Waiting", "it was admitted: the handler is there");
+}

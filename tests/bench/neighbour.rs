@@ -68,8 +68,13 @@ async fn bind(registry: &Registry, vo: &str, matching: &str) -> Arc<dyn Matching
     let document = format!("vo = \"{vo}\"\n[groups.g]\n[matching]\n{matching}");
     let document = VoDocument::from_toml(&document).unwrap();
     let (pinned, previous) = (BTreeMap::new(), BTreeMap::new());
-    let wanted =
-        Wanted { document: &document, pinned: &pinned, previous: &previous, renewed: None };
+    let wanted = Wanted {
+        document: &document,
+        pinned: &pinned,
+        previous: &previous,
+        renewed: None,
+        lenient: false,
+    };
     registry.activate(registry.prepare(wanted).await.unwrap());
     registry.rule(&document.vo, None).unwrap()
 }

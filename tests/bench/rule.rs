@@ -74,8 +74,13 @@ fn wasm_rule() -> (Arc<dyn MatchingRule>, tempfile::TempDir) {
         }
         let document = VoDocument::from_toml(document).unwrap();
         let (pinned, previous) = (BTreeMap::new(), BTreeMap::new());
-        let wanted =
-            Wanted { document: &document, pinned: &pinned, previous: &previous, renewed: None };
+        let wanted = Wanted {
+            document: &document,
+            pinned: &pinned,
+            previous: &previous,
+            renewed: None,
+            lenient: false,
+        };
         registry.activate(registry.prepare(wanted).await.unwrap());
     });
     (registry.rule(&vo(), None).unwrap(), directory)

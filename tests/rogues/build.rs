@@ -2,7 +2,7 @@
 
 fn main() {
     spinor_guest_build::build(
-        &["test-guest-rogue", "test-guest-grabber", "test-guest-plain"],
-        &["tests/guests"],
+        &["test-guest-rogue", "test-guest-grabber", "test-guest-plain", "test-guest-next"],
+        &["tests/guests", "tests/wit-next"],
     );
 }

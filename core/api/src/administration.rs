@@ -106,6 +106,9 @@ pub struct PluginView {
     pub capabilities: Vec<String>,
     /// Everything it imports.
     pub imports: Vec<String>,
+    /// Everything it exports: which contracts it is made for.
+    #[serde(default)]
+    pub exports: Vec<String>,
     /// JSON Schema of its settings.
     #[schema(value_type = Object)]
     pub settings_schema: serde_json::Value,

@@ -1,5 +1,6 @@
 //! What a component really imports and exports, read from its bytes before anything is compiled.
 
+use crate::bound::contract::TRACKS;
 use spinor_model::registry::Kind;
 use std::collections::BTreeSet;
 use wasmparser::{Parser, Payload};
@@ -91,8 +92,9 @@ impl Anatomy {
             _ => return Err(NoPlugin::ManyKinds(all())),
         };
         for needed in needed_exports(kind) {
-            if !self.exports.iter().any(|name| same_track(name, needed)) {
-                return Err(NoPlugin::Lacks(needed, kind));
+            let there = |track: &&str| self.exports.iter().any(|name| same_track(name, track));
+            if !needed.iter().any(there) {
+                return Err(NoPlugin::Lacks(needed[0], kind));
             }
         }
         Ok(kind)
@@ -126,18 +128,18 @@ impl Anatomy {
     }
 }
 
-/// Interfaces that a kind must export, beside `spinor:host/plugin` and `spinor:host/settings`.
-fn needed_exports(kind: Kind) -> Vec<&'static str> {
-    let mut needed = vec!["spinor:host/plugin@0.1", "spinor:host/settings@0.1"];
+/// Interfaces that a kind must export, each in one of the versions that are hosted.
+fn needed_exports(kind: Kind) -> Vec<&'static [&'static str]> {
+    let mut needed: Vec<&[&str]> = vec![&["spinor:host/plugin@0.1"], &["spinor:host/settings@0.1"]];
     needed.extend_from_slice(match kind {
-        Kind::Matching => &["spinor:matching/rule@0.1"],
-        Kind::Computing => &["spinor:computing/backend@0.1"],
+        Kind::Matching => &[TRACKS],
+        Kind::Computing => &[&["spinor:computing/backend@0.1"]],
         Kind::Handling => &[
-            "spinor:handling/admission@0.1",
-            "spinor:handling/planning@0.1",
-            "spinor:handling/conclusion@0.1",
+            &["spinor:handling/admission@0.1"],
+            &["spinor:handling/planning@0.1"],
+            &["spinor:handling/conclusion@0.1"],
         ],
-        Kind::Accounting => &["spinor:accounting/sink@0.1"],
+        Kind::Accounting => &[&["spinor:accounting/sink@0.1"]],
     });
     needed
 }

@@ -114,6 +114,7 @@ impl Loader {
             card,
             capabilities: wanted,
             imports: anatomy.imports,
+            exports: anatomy.exports,
             schema,
             validator,
             component,

@@ -27,6 +27,9 @@ pub struct Wanted<'a> {
     pub previous: &'a BTreeMap<BindingPath, Vec<(Binding, Digest)>>,
     /// A place whose bindings begin anew, even if they are the same.
     pub renewed: Option<&'a BindingPath>,
+    /// Whether a place that cannot be made ready is left empty: what it decides waits, and the others
+    /// go on. For what was in force already, when a server starts.
+    pub lenient: bool,
 }
 
 /// Making a document's bindings ready.

@@ -128,8 +128,12 @@ impl Registry {
                 Err(found) => findings.extend(found),
             }
         }
-        if !findings.is_empty() {
+        if !findings.is_empty() && !making.wanted.lenient {
             return Err(findings);
+        }
+        for Finding { field, value, message } in findings {
+            let vo = &making.wanted.document.vo;
+            tracing::error!(%vo, field, value, message, "cannot be bound; what it decides waits");
         }
         Ok(Prepared { vo: making.wanted.document.vo.clone(), bindings: VoBindings(ready) })
     }

@@ -37,6 +37,8 @@ pub struct PluginVersion {
     pub capabilities: BTreeSet<&'static str>,
     /// Everything it imports.
     pub imports: BTreeSet<String>,
+    /// Everything it exports.
+    pub exports: BTreeSet<String>,
     /// JSON Schema of its settings.
     pub schema: serde_json::Value,
     pub(crate) validator: jsonschema::Validator,

@@ -77,8 +77,13 @@ impl Host {
         let document = VoDocument::from_toml(&document).unwrap();
         let (pinned, before) = (BTreeMap::new(), self.before.lock().unwrap().clone());
         let previous = BTreeMap::from([(BindingPath::Matching, before)]);
-        let wanted =
-            Wanted { document: &document, pinned: &pinned, previous: &previous, renewed: None };
+        let wanted = Wanted {
+            document: &document,
+            pinned: &pinned,
+            previous: &previous,
+            renewed: None,
+            lenient: false,
+        };
         match self.registry.prepare(wanted).await {
             Ok(prepared) => {
                 let bound =

@@ -12,6 +12,11 @@ pub fn plain() -> &'static [u8] {
     GUESTS[2].1
 }
 
+/// A good rule on a later contract.
+pub fn next() -> &'static [u8] {
+    GUESTS[3].1
+}
+
 /// Imports a capability that its kind may not have.
 pub fn grabber() -> &'static [u8] {
     GUESTS[1].1

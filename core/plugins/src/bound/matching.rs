@@ -2,15 +2,9 @@
 
 use super::{
     Bond,
-    columns::{batch, wit_offer},
+    contract::{Columns, Contract, Reads},
 };
-use crate::{
-    bindings::rule::{RulePre, exports::spinor::matching::rule as wit},
-    call,
-    comparison::micros,
-    load::{LoadError, short},
-    state::HostState,
-};
+use crate::{call, comparison::micros, load::LoadError};
 use spinor_model::{
     id::ClassId,
     offer::Offer,
@@ -24,13 +18,12 @@ use std::{
     },
     time::Instant,
 };
-use wasmtime::component::InstancePre;
 
 /// A rule behind the trait.
 pub struct Rule {
     pub(super) bond: Bond,
-    pre: RulePre<HostState>,
-    reads: wit::Dependencies,
+    contract: Box<dyn Contract>,
+    reads: Reads,
     calls: AtomicU64,
     /// How often a class alone broke it.
     pub(super) suspects: Mutex<HashMap<ClassId, u32>>,
@@ -44,18 +37,16 @@ const RECORDED: usize = 1_000;
 
 impl Rule {
     /// Asks the rule what it reads.
-    pub fn new(bond: Bond, pre: InstancePre<HostState>) -> Result<Self, LoadError> {
-        let pre = RulePre::new(pre).map_err(|error| LoadError::Trial(short(&error)))?;
+    pub fn new(bond: Bond, contract: Box<dyn Contract>) -> Result<Self, LoadError> {
         let reads = call::pure(&bond.engine, &bond.caller, &bond.limits, "reads", |store| {
-            let instance = pre.instantiate(&mut *store)?;
-            instance.spinor_matching_rule().call_reads(store, &bond.settings)
+            contract.reads(store, &bond.settings)
         })?;
         let reads = reads.map_err(|error| bond.answer(error))?;
-        Ok(Self { bond, pre, reads, calls: AtomicU64::new(0), suspects: Mutex::default() })
+        Ok(Self { bond, contract, reads, calls: AtomicU64::new(0), suspects: Mutex::default() })
     }
 
-    fn verdicts(&self, answer: wit::Verdicts, rows: usize) -> Result<Vec<Verdict>, PolicyError> {
-        let wit::Verdicts { scores, rejections, reasons } = answer;
+    fn verdicts(&self, answer: Columns, rows: usize) -> Result<Vec<Verdict>, PolicyError> {
+        let Columns { scores, rejections, reasons } = answer;
         let scores = self.bond.same_length(scores, rows)?;
         let rejections = self.bond.same_length(rejections, rows)?;
         let reasons: Vec<Arc<str>> = reasons.into_iter().map(Into::into).collect();
@@ -125,13 +116,10 @@ impl Rule {
         offer: &Offer,
         classes: &[Arc<RequirementClass>],
     ) -> Result<Vec<Verdict>, PolicyError> {
-        let offer = wit_offer(offer, &self.reads.offer_attributes);
-        let batch = batch(&self.reads.class_fields, classes);
         let Bond { engine, caller, limits, settings, permits, .. } = &self.bond;
         let _permit = permits.take();
         let answer = call::pure(engine, caller, limits, "evaluate", |store| {
-            let instance = self.pre.instantiate(&mut *store)?;
-            instance.spinor_matching_rule().call_evaluate(store, settings, &offer, &batch, &[])
+            self.contract.evaluate(store, settings, &self.reads, offer, classes)
         })?;
         self.verdicts(answer.map_err(|error| self.bond.answer(error))?, classes.len())
     }

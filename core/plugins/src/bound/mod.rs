@@ -3,9 +3,12 @@
 mod accounting;
 mod columns;
 mod computing;
+pub(crate) mod contract;
 mod handling;
 mod isolation;
 mod matching;
+#[cfg(test)]
+mod next;
 
 use crate::{
     bindings::host::spinor::host::types,
@@ -218,7 +221,7 @@ pub async fn bind(
         let below = |f: Finding| Finding { field: format!("{base}{}", f.field), ..f };
         return Err(findings.into_iter().map(below).collect());
     }
-    let policy = policy(version.kind, bond, pre)
+    let policy = policy(version, bond, pre)
         .map_err(|error| plain(".plugin", version.title(), error.to_string()))?;
     Ok(Bound { version: version.clone(), decider, policy, breaker, grants: binding.grants.clone() })
 }
@@ -252,10 +255,17 @@ fn limits(kind: Kind) -> Limits {
     }
 }
 
-fn policy(kind: Kind, bond: Bond, pre: InstancePre<HostState>) -> Result<Policy, LoadError> {
+fn policy(
+    version: &PluginVersion,
+    bond: Bond,
+    pre: InstancePre<HostState>,
+) -> Result<Policy, LoadError> {
     let trial = |error: wasmtime::Error| LoadError::Trial(crate::load::short(&error));
-    Ok(match kind {
-        Kind::Matching => Policy::Matching(Arc::new(matching::Rule::new(bond, pre)?)),
+    Ok(match version.kind {
+        Kind::Matching => {
+            let contract = contract::contract(&version.exports, pre)?;
+            Policy::Matching(Arc::new(matching::Rule::new(bond, contract)?))
+        }
         Kind::Handling => {
             Policy::Handling(Arc::new(handling::Handler::new(bond, pre).map_err(trial)?))
         }

@@ -63,7 +63,7 @@ impl Administrator {
         stored: StoredDocument,
     ) -> Result<(), StoreError> {
         let revisions = self.store.revisions(vo).await?;
-        match self.take_up(&stored, &revisions).await {
+        match self.take_up(&stored, &revisions, false).await {
             Ok(()) => {
                 tracing::info!(%vo, revision = stored.revision, "taken up from another server");
                 self.advance(vo, stored.revision);

@@ -84,7 +84,7 @@ impl Administrator {
             for earlier in revisions.iter().filter(|r| r.revision != stored.revision) {
                 self.registry.keep(&earlier.effective, &earlier.resolutions).await;
             }
-            if let Err(findings) = self.take_up(&stored, &revisions).await {
+            if let Err(findings) = self.take_up(&stored, &revisions, true).await {
                 tracing::error!(%vo, ?findings, "the VO's plugins cannot be bound; its jobs wait");
             }
             self.advance(&vo, stored.revision);
@@ -98,12 +98,14 @@ impl Administrator {
         &self,
         stored: &StoredDocument,
         revisions: &[StoredDocument],
+        lenient: bool,
     ) -> Result<(), Vec<Finding>> {
         let wanted = Wanted {
             document: &stored.effective,
             pinned: &stored.resolutions,
             previous: &previous::before(revisions, &stored.effective),
             renewed: None,
+            lenient,
         };
         let prepared = self.registry.prepare(wanted).await?;
         self.registry.activate(prepared);
@@ -130,6 +132,7 @@ impl Administrator {
             pinned: &pinned,
             previous: &previous::before(&revisions, &effective),
             renewed: renewed.as_ref(),
+            lenient: false,
         };
         let after = revisions.last().map_or(0, |stored| stored.revision);
         let prepared = self.registry.prepare(wanted).await.map_err(AdminError::Findings)?;
@@ -394,6 +397,7 @@ impl Administration for Administrator {
                 pinned: &stored.resolutions,
                 previous: &BTreeMap::new(),
                 renewed: None,
+                lenient: false,
             };
             self.registry.prepare(wanted).await.map_err(AdminError::Findings)?;
         }

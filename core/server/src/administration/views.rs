@@ -50,6 +50,7 @@ pub fn plugin(entry: &Entry, snapshot: &Snapshot, vo: Option<&VoName>) -> Plugin
         license: version.card.license.clone(),
         capabilities: owned(&version.capabilities),
         imports: version.imports.iter().cloned().collect(),
+        exports: version.exports.iter().cloned().collect(),
         settings_schema: version.schema.clone(),
         source: entry.source.clone(),
         owners: entry.owners.iter().map(owner).collect(),
