@@ -3,7 +3,7 @@
 //! SQLite is one file: write-ahead log, every commit synced, one writer whose commits carry whatever
 //! has gathered meanwhile. PostgreSQL is a server that many of ours share: each operation is a
 //! transaction of its own, rows that it will change are locked when they are read, and what is counted
-//! is counted alone. The statements are the same; [`dialect`] has what differs.
+//! is counted alone. The statements are the same; `dialect.rs` has what differs.
 
 mod admission;
 mod attempts;
