@@ -131,3 +131,15 @@ fn a_pilot_forgets_its_secret_once_it_is_used() {
     let holds_secret = |name: &str| pilot.join(name).exists();
     assert!(!holds_secret("start-word"));
 }
+
+#[test]
+fn a_payload_may_write_whatever_bytes_it_likes() {
+    let server = Server::with_lab();
+    let description = r#"{"executable": "sh", "arguments": ["-c", "printf 'a\\000b'; sleep 1; printf '\\000'"],
+        "requirements": {"wall_time": 60, "cpu": {"ram_mb": {"request": 64}}}}"#;
+    let job = server.submit(description).unwrap()[0];
+    server.until_status(job, "Done");
+    let named = description.replacen('{', "{\"name\": \"a\\u0000b\",", 1);
+    let refused = server.submit(&named).unwrap_err();
+    assert!(refused.contains("NUL"), "{refused}");
+}

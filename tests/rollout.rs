@@ -108,6 +108,12 @@ fn a_shadow_is_promoted_and_put_back_with_one_command() {
     let diff = ok(&server, &petra, &["vo", "diff", "lab", "1", "3"]);
     assert!(diff.contains("+prefer") || diff.contains("+[matching.settings.prefer]"), "{diff}");
     assert_eq!(actions(&server), ["apply", "rollout", "promote", "rollback"]);
+    let history = server.json(&petra, &["plugin", "history", "lab", "matching"]).to_string();
+    let digest = spinor_model::id::Digest::of(spinor_bundle::first_party().last().unwrap());
+    assert!(
+        history.contains(&format!("matching/standard 0.1.0 ({})", digest.short())),
+        "{history}"
+    );
 }
 
 #[test]
@@ -366,4 +372,37 @@ fn a_vo_inherits_what_the_installation_gives_and_cannot_take_it_away() {
     let bindings = server.json(&operator, &["plugin", "list"])["bindings"].clone();
     assert!(bindings.to_string().contains("\"matching\""), "{bindings}");
     assert!(ok(&server, &operator, &["installation"]).contains("accounting/files"));
+}
+
+#[test]
+fn a_vo_cannot_bring_a_plugin_under_the_installations_name() {
+    let server = lab();
+    let (operator, petra) = (server.operator(), petra(&server));
+    let rogue = server.scratch().join("rogue.wasm");
+    std::fs::write(&rogue, spinor_rogues::rogue()).unwrap();
+    ok(&server, &operator, &["plugin", "push", &rogue.display().to_string()]);
+    let mut newer = spinor_rogues::rogue().to_vec();
+    let at = (0..newer.len() - 5).find(|at| &newer[*at..at + 5] == b"6.6.6").unwrap();
+    newer[at..at + 5].copy_from_slice(b"9.9.9");
+    std::fs::write(&rogue, newer).unwrap();
+    let refused = no(&server, &petra, &["plugin", "push", &rogue.display().to_string()]);
+    assert!(refused.contains("is the installation's plugin"), "{refused}");
+}
+
+#[test]
+fn what_was_granted_once_does_not_come_back_by_itself() {
+    let server = lab();
+    let operator = server.operator();
+    // The earlier binding of the sink had a directory; the one in force has none, and must have.
+    let none = server.apply(&LAB.replace("grants.directory.path = \"usage\"\n", ""));
+    assert!(
+        none.unwrap_err().contains("not granted"),
+        "a sink that needs a grant is not bound without"
+    );
+    let other =
+        LAB.replace("grants.directory.path = \"usage\"", "grants.directory.path = \"elsewhere\"");
+    server.apply(&other).unwrap();
+    let places = server.json(&operator, &["plugin", "status", "lab", "accounting.files"]);
+    let states: Vec<_> = places[0]["versions"].as_array().unwrap().iter().collect();
+    assert_eq!(states.len(), 1, "the one with the old grant does not stand in: {places}");
 }

@@ -87,6 +87,7 @@ fn a_component_pushed_to_one_is_bound_on_the_other() {
     ];
     let output = two.run(&two.operator(), &arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    one.until("the first follows", || bound(&one) == bound(&two));
     let quick = r#"{"executable": "true", "requirements": {"wall_time": 60}}"#;
     let job = one.submit(quick).unwrap()[0];
     one.until_status(job, "Done");

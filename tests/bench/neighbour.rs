@@ -73,6 +73,7 @@ async fn bind(registry: &Registry, vo: &str, matching: &str) -> Arc<dyn Matching
         pinned: &pinned,
         previous: &previous,
         renewed: None,
+        inherited: &BTreeSet::new(),
         lenient: false,
     };
     registry.activate(registry.prepare(wanted).await.unwrap());

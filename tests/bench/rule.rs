@@ -79,6 +79,7 @@ fn wasm_rule() -> (Arc<dyn MatchingRule>, tempfile::TempDir) {
             pinned: &pinned,
             previous: &previous,
             renewed: None,
+            inherited: &BTreeSet::new(),
             lenient: false,
         };
         registry.activate(registry.prepare(wanted).await.unwrap());

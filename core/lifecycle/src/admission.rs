@@ -203,6 +203,13 @@ fn rows(
 }
 
 fn job(name: &str, row: u32, parameters: BTreeMap<String, String>) -> Result<NewJob, Refusal> {
+    let nul = parameters.iter().find(|(_, value)| value.contains('\0'));
+    if let Some((field, value)) = nul {
+        return Err(finding(&format!("/parameters/{field}"), value, "contains a NUL character"));
+    }
+    if name.contains('\0') {
+        return Err(finding("/name", name, "contains a NUL character"));
+    }
     if name.contains("%j") {
         return Err(finding("/name", name, "%j is not known when a job is named"));
     }

@@ -44,7 +44,7 @@ use spinor_model::{
 use spinor_store::{QueueChange, Store, StoreError};
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicI64},
     time::Duration,
 };
 use tokio::sync::Notify;
@@ -123,7 +123,8 @@ pub struct Lifecycle {
     /// This server's name among those on its database.
     pub server: String,
     others: ArcSwap<Vec<String>>,
-    on_duty: AtomicBool,
+    /// Until when, in milliseconds since 1970, the duties are this server's; 0 if they are not.
+    duty_until: AtomicI64,
     documents: ArcSwap<BTreeMap<VoName, Arc<VoDocument>>>,
     index: Mutex<Index>,
     backoffs: Mutex<supply::Backoffs>,
@@ -173,7 +174,7 @@ impl Lifecycle {
             url,
             server,
             others: ArcSwap::default(),
-            on_duty: AtomicBool::new(false),
+            duty_until: AtomicI64::new(0),
             documents: ArcSwap::default(),
             index: Mutex::new(index),
             backoffs: Mutex::default(),

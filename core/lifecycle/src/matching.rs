@@ -64,6 +64,7 @@ impl Lifecycle {
                 decider: decider.clone(),
                 score: candidate.score,
                 nonces: (0..many).map(|_| secret::fresh()).collect(),
+                holds: claimed.iter().map(|c| (c.id, c.attempt)).chain(holds.to_vec()).collect(),
                 vo: pilot.vo.clone(),
                 max_running: document.limits.max_running,
                 lease_until: now.plus(Duration::from_secs(document.limits.lease_seconds)),

@@ -66,11 +66,11 @@ impl Lifecycle {
     pub async fn replay_rule(
         &self,
         vo: &VoName,
+        in_force: Option<Arc<dyn MatchingRule>>,
         candidate: Arc<dyn MatchingRule>,
         since: Timestamp,
     ) -> Result<Replay, LifecycleError> {
         let path = BindingPath::Matching;
-        let in_force = self.policies.rule(vo, None).ok();
         let decider = in_force.as_ref().map(|rule| rule.decider().clone());
         let decisions = self.recorded(vo, &path, since, decider.as_ref()).await?;
         let classes = self.store.classes().await?.into_iter().filter(|class| class.vo == *vo);
@@ -103,11 +103,11 @@ impl Lifecycle {
         &self,
         vo: &VoName,
         job_type: &JobType,
+        in_force: Option<Arc<dyn JobHandler>>,
         candidate: Arc<dyn JobHandler>,
         since: Timestamp,
     ) -> Result<Replay, LifecycleError> {
         let path = BindingPath::Handling(job_type.clone());
-        let in_force = self.policies.handler(vo, job_type, "").ok();
         let decider = in_force.as_ref().map(|handler| handler.decider().clone());
         let decisions = self.recorded(vo, &path, since, decider.as_ref()).await?;
         let report = Replay::new(vo, &path, candidate.decider(), decider, since);

@@ -24,6 +24,7 @@ impl Lifecycle {
         tasks.spawn(self.clone().deliver_forever());
         tasks.spawn(self.clone().observe_forever());
         tasks.spawn(self.clone().meet_others_forever());
+        tasks.spawn(self.clone().count_queues_forever());
         Tasks(tasks)
     }
 
@@ -78,6 +79,15 @@ impl Lifecycle {
                 tracing::error!(%error, "other servers");
             }
             sleep(self.pace.tick.min(servers::ROUND)).await;
+        }
+    }
+
+    async fn count_queues_forever(self: Arc<Self>) {
+        while self.store.shared() {
+            if let Err(error) = self.look_at_queues().await {
+                tracing::error!(%error, "queues");
+            }
+            sleep(self.pace.supply.min(servers::COUNT)).await;
         }
     }
 

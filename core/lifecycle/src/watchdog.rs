@@ -4,6 +4,9 @@ use crate::{Lifecycle, LifecycleError};
 use spinor_model::time::Timestamp;
 use std::time::Duration;
 
+/// A server that said so since is up.
+const HEARD: Duration = Duration::from_secs(10);
+
 impl Lifecycle {
     /// When a server comes up, everyone gets a full lease: nobody could be heard before.
     pub async fn wake_up(&self) -> Result<(), LifecycleError> {
@@ -12,6 +15,11 @@ impl Lifecycle {
         if let Some(before) = before {
             let down = now.since(before).as_secs();
             tracing::info!(seconds_down = down, "taking up where the last server stopped");
+        }
+        // Where another server was up all the time, everybody could be heard.
+        let unheard = before.is_none_or(|before| now.since(before) > HEARD);
+        if self.store.shared() && !unheard {
+            return Ok(());
         }
         let leases = self.documents().values().map(|d| d.limits.lease_seconds).max();
         let lease = Duration::from_secs(leases.unwrap_or(120));

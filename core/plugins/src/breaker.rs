@@ -19,6 +19,8 @@ use std::{
 const WINDOW: Duration = Duration::from_secs(60);
 const MAX_CALLS: usize = 64;
 const FAULTS: usize = 3;
+/// So many good calls, and earlier trips are forgotten.
+const FORGIVEN: u64 = 64;
 const REST: Duration = Duration::from_secs(60);
 const MAX_REST: Duration = Duration::from_secs(3600);
 
@@ -36,6 +38,7 @@ struct State {
     good: u64,
     faults: u64,
     trips: u32,
+    good_since_trip: u64,
     rests_until: Timestamp,
     last_fault: String,
 }
@@ -70,8 +73,9 @@ impl Breaker {
         let now = self.clock.now();
         let mut state = self.state();
         state.good += 1;
+        state.good_since_trip += 1;
         state.note(now, None);
-        if state.calls.iter().filter(|(_, input)| input.is_none()).count() >= MAX_CALLS {
+        if state.good_since_trip >= FORGIVEN {
             state.trips = 0;
         }
     }
@@ -89,6 +93,7 @@ impl Breaker {
         let rest = REST.saturating_mul(2u32.saturating_pow(state.trips.min(10))).min(MAX_REST);
         state.rests_until = now.plus(rest);
         state.trips += 1;
+        state.good_since_trip = 0;
         state.calls.clear();
         self.open.store(true, Ordering::Release);
         true
@@ -139,8 +144,9 @@ impl State {
         let broken: Vec<u64> = self.calls.iter().filter_map(|(_, input)| *input).collect();
         let different: BTreeSet<u64> = broken.iter().copied().collect();
         let all = broken.len() == self.calls.len();
-        // Tried again after a rest, one fault is enough.
-        (all && (self.trips > 0 || broken.len() >= FAULTS))
+        // Tried again after a rest, one fault is enough, unless anything has gone well since.
+        let on_probation = self.trips > 0 && self.good_since_trip == 0;
+        (all && (on_probation || broken.len() >= FAULTS))
             || (different.len() >= FAULTS && broken.len() * 2 >= self.calls.len())
     }
 }
@@ -188,6 +194,19 @@ mod tests {
             breaker.fault(input, "often")
         });
         assert!(tripped);
+    }
+
+    #[test]
+    fn a_version_that_did_well_after_its_rest_is_off_probation() {
+        let (breaker, clock) = breaker();
+        for _ in 0..3 {
+            breaker.fault(1, "a");
+        }
+        clock.advance(REST);
+        assert_eq!(breaker.tripped(), None);
+        breaker.good();
+        clock.advance(WINDOW * 100);
+        assert!(!breaker.fault(1, "one, long after"), "one fault is no trip any more");
     }
 
     #[test]

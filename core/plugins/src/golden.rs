@@ -22,6 +22,9 @@ use std::sync::Arc;
 /// Where the cases stand in the schema.
 pub const KEY: &str = "x-spinor-golden";
 
+/// Cases that a component may carry: each costs a binding and a call.
+const MAX_CASES: usize = 50;
+
 /// A case: settings, a question, and the answer.
 #[derive(Debug, Deserialize)]
 struct Case {
@@ -81,6 +84,9 @@ pub async fn check(
     let Some(cases) = version.schema.get(KEY) else { return Ok(0) };
     let cases: Vec<Case> = serde_json::from_value(cases.clone())
         .map_err(|error| failed("(all)", format!("cannot be read: {error}")))?;
+    if cases.len() > MAX_CASES {
+        return Err(failed("(all)", format!("are {}: {MAX_CASES} at most", cases.len())));
+    }
     let surroundings = Surroundings { observer: Arc::new(Unobserved), ..surroundings.clone() };
     for case in &cases {
         let policy = case.bound(loader, &surroundings, version).await?;

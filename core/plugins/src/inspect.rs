@@ -1,9 +1,15 @@
 //! What a component really imports and exports, read from its bytes before anything is compiled.
 
-use crate::bound::contract::TRACKS;
 use spinor_model::registry::Kind;
 use std::collections::BTreeSet;
 use wasmparser::{Parser, Payload};
+
+/// Versions of the interface of rules that are hosted, the oldest first. A component exports one.
+pub const RULES: &[&str] = &[
+    "spinor:matching/rule@0.1",
+    #[cfg(test)]
+    "spinor:matching/rule@0.2",
+];
 
 /// A component as it shows itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,7 +138,7 @@ impl Anatomy {
 fn needed_exports(kind: Kind) -> Vec<&'static [&'static str]> {
     let mut needed: Vec<&[&str]> = vec![&["spinor:host/plugin@0.1"], &["spinor:host/settings@0.1"]];
     needed.extend_from_slice(match kind {
-        Kind::Matching => &[TRACKS],
+        Kind::Matching => &[RULES],
         Kind::Computing => &[&["spinor:computing/backend@0.1"]],
         Kind::Handling => &[
             &["spinor:handling/admission@0.1"],

@@ -11,9 +11,13 @@ use crate::{
 use spinor_model::{
     finding::Finding,
     id::{Digest, VoName},
+    policy::Decider,
     registry::{Binding, BindingPath, Candidate, Fallback, Kind, VoDocument},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// What is to be in force.
 pub struct Wanted<'a> {
@@ -27,6 +31,8 @@ pub struct Wanted<'a> {
     pub previous: &'a BTreeMap<BindingPath, Vec<(Binding, Digest)>>,
     /// A place whose bindings begin anew, even if they are the same.
     pub renewed: Option<&'a BindingPath>,
+    /// Places that the VO inherits: only what the installation owns may decide there.
+    pub inherited: &'a BTreeSet<BindingPath>,
     /// Whether a place that cannot be made ready is left empty: what it decides waits, and the others
     /// go on. For what was in force already, when a server starts.
     pub lenient: bool,
@@ -51,8 +57,8 @@ impl Making<'_> {
         let active = self.bound(path, &path.to_string(), binding, &self.permits).await?;
         let stand_in = match binding.fallback {
             Fallback::Hold => None,
-            Fallback::Previous => self.previous(path, &active).await,
-            Fallback::BuiltIn => match self.previous(path, &active).await {
+            Fallback::Previous => self.previous(path, binding, &active).await,
+            Fallback::BuiltIn => match self.previous(path, binding, &active).await {
                 Some(bound) => Some(bound),
                 None => self.built_in(path, binding).await,
             },
@@ -65,10 +71,22 @@ impl Making<'_> {
         Ok(Place { mode: binding.mode, active, stand_in, candidate })
     }
 
-    async fn previous(&self, path: &BindingPath, active: &Bound) -> Option<Bound> {
-        let differs = |(binding, digest): &&(Binding, Digest)| !active.is(digest, binding);
-        let (binding, digest) = self.wanted.previous.get(path)?.iter().find(differs)?;
-        self.stand_in(path, binding, Some(digest)).await
+    /// The latest other version or settings, if what it was granted then is still granted.
+    async fn previous(
+        &self,
+        path: &BindingPath,
+        binding: &Binding,
+        active: &Bound,
+    ) -> Option<Bound> {
+        let ceiling = [&binding.grants, &self.wanted.document.grants];
+        let fits = |(earlier, digest): &&(Binding, Digest)| {
+            let Decider { digest: now, settings, .. } = &active.decider;
+            let differs = digest != now || earlier.settings_digest() != *settings;
+            differs && earlier.grants.beyond(&ceiling).is_empty()
+        };
+        let (earlier, digest) = self.wanted.previous.get(path)?.iter().find(fits)?;
+        let installed = self.wanted.inherited.contains(path);
+        self.stand_in(path, earlier, Some(digest), installed).await
     }
 
     /// The built-in plugin of a kind, with empty settings and the grants of what is bound.
@@ -81,7 +99,8 @@ impl Making<'_> {
         };
         let empty = serde_json::json!({});
         let own = Binding::new(name, semver::VersionReq::STAR, empty);
-        self.stand_in(path, &Binding { grants: binding.grants.clone(), ..own }, None).await
+        let own = Binding { grants: binding.grants.clone(), ..own };
+        self.stand_in(path, &own, None, true).await
     }
 
     /// What takes over is made ready as well as can be: without it there is none.
@@ -90,10 +109,13 @@ impl Making<'_> {
         path: &BindingPath,
         binding: &Binding,
         pin: Option<&Digest>,
+        installed: bool,
     ) -> Option<Bound> {
-        let vo = &self.wanted.document.vo;
-        let found = resolve(&self.versions, vo, path, binding, pin).ok()?;
-        if let Some(bound) = self.there(path, &found.version.digest, binding) {
+        let document = self.wanted.document;
+        let vo = &document.vo;
+        let found = resolve(&self.versions, Seen { vo, installed }, path, binding, pin).ok()?;
+        check_signature(document, &path.to_string(), found).ok()?;
+        if let Some(bound) = self.there(path, &found.version.digest, binding, &self.permits) {
             return Some(bound);
         }
         let bound = self.bind(path, &found.version, binding, self.permits.clone()).await;
@@ -145,22 +167,33 @@ impl Making<'_> {
     ) -> Result<Bound, Vec<Finding>> {
         let document = self.wanted.document;
         let pin = self.wanted.pinned.get(key);
-        let found = resolve(&self.versions, &document.vo, path, binding, pin);
+        let installed = self.wanted.inherited.contains(path);
+        let seen = Seen { vo: &document.vo, installed };
+        let found = resolve(&self.versions, seen, path, binding, pin);
         let entry = found.map_err(|finding| vec![finding])?;
         check_signature(document, key, entry).map_err(|finding| vec![finding])?;
-        if let Some(bound) = self.there(path, &entry.version.digest, binding) {
+        if let Some(bound) = self.there(path, &entry.version.digest, binding, permits) {
             return Ok(bound);
         }
         self.bind(path, &entry.version, binding, permits.clone()).await
     }
 
     /// What is there already stays as it is, its record included.
-    fn there(&self, path: &BindingPath, digest: &Digest, binding: &Binding) -> Option<Bound> {
+    fn there(
+        &self,
+        path: &BindingPath,
+        digest: &Digest,
+        binding: &Binding,
+        permits: &Arc<Permits>,
+    ) -> Option<Bound> {
         if self.wanted.renewed == Some(path) {
             return None;
         }
         let place = self.snapshot.place(&self.wanted.document.vo, path).ok()?;
-        place.all().find(|bound| bound.is(digest, binding)).cloned()
+        // A candidate's own permit is for candidates: what is promoted is bound anew.
+        let same =
+            |bound: &&Bound| bound.is(digest, binding) && bound.shares(permits, &self.permits);
+        place.all().find(same).cloned()
     }
 
     async fn bind(
@@ -219,19 +252,44 @@ fn check_signature(document: &VoDocument, key: &str, entry: &Entry) -> Result<()
     })
 }
 
-/// The version that a binding means.
+/// Which versions count.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    /// For this VO.
+    pub vo: &'a VoName,
+    /// Only those of the installation.
+    pub installed: bool,
+}
+
+impl Seen<'_> {
+    fn sees(&self, entry: &Entry) -> bool {
+        entry.owners.contains(&None) || (!self.installed && entry.visible(Some(self.vo)))
+    }
+}
+
+/// The version that a binding means: the one that it was resolved to before, if that still suits.
 pub(crate) fn resolve<'v>(
     versions: &'v Versions,
-    vo: &VoName,
+    seen: Seen<'_>,
     path: &BindingPath,
     binding: &Binding,
     pin: Option<&Digest>,
 ) -> Result<&'v Entry, Finding> {
-    let suits = |entry: &&Entry| {
-        entry.visible(Some(vo)) && entry.version.suits(&binding.plugin, &binding.version)
-    };
-    let pinned = pin.and_then(|digest| versions.get(digest)).filter(suits);
-    let found = pinned.or_else(|| versions.resolve(vo, &binding.plugin, &binding.version));
+    let Seen { vo, .. } = seen;
+    if let Some(digest) = pin {
+        let there =
+            versions.get(digest).filter(|entry| seen.sees(entry)).ok_or_else(|| Finding {
+                field: format!("{path}.plugin"),
+                value: digest.to_string(),
+                message:
+                    "is what the place was resolved to, and is not here: push it, or bind another"
+                        .to_owned(),
+            })?;
+        if there.version.suits(&binding.plugin, &binding.version) {
+            return Ok(there);
+        }
+    }
+    let found = versions.resolve(&binding.plugin, &binding.version, |entry| seen.sees(entry));
     found.ok_or_else(|| Finding {
         field: format!("{path}.plugin"),
         value: format!("{} {}", binding.plugin, binding.version),

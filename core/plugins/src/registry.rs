@@ -4,7 +4,7 @@ use crate::{
     bound::{Bound, Spot, Surroundings, bind},
     golden,
     load::{LoadError, Loader},
-    making::{Making, Wanted, resolve},
+    making::{Making, Seen, Wanted, resolve},
     permits::Permits,
     snapshot::{Snapshot, VoBindings},
     version::{PluginVersion, Versions},
@@ -161,8 +161,8 @@ impl Registry {
         pin: Option<&Digest>,
     ) -> Result<Bound, Vec<Finding>> {
         let versions = self.versions();
-        let version =
-            resolve(&versions, vo, path, binding, pin).map_err(|finding| vec![finding])?;
+        let version = resolve(&versions, Seen { vo, installed: false }, path, binding, pin)
+            .map_err(|finding| vec![finding])?;
         let Self { loader, surroundings, .. } = self;
         let permits = Arc::new(Permits::new(1));
         bind(&Spot { loader, surroundings, permits, vo, path }, &version.version, binding).await

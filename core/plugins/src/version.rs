@@ -135,12 +135,17 @@ impl Versions {
         self.0.iter().find(|entry| entry.version.digest == *digest)
     }
 
-    /// The highest version of a plugin within a range that a VO may bind; of two with one version,
+    /// The highest version of a plugin within a range, of those that count; of two with one version,
     /// the later added.
-    pub fn resolve(&self, vo: &VoName, name: &str, range: &semver::VersionReq) -> Option<&Entry> {
+    pub fn resolve(
+        &self,
+        name: &str,
+        range: &semver::VersionReq,
+        counts: impl Fn(&Entry) -> bool,
+    ) -> Option<&Entry> {
         self.0
             .iter()
-            .filter(|e| e.visible(Some(vo)) && e.version.suits(name, range))
+            .filter(|e| counts(e) && e.version.suits(name, range))
             .max_by(|a, b| a.version.card.version.cmp(&b.version.card.version))
     }
 

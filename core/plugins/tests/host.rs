@@ -82,6 +82,7 @@ impl Host {
             pinned: &pinned,
             previous: &previous,
             renewed: None,
+            inherited: &BTreeSet::new(),
             lenient: false,
         };
         match self.registry.prepare(wanted).await {

@@ -1,7 +1,7 @@
 //! Tables for people.
 
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
-use spinor_api::administration::BindingView;
+use spinor_api::administration::{Applied, BindingView};
 
 /// Prints rows under a header, as wide as the terminal.
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
@@ -31,6 +31,16 @@ pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 /// The time of day of an RFC 3339 time, or the day if it is not today's.
 pub fn time(text: &str) -> String {
     text.get(..19).map_or_else(|| text.to_owned(), |text| text.replace('T', " "))
+}
+
+/// Prints what is in force now.
+pub fn applied(as_json: bool, applied: &Applied) -> anyhow::Result<()> {
+    if as_json {
+        return json(applied);
+    }
+    println!("VO {} is at revision {}, in {:.0} ms", applied.vo, applied.revision, applied.took_ms);
+    bindings(&applied.bindings);
+    Ok(())
 }
 
 /// Prints bindings as a table.

@@ -4,19 +4,15 @@ use crate::{administration::Administrator, configuration::Configuration};
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use spinor_api::App;
-use spinor_identity::{secret, signature, token::Keys};
+use spinor_identity::{secret, token::Keys};
 use spinor_lifecycle::{Lifecycle, Parts, Tasks, observations::Observations};
-use spinor_model::{
-    id::Digest,
-    time::{Clock, SystemClock},
-};
+use spinor_model::time::{Clock, SystemClock};
 use spinor_plugins::{
     bound::Surroundings, compiled::CompiledCache, compiler::Compiler, engine::Engines,
     load::Loader, registry::Registry,
 };
 use spinor_store::{Blobs, NewComponent, RegistryStore, ServerStore, sql::SqlStore};
 use std::{
-    collections::BTreeSet,
     path::Path,
     sync::{Arc, OnceLock},
 };
@@ -59,7 +55,6 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     };
     let registry = Arc::new(Registry::new(loader(configuration)?, surroundings));
     import_embedded(&store, &components, &*clock).await?;
-    load_components(&store, &components, &registry).await?;
     let parts = Parts {
         store: store.clone(),
         policies: registry.clone(),
@@ -73,6 +68,7 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     let store_shared = store.shared();
     let administrator = Administrator::new(store, components, registry, lifecycle.clone());
     let administrator = Arc::new(administrator);
+    administrator.load_new_components().await?;
     administrator.restore().await?;
     if store_shared {
         administrator.catch_up().await?;
@@ -126,35 +122,6 @@ async fn import_embedded(
         store.add_component(new, clock.now()).await?;
     }
     Ok(())
-}
-
-async fn load_components(
-    store: &SqlStore,
-    components: &Blobs,
-    registry: &Registry,
-) -> anyhow::Result<()> {
-    for component in store.components().await? {
-        let digest: Digest = component.digest;
-        let Some(bytes) = components.get(&digest).await? else {
-            tracing::error!(%digest, "a component's file is gone; what is bound to it is held");
-            continue;
-        };
-        match registry.try_out(&bytes, component.owner.as_ref()).await {
-            Ok(version) => {
-                let signers = signers(store, &digest).await?;
-                registry.add(version, component.owner, signers, &component.source);
-            }
-            Err(error) => tracing::error!(%digest, %error, "a component does not load any more"),
-        }
-    }
-    Ok(())
-}
-
-/// Keys whose signatures over a component still fit.
-async fn signers(store: &SqlStore, digest: &Digest) -> anyhow::Result<BTreeSet<String>> {
-    let signatures = store.signatures(*digest).await?.into_iter();
-    let fits = |(key, signed): &(String, String)| signature::check(key, signed, digest).is_ok();
-    Ok(signatures.filter(fits).map(|(key, _)| key).collect())
 }
 
 impl Running {

@@ -45,8 +45,8 @@ pub trait RegistryStore: Send + Sync {
     /// All components with those who brought them, the oldest first.
     async fn components(&self) -> Result<Vec<StoredComponent>, StoreError>;
 
-    /// Signatures over a component's digest, by public key.
-    async fn signatures(&self, digest: Digest) -> Result<Vec<(String, String)>, StoreError>;
+    /// All signatures: over which digest, by which public key.
+    async fn signatures(&self) -> Result<Vec<(Digest, String, String)>, StoreError>;
 
     /// Forgets a component.
     async fn remove_component(&self, digest: Digest) -> Result<(), StoreError>;

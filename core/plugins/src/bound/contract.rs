@@ -4,19 +4,13 @@
 use super::columns::{batch, wit_offer};
 use crate::{
     bindings::{host::spinor::host::types, rule::RulePre},
+    inspect::RULES,
     load::{LoadError, short},
     state::HostState,
 };
 use spinor_model::{offer::Offer, policy::RequirementClass};
 use std::{collections::BTreeSet, sync::Arc};
 use wasmtime::{Store, component::InstancePre};
-
-/// Interfaces of rules that are hosted, the oldest first. A component exports one of them.
-pub const TRACKS: &[&str] = &[
-    "spinor:matching/rule@0.1",
-    #[cfg(test)]
-    "spinor:matching/rule@0.2",
-];
 
 /// What a rule reads.
 #[derive(Debug, Clone, Default)]
@@ -64,10 +58,10 @@ pub fn contract(
 ) -> Result<Box<dyn Contract>, LoadError> {
     let trial = |error: wasmtime::Error| LoadError::Trial(short(&error));
     #[cfg(test)]
-    if exports.iter().any(|name| name.starts_with(TRACKS[1])) {
+    if exports.iter().any(|name| name.starts_with(RULES[1])) {
         return Ok(Box::new(super::next::V02::new(pre).map_err(trial)?));
     }
-    debug_assert!(exports.iter().any(|name| name.starts_with(TRACKS[0])));
+    debug_assert!(exports.iter().any(|name| name.starts_with(RULES[0])));
     Ok(Box::new(V01(RulePre::new(pre).map_err(trial)?)))
 }
 

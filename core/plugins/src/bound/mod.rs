@@ -3,7 +3,7 @@
 mod accounting;
 mod columns;
 mod computing;
-pub(crate) mod contract;
+mod contract;
 mod handling;
 mod isolation;
 mod matching;
@@ -63,9 +63,16 @@ pub struct Bound {
     pub breaker: Arc<Breaker>,
     /// What it may touch.
     pub grants: Grants,
+    permits: Arc<Permits>,
 }
 
 impl Bound {
+    /// Whether it takes turns with others as a bound version should: with the VO's, if that is wanted,
+    /// or by itself.
+    pub fn shares(&self, wanted: &Arc<Permits>, of_vo: &Arc<Permits>) -> bool {
+        Arc::ptr_eq(wanted, of_vo) == Arc::ptr_eq(&self.permits, of_vo)
+    }
+
     /// Whether it is this version under these settings and grants.
     pub fn is(&self, digest: &Digest, binding: &Binding) -> bool {
         self.decider.digest == *digest
@@ -85,6 +92,24 @@ pub enum Policy {
     Handling(Arc<dyn JobHandler>),
     /// Where usage records go.
     Accounting(Arc<dyn AccountingSink>),
+}
+
+impl Policy {
+    /// It, if it is a rule.
+    pub fn rule(self) -> Option<Arc<dyn MatchingRule>> {
+        match self {
+            Self::Matching(rule) => Some(rule),
+            _ => None,
+        }
+    }
+
+    /// It, if it is a handler.
+    pub fn handler(self) -> Option<Arc<dyn JobHandler>> {
+        match self {
+            Self::Handling(handler) => Some(handler),
+            _ => None,
+        }
+    }
 }
 
 /// What all kinds share: how to call this version under these settings.
@@ -221,9 +246,16 @@ pub async fn bind(
         let below = |f: Finding| Finding { field: format!("{base}{}", f.field), ..f };
         return Err(findings.into_iter().map(below).collect());
     }
-    let policy = policy(version, bond, pre)
+    let made = {
+        let version = version.clone();
+        // It may ask the guest, which may take its time.
+        tokio::task::spawn_blocking(move || policy(&version, bond, pre)).await
+    };
+    let policy = made
+        .map_err(|error| plain(".plugin", version.title(), error.to_string()))?
         .map_err(|error| plain(".plugin", version.title(), error.to_string()))?;
-    Ok(Bound { version: version.clone(), decider, policy, breaker, grants: binding.grants.clone() })
+    let (version, grants) = (version.clone(), binding.grants.clone());
+    Ok(Bound { version, decider, policy, breaker, grants, permits: spot.permits.clone() })
 }
 
 fn bond(spot: &Spot<'_>, version: &Arc<PluginVersion>, binding: &Binding) -> std::io::Result<Bond> {

@@ -1,5 +1,5 @@
 //! A later version of the contract of rules, for tests alone: it shows what hosting one takes, which is
-//! this file, a line in [`super::contract::TRACKS`] and one in [`super::contract::contract`].
+//! this file, a line in [`crate::inspect::RULES`] and one in [`super::contract::contract`].
 
 use super::contract::{Answered, Columns, Contract, Reads};
 use crate::state::HostState;

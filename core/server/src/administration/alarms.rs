@@ -61,14 +61,32 @@ impl Administrator {
         let deed = Deed { who: ITSELF, path: Some(path), action, plugin: plugin.clone(), detail };
         self.remember(Some(vo), deed, 0, now).await?;
         if is_candidate && *concern != Concern::Quarantined {
+            self.take_away(alarm, &plugin).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a candidate away by itself; another server may be changing the same document.
+    async fn take_away(&self, alarm: &Alarm, plugin: &str) -> Result<(), AdminError> {
+        let Alarm { vo, path, decider, reason, .. } = alarm;
+        let mut last = Ok(());
+        for _ in 0..5 {
             let stored = self.stored(vo).await?;
+            let candidate = stored.resolutions.get(&path.candidate_key());
+            if candidate != Some(&decider.digest) {
+                return Ok(());
+            }
             let mut draft = Draft::of(&stored);
             draft.let_in(path, None)?;
             let detail = format!("candidate taken away by itself: {reason}");
+            let plugin = plugin.to_owned();
             let deed = Deed { who: ITSELF, path: Some(path), action: "rollback", plugin, detail };
-            self.put_in_force(draft, deed).await?;
+            match self.put_in_force(draft, deed).await {
+                Err(AdminError::Refused(why)) => last = Err(AdminError::Refused(why)),
+                other => return other.map(drop),
+            }
         }
-        Ok(())
+        last
     }
 
     /// Compares a candidate with what was decided of late, beside what it is asked from now on.
@@ -76,22 +94,15 @@ impl Administrator {
         let snapshot = self.registry.snapshot();
         let Ok(place) = snapshot.place(vo, path) else { return };
         let Some(trial) = place.candidate.clone() else { return };
-        let (lifecycle, vo, path) = (self.lifecycle.clone(), vo.clone(), path.clone());
+        let since = Timestamp(self.lifecycle.now().0.saturating_sub(LOOK_BACK_MS));
+        let both = (Some(place.active.policy.clone()), trial.bound.policy.clone());
+        let place = (vo.clone(), path.clone());
+        let replayed =
+            super::replay(self.lifecycle.clone(), self.replaying.clone(), place, both, since);
         tokio::spawn(async move {
-            use spinor_plugins::bound::Policy;
-            let since = Timestamp(lifecycle.now().0.saturating_sub(LOOK_BACK_MS));
-            let replay = match (&path, trial.bound.policy) {
-                (BindingPath::Matching, Policy::Matching(rule)) => {
-                    lifecycle.replay_rule(&vo, rule, since).await
-                }
-                (BindingPath::Handling(job_type), Policy::Handling(handler)) => {
-                    lifecycle.replay_handler(&vo, job_type, handler, since).await
-                }
-                _ => return,
-            };
-            match replay {
+            match replayed.await {
                 Ok(replay) => trial.comparison.add(|own| own.merge(&replay.differences)),
-                Err(error) => tracing::warn!(%vo, %path, %error, "a candidate's past is unknown"),
+                Err(error) => tracing::warn!(?error, "a candidate's past is unknown"),
             }
         });
     }

@@ -22,12 +22,14 @@ pub struct Draft {
     pub strict: bool,
     /// A place that begins anew.
     pub renewed: Option<BindingPath>,
+    /// The revision that it was made from, which must still be in force; whichever is, if none.
+    pub after: Option<i64>,
 }
 
 impl Draft {
     /// A document as somebody wrote it, with what its places must be resolved to.
     pub fn new(document: VoDocument, pinned: BTreeMap<String, Digest>, strict: bool) -> Self {
-        Self { document, pinned, inherited: BTreeSet::new(), strict, renewed: None }
+        Self { document, pinned, inherited: BTreeSet::new(), strict, renewed: None, after: None }
     }
 
     /// A document that is, or was, in force.
@@ -35,14 +37,10 @@ impl Draft {
         Self {
             document: stored.document.clone(),
             pinned: stored.resolutions.clone(),
-            inherited: stored
-                .effective
-                .bindings()
-                .map(|(path, _)| path)
-                .filter(|path| stored.document.binding(path).is_none())
-                .collect(),
+            inherited: super::inherited(&stored.document, &stored.effective),
             strict: false,
             renewed: None,
+            after: Some(stored.revision),
         }
     }
 
@@ -98,12 +96,12 @@ impl Draft {
         if !same {
             self.pinned.remove(&path.candidate_key());
         }
-        let Candidate { plugin, version, stage, share, .. } = &candidate;
+        let Candidate { stage, share, .. } = &candidate;
         let share = match stage.as_str() {
             "canary" => format!(" for {share} %"),
             _ => String::new(),
         };
-        let detail = format!("{plugin} {version} as {}{share}", stage.as_str());
+        let detail = format!("as {}{share}", stage.as_str());
         self.keep(path, Binding { candidate: Some(Box::new(candidate)), ..binding })?;
         Ok(("rollout", detail))
     }
@@ -198,6 +196,19 @@ pub fn hold_to(
     };
     let missed: Vec<Finding> = pinned.iter().filter_map(missed).collect();
     if missed.is_empty() { Ok(()) } else { Err(AdminError::Findings(missed)) }
+}
+
+/// Capabilities that a place has after a change and had not before.
+pub fn newly_granted(
+    before: &VoDocument,
+    after: &VoDocument,
+    path: &BindingPath,
+) -> Vec<&'static str> {
+    let names = |document: &VoDocument| {
+        let binding = document.binding(path);
+        binding.map(|binding| binding.grants.names()).unwrap_or_default()
+    };
+    names(after).difference(&names(before)).copied().collect()
 }
 
 /// Whether a policy manager's change stays within what an operator granted: to the place as it is,

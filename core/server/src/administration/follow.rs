@@ -3,12 +3,9 @@
 use super::Administrator;
 use spinor_identity::signature;
 use spinor_model::{id::VoName, time::Timestamp};
-use spinor_store::{ServerRecord, StoreError, StoredDocument};
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use spinor_plugins::version::PluginVersion;
+use spinor_store::{ServerRecord, StoreError, StoredComponent, StoredDocument};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// Between two looks.
 const ROUND: Duration = Duration::from_millis(300);
@@ -19,19 +16,20 @@ const SHOWN_MS: i64 = 60_000;
 impl Administrator {
     /// Notes that a revision is in force here.
     pub(super) fn advance(&self, vo: &VoName, revision: i64) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = self.progress();
         progress.revisions.insert(vo.clone(), revision);
         progress.problems.remove(vo);
     }
 
     fn in_force(&self, vo: &VoName) -> i64 {
-        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let progress = self.progress();
         progress.revisions.get(vo).copied().unwrap_or(0)
     }
 
-    fn hold_back(&self, vo: &VoName, problem: &str) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.problems.insert(vo.clone(), problem.to_owned());
+    /// Notes why a VO is not further; whether that is news.
+    fn hold_back(&self, vo: &VoName, problem: &str) -> bool {
+        let before = self.progress().problems.insert(vo.clone(), problem.to_owned());
+        before.is_none_or(|before| before != problem)
     }
 
     /// Follows other servers for ever, and tells them how far this one is.
@@ -74,43 +72,72 @@ impl Administrator {
                 let first = findings.first();
                 let why = first.map(|f| format!("{} `{}` {}", f.field, f.value, f.message));
                 let why = format!("revision {}: {}", stored.revision, why.unwrap_or_default());
-                tracing::error!(%vo, why, "another server's change cannot be put in force here");
-                self.hold_back(vo, &why);
+                if self.hold_back(vo, &why) {
+                    tracing::error!(%vo, why, "another server's change cannot be put in force here");
+                }
             }
         }
         Ok(())
     }
 
-    async fn load_new_components(&self) -> Result<(), StoreError> {
+    /// Loads components that came in since, on this server or another, and forgets those that went.
+    pub async fn load_new_components(&self) -> Result<(), StoreError> {
+        let rows = self.store.components().await?;
         let versions = self.registry.versions();
-        let known: HashSet<_> = versions
-            .iter()
-            .flat_map(|e| e.owners.iter().map(|owner| (e.version.digest, owner.clone())))
-            .collect();
-        for component in self.store.components().await? {
+        for entry in versions.iter() {
+            if rows.iter().all(|row| row.digest != entry.version.digest) {
+                self.registry.forget(&entry.version.digest);
+            }
+        }
+        let signatures = self.store.signatures().await?;
+        for component in rows {
             let digest = component.digest;
-            if known.contains(&(digest, component.owner.clone())) {
+            let known = versions.get(&digest);
+            let there = known.is_some_and(|entry| entry.owners.contains(&component.owner));
+            let signers: BTreeSet<String> = signatures
+                .iter()
+                .filter(|(of, key, signed)| {
+                    let known = known.is_some_and(|entry| entry.signers.contains(key));
+                    *of == digest && (known || signature::check(key, signed, &digest).is_ok())
+                })
+                .map(|(_, key, _)| key.clone())
+                .collect();
+            let signed = known.is_some_and(|entry| entry.signers.is_superset(&signers));
+            if (there && signed) || self.progress().unloadable.contains(&digest) {
                 continue;
             }
-            let Some(bytes) = self.components.get(&digest).await? else { continue };
-            match self.registry.try_out(&bytes, component.owner.as_ref()).await {
-                Ok(version) => {
-                    let signatures = self.store.signatures(digest).await?.into_iter();
-                    let fits = |(key, signed): &(String, String)| {
-                        signature::check(key, signed, &digest).is_ok()
-                    };
-                    let signers: BTreeSet<_> =
-                        signatures.filter(fits).map(|(key, _)| key).collect();
-                    self.registry.add(version, component.owner, signers, &component.source);
-                }
-                Err(error) => tracing::error!(%digest, %error, "a component does not load"),
+            if let Some(version) = self.loaded(&component).await? {
+                self.registry.add(version, component.owner, signers, &component.source);
             }
         }
         Ok(())
+    }
+
+    async fn loaded(
+        &self,
+        component: &StoredComponent,
+    ) -> Result<Option<Arc<PluginVersion>>, StoreError> {
+        let digest = component.digest;
+        if let Some(entry) = self.registry.versions().get(&digest) {
+            return Ok(Some(entry.version.clone()));
+        }
+        let Some(bytes) = self.components.get(&digest).await? else {
+            if self.progress().missing.insert(digest) {
+                tracing::error!(%digest, "a component's file is missing; what is bound to it waits");
+            }
+            return Ok(None);
+        };
+        let tried = self.registry.try_out(&bytes, component.owner.as_ref()).await;
+        Ok(tried
+            .map_err(|error| {
+                tracing::error!(%digest, %error, "a component does not load");
+                self.progress().unloadable.insert(digest);
+            })
+            .ok())
     }
 
     fn own_record(&self) -> ServerRecord {
-        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let progress = self.progress();
         let problems = progress.problems.iter().map(|(vo, why)| format!("{vo}: {why}"));
         ServerRecord {
             server: self.lifecycle.server.clone(),

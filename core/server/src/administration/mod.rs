@@ -4,26 +4,27 @@ mod alarms;
 mod change;
 mod follow;
 mod previous;
+mod surface;
 mod versions;
 mod views;
 
-use async_trait::async_trait;
 use change::Draft;
-use spinor_api::administration::{
-    AdminError, Administration, Applied, BindingView, Collected, HistoryView, PlaceView,
-    PluginView, Push, ReplayRequest, ReportView, RevisionView, ServerView,
-};
+use spinor_api::administration::{AdminError, Administration as _, Applied};
 use spinor_identity::subject::Subject;
 use spinor_lifecycle::{Lifecycle, LifecycleError, replay::Replay};
 use spinor_model::{
     finding::Finding,
     id::{Digest, VoName},
-    registry::{BadDocument, Binding, BindingPath, Candidate, Installation, Mode, VoDocument},
+    registry::{BindingPath, VoDocument},
     time::Timestamp,
 };
 use spinor_plugins::{bound::Policy, making::Wanted, registry::Registry};
 use spinor_store::{AuditRecord, Blobs, Change, Store, StoreError, StoredDocument};
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Instant,
+};
 use tokio::sync::Mutex;
 
 /// Changes VOs and plugins, one change at a time.
@@ -33,6 +34,8 @@ pub struct Administrator {
     registry: Arc<Registry>,
     lifecycle: Arc<Lifecycle>,
     changing: Mutex<()>,
+    /// One replay at a time: each keeps a core busy for up to a minute.
+    replaying: Arc<Mutex<()>>,
     /// The revision of each VO that is in force on this server, and why it is no later one.
     progress: std::sync::Mutex<Progress>,
 }
@@ -42,6 +45,9 @@ pub struct Administrator {
 struct Progress {
     revisions: BTreeMap<VoName, i64>,
     problems: BTreeMap<VoName, String>,
+    /// Components that are missing, and those that do not load: told of once.
+    missing: BTreeSet<Digest>,
+    unloadable: BTreeSet<Digest>,
 }
 
 fn internal(error: StoreError) -> AdminError {
@@ -53,6 +59,12 @@ fn replay_failed(error: LifecycleError) -> AdminError {
         LifecycleError::NoVo(_) => AdminError::NotFound(error.to_string()),
         other => AdminError::Internal(other.to_string()),
     }
+}
+
+/// Places that a VO has from the installation alone.
+fn inherited(document: &VoDocument, effective: &VoDocument) -> BTreeSet<BindingPath> {
+    let paths = effective.bindings().map(|(path, _)| path);
+    paths.filter(|path| document.binding(path).is_none()).collect()
 }
 
 /// What a change is to be remembered by.
@@ -72,8 +84,9 @@ impl Administrator {
         registry: Arc<Registry>,
         lifecycle: Arc<Lifecycle>,
     ) -> Self {
-        let (changing, progress) = (Mutex::default(), std::sync::Mutex::default());
-        Self { store, components, registry, lifecycle, changing, progress }
+        let (changing, replaying) = (Mutex::default(), Arc::default());
+        let progress = std::sync::Mutex::default();
+        Self { store, components, registry, lifecycle, changing, replaying, progress }
     }
 
     /// Puts every document that was in force in force again, each binding on the digest it had.
@@ -101,6 +114,7 @@ impl Administrator {
         lenient: bool,
     ) -> Result<(), Vec<Finding>> {
         let wanted = Wanted {
+            inherited: &inherited(&stored.document, &stored.effective),
             document: &stored.effective,
             pinned: &stored.resolutions,
             previous: &previous::before(revisions, &stored.effective),
@@ -112,6 +126,10 @@ impl Administrator {
         Ok(())
     }
 
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn stored(&self, vo: &VoName) -> Result<StoredDocument, AdminError> {
         let stored = self.store.documents().await.map_err(internal)?;
         let found = stored.into_iter().find(|stored| stored.document.vo == *vo);
@@ -119,22 +137,24 @@ impl Administrator {
     }
 
     /// Makes a draft ready, keeps it, and puts it in force: all of it or nothing.
-    async fn put_in_force(&self, draft: Draft, deed: Deed<'_>) -> Result<Applied, AdminError> {
+    async fn put_in_force(&self, draft: Draft, mut deed: Deed<'_>) -> Result<Applied, AdminError> {
         let started = Instant::now();
-        let Draft { document, pinned, strict, renewed, .. } = draft;
+        let Draft { document, pinned, strict, renewed, after, .. } = draft;
         let vo = document.vo.clone();
         let revisions = self.store.revisions(&vo).await.map_err(internal)?;
         let (installation, _) = self.store.installation().await.map_err(internal)?;
         let effective =
             document.inherit(&installation).map_err(|bad| AdminError::Findings(bad.0))?;
+        let inherited = inherited(&document, &effective);
         let wanted = Wanted {
+            inherited: &inherited,
             document: &effective,
             pinned: &pinned,
             previous: &previous::before(&revisions, &effective),
             renewed: renewed.as_ref(),
             lenient: false,
         };
-        let after = revisions.last().map_or(0, |stored| stored.revision);
+        let after = after.unwrap_or_else(|| revisions.last().map_or(0, |stored| stored.revision));
         let prepared = self.registry.prepare(wanted).await.map_err(AdminError::Findings)?;
         let (resolutions, now) = (prepared.resolutions(), self.lifecycle.now());
         if strict {
@@ -156,6 +176,9 @@ impl Administrator {
             return Err(AdminError::Refused(text));
         };
         self.registry.activate(prepared);
+        if let Some(path) = deed.path.filter(|_| deed.plugin.is_empty()) {
+            deed.plugin = self.subject_of(&vo, path, deed.action);
+        }
         self.advance(&vo, revision);
         self.lifecycle.set_document(Arc::new(effective));
         let took_ms = started.elapsed().as_secs_f64() * 1e3;
@@ -206,11 +229,22 @@ impl Administrator {
         if !matches!(by, Subject::Operator { .. }) {
             change::within_grants(&stored.document, &draft.document, path)?;
         }
-        let binding = draft.document.binding(path);
-        let plugin = binding.map(|b| format!("{} {}", b.plugin, b.version)).unwrap_or_default();
+        let granted = change::newly_granted(&stored.document, &draft.document, path);
+        let detail = match granted.as_slice() {
+            [] => detail,
+            names => format!("{detail}; grants {}", names.join(", ")),
+        };
         let who = by.to_string();
-        let deed = Deed { who: &who, path: Some(path), action, plugin, detail };
+        let deed = Deed { who: &who, path: Some(path), action, plugin: String::new(), detail };
         self.put_in_force(draft, deed).await
+    }
+
+    /// Whom a change was about: the candidate that was let in, else what is bound now.
+    fn subject_of(&self, vo: &VoName, path: &BindingPath, action: &str) -> String {
+        let snapshot = self.registry.snapshot();
+        let Ok(place) = snapshot.place(vo, path) else { return String::new() };
+        let candidate = place.candidate.as_ref().filter(|_| action == "rollout");
+        views::title(candidate.map_or(&place.active, |trial| &trial.bound))
     }
 
     fn plugin_in(&self, vo: &VoName, path: &BindingPath) -> String {
@@ -220,257 +254,32 @@ impl Administrator {
     }
 }
 
-#[async_trait]
-impl Administration for Administrator {
-    async fn apply(
-        &self,
-        vo: &VoName,
-        document: &str,
-        pins: BTreeMap<String, Digest>,
-        by: &Subject,
-    ) -> Result<Applied, AdminError> {
-        let _alone = self.changing.lock().await;
-        let document =
-            VoDocument::from_toml(document).map_err(|bad| AdminError::Findings(bad.0))?;
-        if document.vo != *vo {
-            return Err(AdminError::Findings(vec![Finding {
-                field: "vo".to_owned(),
-                value: document.vo.to_string(),
-                message: format!("is not the VO of the request, {vo}"),
-            }]));
+/// A replay, and the turn that it waits for.
+async fn replay(
+    lifecycle: Arc<Lifecycle>,
+    turn: Arc<Mutex<()>>,
+    (vo, path): (VoName, BindingPath),
+    (in_force, candidate): (Option<Policy>, Policy),
+    since: Timestamp,
+) -> Result<Replay, AdminError> {
+    let _turn = turn.lock().await;
+    let replayed = match (&path, candidate) {
+        (BindingPath::Matching, Policy::Matching(rule)) => {
+            let in_force = in_force.and_then(Policy::rule);
+            lifecycle.replay_rule(&vo, in_force, rule, since).await
         }
-        let (who, strict) = (by.to_string(), !pins.is_empty());
-        let detail = if strict { "with a lock file".to_owned() } else { String::new() };
-        let deed = Deed { who: &who, path: None, action: "apply", plugin: String::new(), detail };
-        let draft = Draft::new(document, pins, strict);
-        self.put_in_force(draft, deed).await
-    }
-
-    async fn bind(
-        &self,
-        vo: &VoName,
-        path: &BindingPath,
-        binding: Option<Binding>,
-        by: &Subject,
-    ) -> Result<Applied, AdminError> {
-        let _alone = self.changing.lock().await;
-        let before = self.plugin_in(vo, path);
-        self.change_place(vo, path, by, |draft, _| {
-            if binding.is_none() {
-                draft.there(path)?;
-            }
-            let action = if binding.is_some() { "bind" } else { "unbind" };
-            draft.put(path, binding)?;
-            let detail = if before.is_empty() { before } else { format!("instead of {before}") };
-            Ok((action, detail))
-        })
-        .await
-    }
-
-    async fn rollout(
-        &self,
-        vo: &VoName,
-        path: &BindingPath,
-        candidate: Option<Candidate>,
-        by: &Subject,
-    ) -> Result<Applied, AdminError> {
-        let _alone = self.changing.lock().await;
-        let starts = candidate.is_some();
-        let applied =
-            self.change_place(vo, path, by, |draft, _| draft.let_in(path, candidate)).await?;
-        if starts {
-            self.compare_with_the_past(vo, path);
+        (BindingPath::Handling(job_type), Policy::Handling(handler)) => {
+            let in_force = in_force.and_then(Policy::handler);
+            lifecycle.replay_handler(&vo, job_type, in_force, handler, since).await
         }
-        Ok(applied)
-    }
-
-    async fn promote(
-        &self,
-        vo: &VoName,
-        path: &BindingPath,
-        by: &Subject,
-    ) -> Result<Applied, AdminError> {
-        let _alone = self.changing.lock().await;
-        let before = self.plugin_in(vo, path);
-        self.change_place(vo, path, by, |draft, _| {
-            draft.promote(path)?;
-            Ok(("promote", format!("instead of {before}")))
-        })
-        .await
-    }
-
-    async fn rollback(
-        &self,
-        vo: &VoName,
-        path: Option<&BindingPath>,
-        to: Option<i64>,
-        by: &Subject,
-    ) -> Result<Applied, AdminError> {
-        let _alone = self.changing.lock().await;
-        let revisions = self.store.revisions(vo).await.map_err(internal)?;
-        let Some(path) = path else {
-            let found = change::revision(&revisions, to.unwrap_or_default())?;
-            let draft = Draft { strict: true, ..Draft::of(found) };
-            let detail = format!("to revision {}", found.revision);
-            let (who, plugin) = (by.to_string(), String::new());
-            let deed = Deed { who: &who, path: None, action: "rollback", plugin, detail };
-            return self.put_in_force(draft, deed).await;
-        };
-        let before = self.plugin_in(vo, path);
-        self.change_place(vo, path, by, |draft, stored| {
-            let detail = draft.roll_back(path, to, stored, &revisions)?;
-            Ok(("rollback", format!("{detail}, was {before}")))
-        })
-        .await
-    }
-
-    async fn disable(
-        &self,
-        vo: &VoName,
-        path: &BindingPath,
-        by: &Subject,
-    ) -> Result<Applied, AdminError> {
-        let _alone = self.changing.lock().await;
-        self.change_place(vo, path, by, |draft, _| {
-            let binding = Binding { mode: Mode::Off, ..draft.there(path)? };
-            draft.keep(path, binding)?;
-            Ok(("disable", "what it would decide is held".to_owned()))
-        })
-        .await
-    }
-
-    async fn replay(
-        &self,
-        vo: &VoName,
-        path: &BindingPath,
-        request: ReplayRequest,
-        _by: &Subject,
-    ) -> Result<Replay, AdminError> {
-        let stored = self.stored(vo).await?;
-        let there = stored.document.binding(path);
-        let finding = |field: &str, value: &str, message: String| {
-            let value = value.to_owned();
-            AdminError::Findings(vec![Finding { field: field.to_owned(), value, message }])
-        };
-        let version = request.version.parse().map_err(|error: semver::Error| {
-            finding("version", &request.version, error.to_string())
-        })?;
-        let settings = request.settings.or_else(|| there.map(|b| b.settings.clone()));
-        let settings = settings.unwrap_or_else(|| serde_json::json!({}));
-        let grants = there.map(|b| b.grants.clone()).unwrap_or_default();
-        let binding = Binding { grants, ..Binding::new(&request.plugin, version, settings) };
-        let bound = self.registry.bind_aside(vo, path, &binding, None).await;
-        let bound = bound.map_err(AdminError::Findings)?;
-        let now = self.lifecycle.now();
-        let window = i64::try_from(request.since_seconds.saturating_mul(1_000)).unwrap_or(i64::MAX);
-        let since = Timestamp(now.0.saturating_sub(window));
-        self.replay_bound(vo, path, &bound.policy, since).await
-    }
-
-    async fn inspect(&self, component: &[u8], by: &Subject) -> ReportView {
-        self.report(component, by).await
-    }
-
-    async fn push(&self, push: Push, by: &Subject) -> Result<PluginView, AdminError> {
-        self.take(push, by).await
-    }
-
-    async fn installation(&self) -> Result<String, AdminError> {
-        let (installation, _) = self.store.installation().await.map_err(internal)?;
-        Ok(installation.to_toml())
-    }
-
-    async fn apply_installation(
-        &self,
-        document: &str,
-        by: &Subject,
-    ) -> Result<Vec<Applied>, AdminError> {
-        let _alone = self.changing.lock().await;
-        let bad = |bad: BadDocument| AdminError::Findings(bad.0);
-        let installation = Installation::from_toml(document).map_err(bad)?;
-        let stored = self.store.documents().await.map_err(internal)?;
-        // Every VO must be able to inherit it, before any does.
-        for stored in &stored {
-            let whole = stored.document.inherit(&installation).map_err(bad)?;
-            let wanted = Wanted {
-                document: &whole,
-                pinned: &stored.resolutions,
-                previous: &BTreeMap::new(),
-                renewed: None,
-                lenient: false,
-            };
-            self.registry.prepare(wanted).await.map_err(AdminError::Findings)?;
+        _ => {
+            let text = format!(
+                "`{path}` acts on the world: a pilot is never submitted twice, a record never booked twice, so there is nothing to replay"
+            );
+            return Err(AdminError::Refused(text));
         }
-        let (who, now) = (by.to_string(), self.lifecycle.now());
-        let kept = self.store.apply_installation(&installation, &who, now).await;
-        let revision = kept.map_err(internal)?;
-        let mut applied = Vec::new();
-        for stored in stored {
-            let detail = format!("revision {revision} of the installation");
-            let plugin = String::new();
-            let deed = Deed { who: &who, path: None, action: "inherit", plugin, detail };
-            applied.push(self.put_in_force(Draft::of(&stored), deed).await?);
-        }
-        Ok(applied)
-    }
-
-    async fn component(&self, digest: &Digest, by: &Subject) -> Result<Vec<u8>, AdminError> {
-        let versions = self.registry.versions();
-        let visible = versions.get(digest).is_some_and(|entry| entry.visible(by.vo()));
-        let bytes = match visible {
-            true => self.components.get(digest).await.map_err(internal)?,
-            false => None,
-        };
-        bytes.ok_or_else(|| AdminError::NotFound(format!("there is no component {digest}")))
-    }
-
-    async fn collect(&self, only_say: bool, by: &Subject) -> Result<Collected, AdminError> {
-        let _alone = self.changing.lock().await;
-        self.collect_unneeded(only_say, by).await
-    }
-
-    async fn history(
-        &self,
-        vo: Option<&VoName>,
-        path: Option<&BindingPath>,
-        limit: u32,
-    ) -> Result<Vec<HistoryView>, AdminError> {
-        let entries = self.store.audit_entries(vo, limit).await.map_err(internal)?;
-        let path = path.map(ToString::to_string);
-        let wanted =
-            |e: &AuditRecord| path.as_ref().is_none_or(|path| e.path == *path || e.path.is_empty());
-        Ok(entries.into_iter().filter(wanted).map(views::history).collect())
-    }
-
-    async fn revisions(&self, vo: &VoName) -> Result<Vec<RevisionView>, AdminError> {
-        let revisions = self.store.revisions(vo).await.map_err(internal)?;
-        Ok(revisions.into_iter().rev().map(views::revision).collect())
-    }
-
-    async fn revision(&self, vo: &VoName, revision: i64) -> Result<String, AdminError> {
-        let revisions = self.store.revisions(vo).await.map_err(internal)?;
-        Ok(change::revision(&revisions, revision)?.document.to_toml())
-    }
-
-    async fn servers(&self) -> Result<Vec<ServerView>, AdminError> {
-        Ok(views::servers(self.all_servers().await.map_err(internal)?))
-    }
-
-    fn plugins(&self, vo: Option<&VoName>) -> Vec<PluginView> {
-        let (versions, snapshot) = (self.registry.versions(), self.registry.snapshot());
-        let visible = versions.iter().filter(|entry| entry.visible(vo));
-        let mut views: Vec<_> = visible.map(|e| views::plugin(e, &snapshot, vo)).collect();
-        views.sort_by(|a, b| (&a.plugin, &a.version).cmp(&(&b.plugin, &b.version)));
-        views
-    }
-
-    fn bindings(&self, vo: Option<&VoName>) -> Vec<BindingView> {
-        views::bindings(&self.registry.snapshot(), vo)
-    }
-
-    fn places(&self, vo: Option<&VoName>) -> Vec<PlaceView> {
-        views::places(&self.registry.snapshot(), vo)
-    }
+    };
+    replayed.map_err(replay_failed)
 }
 
 impl Administrator {
@@ -481,20 +290,10 @@ impl Administrator {
         policy: &Policy,
         since: Timestamp,
     ) -> Result<Replay, AdminError> {
-        let replay = match (path, policy) {
-            (BindingPath::Matching, Policy::Matching(rule)) => {
-                self.lifecycle.replay_rule(vo, rule.clone(), since).await
-            }
-            (BindingPath::Handling(job_type), Policy::Handling(handler)) => {
-                self.lifecycle.replay_handler(vo, job_type, handler.clone(), since).await
-            }
-            _ => {
-                let text = format!(
-                    "`{path}` acts on the world: a pilot is never submitted twice, a record never booked twice, so there is nothing to replay"
-                );
-                return Err(AdminError::Refused(text));
-            }
-        };
-        replay.map_err(replay_failed)
+        let snapshot = self.registry.snapshot();
+        let in_force = snapshot.place(vo, path).ok().map(|place| place.active.policy.clone());
+        let (lifecycle, turn) = (self.lifecycle.clone(), self.replaying.clone());
+        let place = (vo.clone(), path.clone());
+        replay(lifecycle, turn, place, (in_force, policy.clone()), since).await
     }
 }

@@ -59,6 +59,7 @@ impl Administrator {
                 return Err(AdminError::Refused(text));
             }
         };
+        let _alone = self.changing.lock().await;
         self.check_name(&tried, vo.as_ref())?;
         self.components.put(&component).await.map_err(internal)?;
         let now = self.lifecycle.now();
@@ -108,6 +109,19 @@ impl Administrator {
     /// A name and version mean the same bytes for ever, for whoever sees them.
     fn check_name(&self, tried: &PluginVersion, vo: Option<&VoName>) -> Result<(), AdminError> {
         let versions = self.registry.versions();
+        let of_everyone = versions.iter().find(|entry| {
+            vo.is_some()
+                && entry.owners.contains(&None)
+                && entry.version.card.name == tried.card.name
+                && entry.version.digest != tried.digest
+        });
+        if let Some(entry) = of_everyone {
+            return Err(AdminError::Refused(format!(
+                "{} is the installation's plugin ({}): give the VO's own another name",
+                tried.card.name,
+                entry.version.title()
+            )));
+        }
         let other = versions.iter().find(|entry| {
             entry.owners.contains(&vo.cloned())
                 && entry.version.card.name == tried.card.name
@@ -150,10 +164,13 @@ impl Administrator {
                 })
             });
         }
-        for (vo, bindings) in self.registry.snapshot().iter() {
+        for (_, bindings) in self.registry.snapshot().iter() {
             let bound = bindings.iter().flat_map(|(_, place)| place.all());
             needed.extend(bound.map(|bound| bound.decider.digest));
-            let revisions = self.store.revisions(vo).await.map_err(internal)?;
+        }
+        // Other servers' VOs as well, whether this one has taken them up or not.
+        for stored in self.store.documents().await.map_err(internal)? {
+            let revisions = self.store.revisions(&stored.document.vo).await.map_err(internal)?;
             let kept = revisions.iter().rev().take(REVISIONS_KEPT);
             needed.extend(kept.flat_map(|stored| stored.resolutions.values().copied()));
         }

@@ -1,16 +1,8 @@
-//! Components on their way to and from the server: pushed, signed, locked, compiled.
+//! Components on their way to the server: pushed, signed, compiled.
 
-use crate::{
-    cli::Server,
-    client::Client,
-    commands::{
-        oci,
-        vo::{Lock, Locked},
-    },
-    show,
-};
+use crate::{cli::Server, client::Client, commands::oci, show};
 use anyhow::{Context, bail};
-use spinor_api::administration::{PlaceView, PluginView};
+use spinor_api::administration::PluginView;
 use spinor_identity::signature;
 use spinor_model::id::Digest;
 use spinor_plugins::compiler::{Sort, compile_input};
@@ -124,39 +116,12 @@ pub fn keygen(json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes down which bytes every place runs.
-pub async fn lock(server: &Server, components: Option<&Path>) -> anyhow::Result<()> {
-    let client = Client::from_options(server)?;
-    let places: Vec<PlaceView> = client.get("/api/places").await?;
-    let mut lock = Lock::default();
-    for place in places {
-        for there in place.versions {
-            let key = match there.state.as_str() {
-                "shadow" | "canary" => format!("{}:candidate", there.path),
-                "stand-in" | "draining" => continue,
-                _ => there.path.clone(),
-            };
-            if let Some(directory) = components {
-                save(&client, directory, &there.digest).await?;
-            }
-            let plugin = format!("{} {}", there.plugin, there.version);
-            let locked = Locked { plugin, digest: there.digest };
-            lock.places.entry(there.vo).or_default().entry(key).or_insert(locked);
-        }
+/// A full version means that very one; anything else is a range.
+pub fn exact_or_range(text: &str) -> String {
+    match text.parse::<semver::Version>() {
+        Ok(version) => format!("={version}"),
+        Err(_) => text.to_owned(),
     }
-    if server.json {
-        return show::json(&lock);
-    }
-    print!("{}", toml::to_string(&lock)?);
-    Ok(())
-}
-
-async fn save(client: &Client, directory: &Path, digest: &str) -> anyhow::Result<()> {
-    std::fs::create_dir_all(directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
-    let bytes = client.bytes(&format!("/api/plugins/{digest}/component")).await?;
-    let file = directory.join(format!("{digest}.wasm"));
-    std::fs::write(&file, bytes).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// The child's side of a compilation: at low priority, with a limit on its memory.

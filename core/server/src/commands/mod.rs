@@ -2,6 +2,7 @@
 
 mod component;
 mod job;
+mod lock;
 mod oci;
 mod plugin;
 mod rollout;

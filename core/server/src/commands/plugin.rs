@@ -3,7 +3,7 @@
 use crate::{
     cli::{Bind, Plugin, Server},
     client::Client,
-    commands::{component, rollout},
+    commands::{component, lock, rollout},
     show,
 };
 use anyhow::{Context, bail};
@@ -38,7 +38,7 @@ pub async fn run(server: &Server, command: Plugin) -> anyhow::Result<()> {
         Plugin::History { vo, path, limit } => rollout::history(server, &vo, path, limit).await,
         Plugin::Logs { vo, plugin, limit, follow } => logs(server, vo, plugin, limit, follow).await,
         Plugin::Gc { dry_run } => collect(server, dry_run).await,
-        Plugin::Lock { components } => component::lock(server, components.as_deref()).await,
+        Plugin::Lock { components } => lock::lock(server, components.as_deref()).await,
         Plugin::Keygen => component::keygen(server.json),
         Plugin::Publish { component, target } => {
             component::publish(server, &component, &target).await
@@ -78,7 +78,12 @@ async fn inspect_file(server: &Server, file: &Path) -> anyhow::Result<()> {
     println!("  digest     {}", report.digest);
     println!("  size       {} bytes", report.size);
     println!("  kind       {}", report.kind.as_deref().unwrap_or("none"));
-    println!("  imports    {}", report.imports.join("\n             "));
+    let (wasi, own): (Vec<_>, Vec<_>) =
+        report.imports.into_iter().partition(|import| import.starts_with("wasi:"));
+    println!("  imports    {}", own.join("\n             "));
+    if !wasi.is_empty() {
+        println!("             wasi: {} interfaces, linked inert: nothing behind them", wasi.len());
+    }
     println!("  risk       {}: {}", report.risk, report.risk_reasons.join("; "));
     match report.problems.is_empty() {
         true => println!("  this server can run it"),
@@ -138,7 +143,7 @@ async fn bind(server: &Server, bind: Bind) -> anyhow::Result<()> {
             client.put(&route, &binding).await?
         }
     };
-    rollout::applied(server, &applied)
+    show::applied(server.json, &applied)
 }
 
 /// The new binding: what is not said stays as it was.
@@ -151,7 +156,7 @@ async fn binding(
     let (name, version) = match component::push_if_file(client, plugin).await? {
         Some(pushed) => pushed,
         None => match plugin.split_once('@') {
-            Some((name, version)) => (name.to_owned(), exact_or_range(version)),
+            Some((name, version)) => (name.to_owned(), component::exact_or_range(version)),
             None => (plugin.to_owned(), "*".to_owned()),
         },
     };
@@ -168,14 +173,6 @@ async fn binding(
     };
     let grants = present.map(|binding| binding.grants).unwrap_or_default();
     Ok(Binding { grants, fallback, ..Binding::new(&name, version, settings) })
-}
-
-/// A full version means that very one; anything else is a range.
-pub fn exact_or_range(text: &str) -> String {
-    match text.parse::<semver::Version>() {
-        Ok(version) => format!("={version}"),
-        Err(_) => text.to_owned(),
-    }
 }
 
 async fn logs(

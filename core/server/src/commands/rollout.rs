@@ -3,7 +3,7 @@
 use crate::{
     cli::{CandidateOptions, Place, Replay, Rollout, Server},
     client::Client,
-    commands::{component::push_if_file, plugin::exact_or_range},
+    commands::component::{exact_or_range, push_if_file},
     show,
 };
 use anyhow::{Context, bail};
@@ -16,16 +16,6 @@ use spinor_model::{
 };
 use std::time::Duration;
 
-/// Prints what is in force now.
-pub fn applied(server: &Server, applied: &Applied) -> anyhow::Result<()> {
-    if server.json {
-        return show::json(applied);
-    }
-    println!("VO {} is at revision {}, in {:.0} ms", applied.vo, applied.revision, applied.took_ms);
-    show::bindings(&applied.bindings);
-    Ok(())
-}
-
 fn route(place: &Place, rest: &str) -> anyhow::Result<String> {
     let path: BindingPath = place.path.parse()?;
     Ok(format!("/api/vos/{}/bindings/{path}{rest}", place.vo))
@@ -35,7 +25,7 @@ fn route(place: &Place, rest: &str) -> anyhow::Result<String> {
 pub async fn order(server: &Server, place: &Place, what: &str) -> anyhow::Result<()> {
     let client = Client::from_options(server)?;
     let done: Applied = client.post(&route(place, what)?, &json!({})).await?;
-    applied(server, &done)
+    show::applied(server.json, &done)
 }
 
 /// Lets a candidate in.
@@ -58,7 +48,7 @@ pub async fn rollout(server: &Server, rollout: Rollout) -> anyhow::Result<()> {
         max_drift: rollout.max_drift,
     };
     let done: Applied = client.put(&route(&rollout.place, "/candidate")?, &candidate).await?;
-    applied(server, &done)
+    show::applied(server.json, &done)
 }
 
 /// Name and version range of a candidate, its file pushed first.

@@ -3,33 +3,14 @@
 use crate::{
     cli::{Server, Vo},
     client::Client,
-    commands::rollout::applied,
+    commands::lock::pins,
     show,
 };
-use anyhow::{Context, bail};
-use serde::{Deserialize, Serialize};
+use anyhow::Context;
 use similar::TextDiff;
 use spinor_api::administration::{Applied, RevisionView};
 use spinor_model::registry::VoDocument;
-use std::{collections::BTreeMap, path::Path};
-
-/// A lock file: which bytes each place of each VO runs.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Lock {
-    /// By VO and place.
-    pub places: BTreeMap<String, BTreeMap<String, Locked>>,
-}
-
-/// What a place runs.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Locked {
-    /// Plugin and version, for people.
-    pub plugin: String,
-    /// SHA-256 of the component.
-    pub digest: String,
-}
+use std::path::Path;
 
 /// Puts a document in force.
 pub async fn apply(server: &Server, document: &Path, lock: Option<&Path>) -> anyhow::Result<()> {
@@ -42,20 +23,8 @@ pub async fn apply(server: &Server, document: &Path, lock: Option<&Path>) -> any
         let pins = pins(file, parsed.vo.as_str())?;
         route.push_str(&format!("?pins={pins}"));
     }
-    let applied_now: Applied = Client::from_options(server)?.put_text(&route, text).await?;
-    applied(server, &applied_now)
-}
-
-fn pins(file: &Path, vo: &str) -> anyhow::Result<String> {
-    let text =
-        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let lock: Lock = toml::from_str(&text).with_context(|| format!("in {}", file.display()))?;
-    let Some(places) = lock.places.get(vo) else {
-        let known: Vec<_> = lock.places.keys().cloned().collect();
-        bail!("{} has no VO {vo}; it has {}", file.display(), known.join(", "));
-    };
-    let pins = places.iter().map(|(path, locked)| format!("{path}={}", locked.digest));
-    Ok(pins.collect::<Vec<_>>().join(","))
+    let done: Applied = Client::from_options(server)?.put_text(&route, text).await?;
+    show::applied(server.json, &done)
 }
 
 /// Prints what every VO inherits, or puts it in force.
@@ -99,7 +68,7 @@ pub async fn run(server: &Server, command: Vo) -> anyhow::Result<()> {
             let none = serde_json::json!({});
             let done: Applied =
                 client.post(&format!("/api/vos/{vo}/rollback?to={to}"), &none).await?;
-            applied(server, &done)
+            show::applied(server.json, &done)
         }
     }
 }

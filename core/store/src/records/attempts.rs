@@ -91,6 +91,9 @@ pub struct ClaimRequest {
     pub score: i64,
     /// Secrets, one for each job at most.
     pub nonces: Vec<String>,
+    /// Attempts that the pilot knows of. If it has others, the answer to an earlier question was lost:
+    /// it gets those first, and nothing new.
+    pub holds: Vec<(JobId, AttemptNumber)>,
     /// The VO whose limit counts.
     pub vo: VoName,
     /// Its limit of running jobs.

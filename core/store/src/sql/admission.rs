@@ -22,6 +22,7 @@ pub async fn submit(
     if let Some(jobs) = repeated(c, &new).await? {
         return Ok(Submission::Repeated { jobs });
     }
+    alone(c, &format!("waiting {}", new.vo)).await?;
     let waiting = waiting(c, &new.vo).await?;
     if waiting + new.jobs.len() as u64 > max_waiting {
         return Ok(Submission::OverQuota { waiting });

@@ -28,12 +28,15 @@ async fn beat(
     lease_until: Timestamp,
     now: Timestamp,
 ) -> Result<Vec<BeatAnswer>, StoreError> {
-    let mut answers = Vec::with_capacity(beats.len());
-    for told in beats {
+    // In the order in which everybody holds jobs; the answers in the order of the questions.
+    let mut order: Vec<usize> = (0..beats.len()).collect();
+    order.sort_by_key(|i| beats[*i].job);
+    let mut answers = vec![BeatAnswer::Kill; beats.len()];
+    for i in order {
+        let told = &beats[i];
         let found = moves::attempt(c, told.job, told.attempt).await?;
         let held = found.filter(|(a, _)| a.state == AttemptState::Active && a.stamp == *stamp);
         let Some((attempt, _)) = held else {
-            answers.push(BeatAnswer::Kill);
             continue;
         };
         if let Some(job) = moves::job(c, told.job).await?
@@ -49,12 +52,12 @@ async fn beat(
         )
         .bind(lease_until.0)
         .bind(started.0)
-        .bind(&told.stdout_tail)
+        .bind(rows::plain(&told.stdout_tail))
         .bind(told.job.0)
         .bind(i64::from(told.attempt.0))
         .execute(&mut *c)
         .await?;
-        answers.push(BeatAnswer::Continue);
+        answers[i] = BeatAnswer::Continue;
     }
     Ok(answers)
 }
@@ -111,7 +114,7 @@ async fn end(
     )
     .bind(now.0)
     .bind(to_json(result)?)
-    .bind(&result.stdout_tail)
+    .bind(rows::plain(&result.stdout_tail))
     .bind(result.job.0)
     .bind(i64::from(result.attempt.0))
     .execute(c)
@@ -207,7 +210,7 @@ impl AttemptStore for SqlStore {
         reason: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let minor: String = format!("Held: {reason}").chars().take(128).collect();
+        let minor: String = rows::plain(&format!("Held: {reason}")).chars().take(128).collect();
         self.write(move |c| {
             Box::pin(async move {
                 let query = sqlx::query(

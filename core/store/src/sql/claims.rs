@@ -18,6 +18,11 @@ pub async fn claim(
     c: &mut AnyConnection,
     request: ClaimRequest,
 ) -> Result<Vec<Claimed>, StoreError> {
+    // Two servers may be asked by one pilot at a time, if the first did not answer it soon enough.
+    alone(c, &format!("pilot {}", request.stamp)).await?;
+    if !unheard_of(c, &request.stamp, &request.holds).await?.is_empty() {
+        return Ok(Vec::new());
+    }
     let limit = allowed(c, &request).await?;
     if limit == 0 {
         return Ok(Vec::new());

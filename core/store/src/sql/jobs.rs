@@ -121,7 +121,7 @@ impl JobStore for SqlStore {
         text: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let text: String = text.chars().take(255).collect();
+        let text: String = rows::plain(text).chars().take(255).collect();
         self.write(move |c| {
             Box::pin(async move {
                 let done = sqlx::query(

@@ -130,6 +130,11 @@ fn migrator(dialect: Dialect) -> Migrator {
             Dialect::Postgres => {
                 let sql = sql.replace(" AUTOINCREMENT", "");
                 let sql = sql.replace("INTEGER PRIMARY KEY", "BIGSERIAL PRIMARY KEY");
+                // An entry of an index has less room than a long requirement takes.
+                let sql = sql.replace(
+                    ",\n    UNIQUE (vo, grp, job_type, requirement)\n);",
+                    ");\nCREATE UNIQUE INDEX ON classes (vo, grp, job_type, md5(requirement));",
+                );
                 sqlx::SqlSafeStr::into_sql_str(dialect::statement(sql))
             }
         };

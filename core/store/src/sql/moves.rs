@@ -58,7 +58,7 @@ pub async fn move_job(
     change: Move<'_>,
 ) -> Result<(), StoreError> {
     let to = job.status.to(change.to).map_err(|illegal| StoreError::Move(job.id, illegal))?;
-    let minor: String = change.minor.chars().take(128).collect();
+    let minor: String = rows::plain(change.minor).chars().take(128).collect();
     sqlx::query(
         "UPDATE jobs SET status = $1, minor_status = $2, updated = $3,
             started = CASE WHEN $4 = 'Running' AND started IS NULL THEN $5 ELSE started END,

@@ -62,14 +62,14 @@ impl Order {
         to: JobState,
         minor: &str,
     ) -> Result<Answers, StoreError> {
-        let (mut answers, mut changes) = (Vec::new(), Vec::new());
-        for id in ids {
-            let Some(job) = self.find(c, *id).await? else {
-                answers.push(OrderAnswer::NotFound);
-                continue;
-            };
+        // In the order in which everybody holds jobs; the answers in the order of the questions.
+        let mut order: Vec<usize> = (0..ids.len()).collect();
+        order.sort_by_key(|i| ids[*i]);
+        let (mut answers, mut changes) = (vec![OrderAnswer::NotFound; ids.len()], Vec::new());
+        for i in order {
+            let Some(job) = self.find(c, ids[i]).await? else { continue };
             if let Err(illegal) = job.status.to(to) {
-                answers.push(OrderAnswer::Refused { reason: illegal.to_string() });
+                answers[i] = OrderAnswer::Refused { reason: illegal.to_string() };
                 continue;
             }
             move_job(c, &job, Move { to, minor, source: &self.by, now: self.now }).await?;
@@ -80,7 +80,7 @@ impl Order {
             if job.status == JobState::Waiting {
                 changes.push(change(&job, -1));
             }
-            answers.push(OrderAnswer::Ok { status: to });
+            answers[i] = OrderAnswer::Ok { status: to };
         }
         Ok((answers, changes))
     }

@@ -100,7 +100,8 @@ impl PilotStore for SqlStore {
                 sqlx::query(
                     "UPDATE pilots SET status = $1, status_reason = $2,
                         ended = CASE WHEN $3 THEN $4 ELSE NULL END
-                     WHERE stamp = $5 AND status NOT IN ('Done', 'Failed', 'Deleted', 'Aborted')",
+                     WHERE stamp = $5 AND status NOT IN ('Done', 'Failed', 'Deleted', 'Aborted')
+                        AND ($1 <> 'Waiting' OR status = 'Submitted')",
                 )
                 .bind(state.as_str())
                 .bind(reason)

@@ -56,7 +56,7 @@ async fn observe(
         .bind(line.vo.as_str())
         .bind(&line.plugin)
         .bind(line.level.as_str())
-        .bind(&line.message)
+        .bind(rows::plain(&line.message))
         .bind(now.0)
         .execute(&mut *c)
         .await?;
@@ -193,7 +193,7 @@ impl PolicyStore for SqlStore {
                 .bind(entry.path)
                 .bind(entry.action)
                 .bind(entry.plugin)
-                .bind(entry.detail.chars().take(2_000).collect::<String>())
+                .bind(rows::plain(&entry.detail).chars().take(2_000).collect::<String>())
                 .execute(c)
                 .await?;
                 Ok(())

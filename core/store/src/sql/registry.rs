@@ -85,11 +85,13 @@ impl RegistryStore for SqlStore {
         found.fetch_all(&self.readers).await?.iter().map(component).collect()
     }
 
-    async fn signatures(&self, digest: Digest) -> Result<Vec<(String, String)>, StoreError> {
-        let found = sqlx::query("SELECT signer, signature FROM signatures WHERE digest = $1");
-        let found = found.bind(digest.to_string()).fetch_all(&self.readers).await?;
-        let pair = |row: &AnyRow| Ok((row.try_get("signer")?, row.try_get("signature")?));
-        found.iter().map(pair).collect()
+    async fn signatures(&self) -> Result<Vec<(Digest, String, String)>, StoreError> {
+        let found = sqlx::query("SELECT * FROM signatures").fetch_all(&self.readers).await?;
+        let signature = |row: &AnyRow| {
+            let digest = rows::parsed(row, "digest")?;
+            Ok((digest, row.try_get("signer")?, row.try_get("signature")?))
+        };
+        found.iter().map(signature).collect()
     }
 
     async fn remove_component(&self, digest: Digest) -> Result<(), StoreError> {

@@ -41,6 +41,11 @@ fn maybe_time(row: &AnyRow, column: &str) -> Result<Option<Timestamp>, StoreErro
     Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp))
 }
 
+/// Text for a column. PostgreSQL takes no NUL, which payloads may well write.
+pub fn plain(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 /// JSON for a column; what we write always serialises.
 pub fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| corrupt("value", error))

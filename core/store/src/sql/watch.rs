@@ -15,7 +15,7 @@ use spinor_model::{
     time::Timestamp,
     usage::Outcome,
 };
-use sqlx::{AnyConnection, Row, any::AnyRow};
+use sqlx::{AnyConnection, any::AnyRow};
 
 /// Attempts whose lease ran out become Stalled, in the same attempt.
 pub async fn stall_expired(c: &mut AnyConnection, now: Timestamp) -> Result<u64, StoreError> {
@@ -78,9 +78,19 @@ async fn lose(
     reason: &str,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    for row in attempts {
-        let attempt = rows::attempt(row)?;
-        let result = lost(&attempt, row.try_get("nonce")?, reason, now);
+    let mut listed = attempts.iter().map(rows::attempt).collect::<Result<Vec<_>, _>>()?;
+    listed.sort_by_key(|attempt| (attempt.job, attempt.attempt));
+    let mut given_up = 0;
+    for listed in listed {
+        // As it is now, its job held: it may have ended meanwhile.
+        let Some((attempt, nonce)) = moves::attempt(c, listed.job, listed.attempt).await? else {
+            continue;
+        };
+        if !matches!(attempt.state, AttemptState::Active | AttemptState::Killing) {
+            continue;
+        }
+        given_up += 1;
+        let result = lost(&attempt, nonce, reason, now);
         sqlx::query(
             "UPDATE attempts SET state = 'lost', ended = $1, result = $2
              WHERE job_id = $3 AND attempt = $4",
@@ -104,7 +114,7 @@ async fn lose(
             record_usage(c, &usage_of(&job, &attempt, outcome, now)).await?;
         }
     }
-    Ok(attempts.len() as u64)
+    Ok(given_up)
 }
 
 /// The result of an attempt that nobody reported on: wall time from claim to now, nothing else.
