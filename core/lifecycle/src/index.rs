@@ -96,11 +96,6 @@ impl Index {
         }
     }
 
-    /// A class by its number.
-    pub fn class(&self, vo: &VoName, id: ClassId) -> Option<Arc<RequirementClass>> {
-        self.vos.get(vo)?.classes.iter().find(|class| class.id == id).cloned()
-    }
-
     /// Whether it has heard of a class.
     pub fn knows(&self, class: ClassId) -> bool {
         self.home.contains_key(&class)
@@ -119,17 +114,15 @@ impl Index {
         }
     }
 
-    /// Sets every queue's length; whether any that was empty is not.
+    /// Sets every queue's length; whether anything waits.
     pub fn count_anew(&mut self, queues: &HashMap<QueueKey, u64>) -> bool {
         for count in self.vos.values_mut().flat_map(|vo| vo.waiting.values_mut()) {
             count.values_mut().for_each(|count| *count = 0);
         }
-        let mut more = false;
         for (queue, waiting) in queues {
-            more |= *waiting > 0;
             self.set(queue, *waiting);
         }
-        more
+        queues.values().any(|waiting| *waiting > 0)
     }
 
     /// A queue grew or shrank.

@@ -60,7 +60,7 @@ impl Observations {
         // The same question, answered the same by the same version, is kept once.
         let keyed: BTreeMap<Digest, Decision> = decisions
             .into_iter()
-            .map(without_secrets)
+            .filter_map(without_secrets)
             .filter_map(|d| Some((key(&d)?, d)))
             .collect();
         Observed { decisions: keyed.into_iter().collect(), lines }
@@ -104,15 +104,18 @@ impl Observer for Observations {
 /// Words in the names of fields whose values are nobody's business.
 const SECRET: [&str; 6] = ["secret", "password", "passwd", "token", "credential", "private"];
 
-/// What a description says under a telling name is replaced; the rest of the decision stays.
-fn without_secrets(mut decision: Decision) -> Decision {
-    if let Question::Admission { submitted } = &mut decision.question
-        && let Ok(mut description) = serde_json::from_str(&submitted.description)
-    {
-        redact(&mut description);
-        submitted.description = description.to_string();
-    }
-    decision
+/// What a description says under a telling name is replaced, as it was sent and as its handler
+/// normalised it; the rest of the decision stays. What cannot be read cannot be cleared: it is left out.
+fn without_secrets(mut decision: Decision) -> Option<Decision> {
+    let text = match &mut decision.question {
+        Question::Admission { submitted } => &mut submitted.description,
+        Question::Conclusion { template, .. } => template,
+        Question::Verdicts { .. } => return Some(decision),
+    };
+    let mut description = serde_json::from_str(text).ok()?;
+    redact(&mut description);
+    *text = description.to_string();
+    Some(decision)
 }
 
 fn redact(value: &mut serde_json::Value) {
@@ -147,6 +150,7 @@ impl Lifecycle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use spinor_model::policy::{Answer, Conclusion};
 
     #[test]
     fn a_telling_name_hides_its_value_wherever_it_is() {
@@ -159,6 +163,33 @@ mod tests {
         let text = value.to_string();
         assert!(!text.contains("s3cret"), "{text}");
         assert!(text.contains("/home/ada") && text.contains("--fast"), "{text}");
+    }
+
+    #[test]
+    fn no_secret_is_kept_of_what_is_sent_nor_of_what_is_judged() {
+        let (observations, _alarms) = Observations::new();
+        let description = r#"{"environment": {"API_TOKEN": "s3cret"}}"#.to_owned();
+        let decider = serde_json::json!({"plugin": "handling/x", "version": "1.0.0",
+            "digest": Digest::of(b"x"), "settings": Digest::of(b"{}")});
+        let decided = |question: serde_json::Value| Decision {
+            vo: "vo".parse().unwrap(),
+            path: "handling.x".parse().unwrap(),
+            decider: serde_json::from_value(decider.clone()).unwrap(),
+            question: serde_json::from_value(question).unwrap(),
+            answer: Answer::Conclusion(Conclusion::Done),
+            cost_us: 1,
+        };
+        let attempt = serde_json::json!({"number": 1, "limit": 1, "ending": {"how": "exited", "code": 0},
+            "site": "A", "missing_outputs": [], "stderr_tail": ""});
+        let submitted = serde_json::json!({"description": description, "vo": "vo", "group": "g",
+            "owner": "o", "max_jobs": 1});
+        let judged = |template: &str| serde_json::json!({"conclusion": {"template": template, "attempt": attempt}});
+        observations.decided(decided(serde_json::json!({"admission": {"submitted": submitted}})));
+        observations.decided(decided(judged(&description)));
+        observations.decided(decided(judged("no JSON: s3cret")));
+        let kept = observations.take().decisions;
+        assert_eq!(kept.len(), 2, "{kept:?}");
+        assert!(!format!("{kept:?}").contains("s3cret"), "{kept:?}");
     }
 
     #[test]

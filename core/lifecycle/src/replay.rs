@@ -1,6 +1,6 @@
 //! A candidate is asked what others have decided, before it decides anything: what would change?
 
-use crate::{Lifecycle, LifecycleError, lock};
+use crate::{Lifecycle, LifecycleError};
 use serde::{Deserialize, Serialize};
 use spinor_model::{
     fit::fit,
@@ -79,6 +79,10 @@ impl Lifecycle {
         let now = self.questions_of_now(vo, &classes, &waiting)?;
         let placements = self.store.placements(vo, since).await?;
         let report = Replay::new(vo, &path, candidate.decider(), decider, since);
+        let mut waiting_of: BTreeMap<JobType, u64> = BTreeMap::new();
+        for (class, count) in waiting.iter().filter_map(|(id, n)| Some((classes.get(id)?, n))) {
+            *waiting_of.entry(class.job_type.clone()).or_default() += count;
+        }
         let asked = tokio::task::spawn_blocking(move || {
             let mut asking = Asking::new(report, &classes);
             asking.recorded(&*candidate, &decisions);
@@ -89,11 +93,8 @@ impl Lifecycle {
             asking.report
         });
         let mut report = asked.await?;
-        for (class, count) in waiting {
-            let class = lock(&self.index).class(vo, class);
-            let job_type = class.map(|class| class.job_type.clone());
-            let of_type = job_type.and_then(|t| report.differences.job_types.get_mut(&t));
-            of_type.into_iter().for_each(|of_type| of_type.waiting += count);
+        for (job_type, of_type) in &mut report.differences.job_types {
+            of_type.waiting = waiting_of.get(job_type).copied().unwrap_or(0);
         }
         Ok(report.warned())
     }

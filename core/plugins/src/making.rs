@@ -222,10 +222,8 @@ fn compared(
             let rule = ComparedRule { decides, other, candidate_decides, comparison };
             Policy::Matching(Arc::new(rule))
         }
-        (BindingPath::Handling(_), Policy::Handling(decides), Policy::Handling(other)) => {
-            let BindingPath::Handling(job_type) = path.clone() else {
-                return Policy::Handling(decides);
-            };
+        (BindingPath::Handling(job_type), Policy::Handling(decides), Policy::Handling(other)) => {
+            let job_type = job_type.clone();
             let handler =
                 ComparedHandler { decides, other, candidate_decides, job_type, comparison };
             Policy::Handling(Arc::new(handler))

@@ -100,11 +100,6 @@ impl VoBindings {
     pub fn iter(&self) -> impl Iterator<Item = (&BindingPath, &Place)> {
         self.0.iter()
     }
-
-    /// One place.
-    pub fn place(&self, path: &BindingPath) -> Option<&Place> {
-        self.0.get(path)
-    }
 }
 
 /// A version under settings in a place: for jobs that it planned, or pilots that it sent.
@@ -148,6 +143,14 @@ impl Snapshot {
             };
             NoPolicy::Unbound { vo: vo.clone(), path: path.clone(), hint }
         })
+    }
+
+    /// Whether a version under settings is there: in place, beside it, or retired.
+    pub(crate) fn has(&self, key: &RetiredKey) -> bool {
+        let (vo, path, digest, settings) = key;
+        let here = self.vos.get(vo).and_then(|bindings| bindings.0.get(path));
+        let same = |b: &Bound| b.decider.digest == *digest && b.decider.settings == *settings;
+        here.is_some_and(|place| place.all().any(same)) || self.retired.contains_key(key)
     }
 
     /// The very version and settings, wherever they are: in place, beside it, or retired.

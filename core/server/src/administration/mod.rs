@@ -94,11 +94,11 @@ impl Administrator {
         for stored in self.store.documents().await? {
             let vo = stored.document.vo.clone();
             let revisions = self.store.revisions(&vo).await?;
-            for earlier in revisions.iter().filter(|r| r.revision != stored.revision) {
-                self.registry.keep(&earlier.effective, &earlier.resolutions).await;
-            }
             if let Err(findings) = self.take_up(&stored, &revisions, true).await {
                 tracing::error!(%vo, ?findings, "the VO's plugins cannot be bound; its jobs wait");
+            }
+            for earlier in revisions.iter().filter(|r| r.revision != stored.revision) {
+                self.registry.keep(&earlier.effective, &earlier.resolutions).await;
             }
             self.advance(&vo, stored.revision);
             self.lifecycle.set_document(Arc::new(stored.effective));
