@@ -136,7 +136,11 @@ async fn history(
     let vo = vo_of(&subject, Some(&named(&vo)?))?;
     let path = parsed("path", query.path.as_ref())?;
     let limit = query.limit.unwrap_or(100).min(1_000);
-    Ok(Json(app.administration.history(Some(&vo), path.as_ref(), limit).await?))
+    let history = app.administration.history(Some(&vo), path.as_ref(), limit).await?;
+    if history.is_empty() {
+        app.lifecycle.document(&vo)?;
+    }
+    Ok(Json(history))
 }
 
 /// The revisions of a VO's document, the latest first.
@@ -148,6 +152,7 @@ async fn revisions(
     Path(vo): Path<String>,
 ) -> Result<Json<Vec<RevisionView>>, Problem> {
     let vo = vo_of(&subject, Some(&named(&vo)?))?;
+    app.lifecycle.document(&vo)?;
     Ok(Json(app.administration.revisions(&vo).await?))
 }
 

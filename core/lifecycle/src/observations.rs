@@ -110,7 +110,7 @@ fn without_secrets(mut decision: Decision) -> Option<Decision> {
     let text = match &mut decision.question {
         Question::Admission { submitted } => &mut submitted.description,
         Question::Conclusion { template, .. } => template,
-        Question::Verdicts { .. } => return Some(decision),
+        Question::Verdicts { .. } | Question::Effect { .. } => return Some(decision),
     };
     let mut description = serde_json::from_str(text).ok()?;
     redact(&mut description);

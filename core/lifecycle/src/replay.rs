@@ -7,8 +7,8 @@ use spinor_model::{
     id::{CeName, ClassId, JobType, SiteName, VoName},
     offer::Offer,
     policy::{
-        Answer, Decider, Decision, Differences, JobHandler, MatchingRule, PolicyError, Question,
-        RequirementClass, Submitted, Verdict,
+        Answer, Decider, Decision, Differences, Effectful, JobHandler, MatchingRule, PolicyError,
+        Question, RequirementClass, Submitted, Verdict,
     },
     registry::BindingPath,
     time::Timestamp,
@@ -117,6 +117,39 @@ impl Lifecycle {
             ask_handler(report, &job_type, in_force.as_deref(), &*candidate, &decisions)
         });
         Ok(asked.await?.warned())
+    }
+
+    /// Has a candidate do what was done since a time, over what passed between the world and the one
+    /// in force: nothing happens out there.
+    pub async fn replay_effects(
+        &self,
+        vo: &VoName,
+        path: &BindingPath,
+        in_force: Option<&Decider>,
+        candidate: &dyn Effectful,
+        since: Timestamp,
+    ) -> Result<Replay, LifecycleError> {
+        let decisions = self.recorded(vo, path, since, in_force).await?;
+        let mut report = Replay::new(vo, path, candidate.decider(), in_force.cloned(), since);
+        let ends = Instant::now() + MAX_TIME;
+        for Decision { question, answer, cost_us, .. } in &decisions {
+            let (Question::Effect { effect, exchanges }, Answer::Effect(before)) =
+                (question, answer)
+            else {
+                continue;
+            };
+            let started = Instant::now();
+            if started > ends {
+                report.left_out += 1;
+                continue;
+            }
+            report.decisions += 1;
+            let now = candidate.again(effect, exchanges).await;
+            let cost = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            report.differences.add_cost(*cost_us, cost);
+            report.differences.add_effect(effect, before, now);
+        }
+        Ok(report.warned())
     }
 
     /// What the policy in force decided, or, if it decided nothing yet, what others did.
@@ -303,7 +336,7 @@ fn ask_handler(
                 let now = candidate.conclude(template, attempt).map(Answer::Conclusion);
                 Ok((decision.answer.clone(), now.map_err(|error| error.to_string())))
             }
-            Question::Verdicts { .. } => continue,
+            Question::Verdicts { .. } | Question::Effect { .. } => continue,
         };
         report.decisions += 1;
         let cost = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);

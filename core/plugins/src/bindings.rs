@@ -10,12 +10,15 @@ pub mod host {
             import spinor:host/log@0.1.0;
             import spinor:host/clock@0.1.0;
             import spinor:host/random@0.1.0;
+            import spinor:host/http@0.1.0;
+            import spinor:host/secret@0.1.0;
             import spinor:host/process@0.1.0;
             import spinor:host/directory@0.1.0;
         }",
         path: ["../../wit/host"],
         world: "spinor:core-host/host",
-        imports: { default: async },
+        imports: { default: async | trappable },
+        additional_derives: [serde::Serialize, serde::Deserialize],
     });
 }
 

@@ -1,6 +1,7 @@
 //! A call into a guest: a fresh store, bounded, traced, its faults named.
 
 use crate::{
+    capabilities::tape::Tape,
     limits::{Limits, fault},
     state::{Caller, Capabilities, HostState},
 };
@@ -33,14 +34,15 @@ pub fn pure<R>(
 /// What an effectful call does with its store.
 pub type Calling<'a, R> = Pin<Box<dyn Future<Output = wasmtime::Result<R>> + Send + 'a>>;
 
-/// An effectful call. When it is cut off, its store is dropped with it.
+/// An effectful call, and what passed between it and the world. When it is cut off, its store is
+/// dropped with it.
 pub async fn effectful<R: Send>(
     engine: &Engine,
     state: HostState,
     limits: &Limits,
     hook: &'static str,
     call: impl for<'a> FnOnce(&'a mut Store<HostState>) -> Calling<'a, R> + Send,
-) -> Result<R, PolicyError> {
+) -> (Result<R, PolicyError>, Tape) {
     let started = Instant::now();
     let caller = state.caller.clone();
     let mut store = Store::new(engine, state);
@@ -49,7 +51,8 @@ pub async fn effectful<R: Send>(
         Ok(result) => result.map_err(|error| fault(&error, store.data(), limits)),
         Err(_) => Err(Fault::Deadline(limits.deadline_ms)),
     };
-    finish(&caller, hook, started.elapsed(), None, result)
+    let tape = std::mem::take(&mut store.data_mut().tape);
+    (finish(&caller, hook, started.elapsed(), None, result), tape)
 }
 
 fn finish<R>(

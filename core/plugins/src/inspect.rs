@@ -24,15 +24,15 @@ pub struct Anatomy {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoPlugin {
     /// Not WebAssembly at all.
-    #[error("not a WebAssembly component: {0}")]
+    #[error("is not a WebAssembly component: {0}")]
     NotWasm(String),
     /// A core module.
     #[error(
-        "a core WebAssembly module, not a component: build it for wasm32-wasip2, or wrap it with `wasm-tools component new`"
+        "is a core WebAssembly module, not a component: build it for wasm32-wasip2, or wrap it with `wasm-tools component new`"
     )]
     CoreModule,
     /// Compiled code of some engine.
-    #[error("precompiled code: only the component itself is taken, the server compiles it")]
+    #[error("is precompiled code: only the component itself is taken, the server compiles it")]
     Precompiled,
     /// It exports nothing we know.
     #[error("exports no interface of a policy kind; it exports {0}")]
@@ -58,6 +58,9 @@ impl Anatomy {
             return Err(NoPlugin::CoreModule);
         }
         if !Parser::is_component(bytes) {
+            if bytes.is_empty() {
+                return Err(NoPlugin::NotWasm("it is empty".to_owned()));
+            }
             let start: String = bytes.iter().take(4).map(|b| format!("{b:02x}")).collect();
             return Err(NoPlugin::NotWasm(format!("it begins with {start}, not with 0061736d")));
         }
@@ -180,7 +183,7 @@ mod tests {
         let text = |bytes: &[u8]| Anatomy::of(bytes).unwrap_err().to_string();
         assert!(text(b"#!/bin/sh").contains("begins with 23212f62"));
         assert!(text(b"\0asm\x01\0\0\0").contains("core WebAssembly module"));
-        assert!(text(b"").contains("not a WebAssembly component"));
+        assert!(text(b"").contains("is not a WebAssembly component: it is empty"));
         let cut = &spinor_bundle::first_party().next().unwrap()[..5000];
         assert!(matches!(Anatomy::of(cut), Err(NoPlugin::NotWasm(_))));
     }

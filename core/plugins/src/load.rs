@@ -208,7 +208,8 @@ impl Loader {
                     Ok((card, schema))
                 })
             })
-            .await?;
+            .await
+            .0?;
         let schema = serde_json::from_str(&schema)
             .map_err(|error| bad_card("schema", &schema, &error.to_string()))?;
         Ok((read_card(kind, card)?, schema))

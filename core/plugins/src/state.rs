@@ -1,7 +1,12 @@
 //! What one call holds: created for it, dropped with it.
 
 use crate::{
-    capabilities::{directory::DirectoryCapability, process::ProcessCapability},
+    capabilities::{
+        directory::DirectoryCapability,
+        http::{HttpCapability, MAX_REQUESTS},
+        process::ProcessCapability,
+        tape::Tape,
+    },
     limits::{Budget, Limits},
     wasi,
 };
@@ -42,6 +47,8 @@ pub struct Capabilities {
     pub directory: Option<Arc<DirectoryCapability>>,
     /// Pilots on this machine.
     pub process: Option<Arc<ProcessCapability>>,
+    /// Servers on the network, and secrets for them.
+    pub http: Option<Arc<HttpCapability>>,
 }
 
 /// A store's data.
@@ -56,6 +63,10 @@ pub struct HostState {
     pub budget: Budget,
     /// Log lines it may still write.
     pub log_lines: u32,
+    /// Requests it may still send.
+    pub requests: u32,
+    /// What passes between it and the world.
+    pub tape: Tape,
     wasi: WasiCtx,
     table: ResourceTable,
     stderr: MemoryOutputPipe,
@@ -73,6 +84,8 @@ impl HostState {
             secrets: BTreeMap::new(),
             budget: Budget::new(limits.memory_mb),
             log_lines: 100,
+            requests: MAX_REQUESTS,
+            tape: Tape::default(),
             wasi: wasi::inert(stderr.clone()),
             table,
             stderr,

@@ -17,6 +17,13 @@ fn main() -> ExitCode {
     // Another part of the process may have chosen already.
     drop(rustls::crypto::ring::default_provider().install_default());
     let cli = cli::Cli::parse();
+    // A command whose reader has gone, as in `spinor job list | head`, ends quietly; a server goes on.
+    if !matches!(
+        cli.command,
+        cli::Command::Serve { .. } | cli::Command::Demo { .. } | cli::Command::Pilot { .. }
+    ) {
+        sigpipe::reset();
+    }
     // The pilot has a runtime and a log of its own.
     if let cli::Command::Pilot { configuration } = &cli.command {
         return spinor_pilot::run(configuration);

@@ -27,3 +27,12 @@ pub enum StoreError {
     #[error("the store has been closed")]
     Closed,
 }
+
+impl StoreError {
+    /// Whether the database broke off a transaction because it stood in another's way (PostgreSQL's
+    /// `deadlock_detected` and `serialization_failure`): the same may work the next time.
+    pub(crate) fn is_contention(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        error.code().is_some_and(|code| code == "40P01" || code == "40001")
+    }
+}

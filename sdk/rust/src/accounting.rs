@@ -8,6 +8,10 @@ use std::marker::PhantomData;
 pub mod bindings {
     wit_bindgen::generate!({
         inline: "package spinor:sdk-accounting; world accounting-hook {
+            import spinor:host/clock@0.1.0;
+            import spinor:host/random@0.1.0;
+            import spinor:host/http@0.1.0;
+            import spinor:host/secret@0.1.0;
             import spinor:host/directory@0.1.0;
             export spinor:accounting/sink@0.1.0;
         }",
@@ -22,7 +26,7 @@ pub mod bindings {
 }
 
 use bindings::exports::spinor::accounting::sink as wit;
-pub use bindings::spinor::host::directory;
+pub use bindings::spinor::host::{clock, directory, http, random, secret};
 pub use wit::{Ack, UsageRecord};
 
 /// Takes usage records. A record it has seen is a success.

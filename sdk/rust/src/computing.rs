@@ -8,6 +8,10 @@ use std::marker::PhantomData;
 pub mod bindings {
     wit_bindgen::generate!({
         inline: "package spinor:sdk-computing; world computing-hook {
+            import spinor:host/clock@0.1.0;
+            import spinor:host/random@0.1.0;
+            import spinor:host/http@0.1.0;
+            import spinor:host/secret@0.1.0;
             import spinor:host/process@0.1.0;
             export spinor:computing/backend@0.1.0;
         }",
@@ -22,7 +26,7 @@ pub mod bindings {
 }
 
 use bindings::exports::spinor::computing::backend as wit;
-pub use bindings::spinor::host::process;
+pub use bindings::spinor::host::{clock, http, process, random, secret};
 pub use wit::{OutputStream, Pilot, PilotState, Room, Submission};
 
 /// Brings pilots to a CE. Every answer is per item, in the order asked.

@@ -21,3 +21,8 @@ pub fn next() -> &'static [u8] {
 pub fn grabber() -> &'static [u8] {
     GUESTS[1].1
 }
+
+/// A sink that sends the requests of its settings.
+pub fn courier() -> &'static [u8] {
+    GUESTS[4].1
+}

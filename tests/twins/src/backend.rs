@@ -3,8 +3,8 @@ use async_trait::async_trait;
 use spinor_model::{
     id::{QueueName, Stamp},
     policy::{
-        ComputingBackend, Decider, PilotRequest, PilotStatus, PilotStream, PolicyError, Room,
-        Submission,
+        ComputingBackend, Decider, Effect, Effectful, Exchange, PilotRequest, PilotStatus,
+        PilotStream, PolicyError, Room, Submission,
     },
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -47,11 +47,18 @@ impl TwinBackend {
 }
 
 #[async_trait]
-impl ComputingBackend for TwinBackend {
+impl Effectful for TwinBackend {
     fn decider(&self) -> &Decider {
         &self.decider
     }
 
+    async fn again(&self, _: &Effect, _: &[Exchange]) -> Result<Vec<String>, PolicyError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl ComputingBackend for TwinBackend {
     async fn capacity(&self, queues: &[QueueName]) -> Result<Vec<Room>, PolicyError> {
         Ok(queues.iter().map(|queue| Room { queue: queue.clone(), free: None }).collect())
     }

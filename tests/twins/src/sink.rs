@@ -1,7 +1,7 @@
 use crate::decider;
 use async_trait::async_trait;
 use spinor_model::{
-    policy::{AccountingSink, Decider, Delivery, PolicyError},
+    policy::{AccountingSink, Decider, Delivery, Effect, Effectful, Exchange, PolicyError},
     usage::Ack,
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -37,11 +37,18 @@ impl TwinSink {
 }
 
 #[async_trait]
-impl AccountingSink for TwinSink {
+impl Effectful for TwinSink {
     fn decider(&self) -> &Decider {
         &self.decider
     }
 
+    async fn again(&self, _: &Effect, _: &[Exchange]) -> Result<Vec<String>, PolicyError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl AccountingSink for TwinSink {
     async fn deliver(&self, records: &[Delivery]) -> Result<Vec<Ack>, PolicyError> {
         self.locked().push(records.iter().map(|record| record.sequence).collect());
         let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -1,6 +1,6 @@
 //! How differently two versions answer the same questions.
 
-use super::{Answer, RequirementClass, Verdict};
+use super::{Answer, Effect, PolicyError, RequirementClass, Verdict};
 use crate::{id::JobType, offer::Offer};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
@@ -105,6 +105,40 @@ impl Differences {
                 self.gain(|| format!("{job_type}: refused before, now admitted"));
             }
             _ => self.change(|| format!("{job_type}: {}", difference(before, now))),
+        }
+    }
+
+    /// Adds what came of something done out there, and what a candidate would have made of it. A
+    /// candidate that asks the world something else than was recorded gives no answer.
+    pub fn add_effect(
+        &mut self,
+        effect: &Effect,
+        before: &Result<Vec<String>, String>,
+        now: Result<Vec<String>, PolicyError>,
+    ) {
+        let name = effect.as_str();
+        let now = match now {
+            Err(fault @ PolicyError::Fault { .. }) => {
+                return self.add_fault(1, &format!("{name}: {fault}"));
+            }
+            other => other.map_err(|answer| answer.to_string()),
+        };
+        self.compared += 1;
+        match (before, now) {
+            (Ok(before), Ok(now)) if *before == now => self.same += 1,
+            (Err(_), Err(_)) => self.same += 1,
+            (Ok(_), Err(reason)) => {
+                self.lose(&reason.clone(), || format!("{name}: done before, now {reason}"));
+            }
+            (Err(reason), Ok(_)) => self.gain(|| format!("{name}: {reason} before, now done")),
+            (Ok(before), Ok(now)) => {
+                let other = before.iter().zip(&now).find(|(before, now)| before != now);
+                self.change(|| {
+                    let none = String::new();
+                    let (before, now) = other.unwrap_or((&none, &none));
+                    format!("{name}: {before} before, now {now}")
+                });
+            }
         }
     }
 

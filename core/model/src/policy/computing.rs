@@ -1,10 +1,11 @@
-use super::{Decider, PolicyError};
+use super::{Effectful, PolicyError};
 use crate::id::{QueueName, Stamp};
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A pilot's secret on its way to the host's capabilities; never shown, never seen by a guest.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Placeholder(pub String);
 
 impl fmt::Debug for Placeholder {
@@ -19,7 +20,7 @@ impl Placeholder {
 }
 
 /// A pilot to bring to a queue.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PilotRequest {
     /// Its name for ever.
     pub stamp: Stamp,
@@ -34,6 +35,7 @@ pub struct PilotRequest {
     /// The pilot's configuration, with [`Placeholder::MARK`] for its secret.
     pub configuration: String,
     /// The secret itself.
+    #[serde(skip)]
     pub secret: Placeholder,
 }
 
@@ -87,10 +89,7 @@ pub struct Room {
 
 /// Brings pilots to a CE. Every answer is per item, in the order asked.
 #[async_trait]
-pub trait ComputingBackend: Send + Sync {
-    /// Who acts.
-    fn decider(&self) -> &Decider;
-
+pub trait ComputingBackend: Effectful {
     /// Room in these queues.
     async fn capacity(&self, queues: &[QueueName]) -> Result<Vec<Room>, PolicyError>;
 

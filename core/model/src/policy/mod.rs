@@ -7,6 +7,7 @@
 mod accounting;
 mod comparison;
 mod computing;
+mod effect;
 mod handling;
 mod matching;
 mod observation;
@@ -16,6 +17,7 @@ pub use comparison::{Differences, TypeDifferences};
 pub use computing::{
     ComputingBackend, PilotRequest, PilotStatus, PilotStream, Placeholder, Room, Submission,
 };
+pub use effect::{Effect, Effectful, Exchange};
 pub use handling::{
     AdmissionError, Admitted, Conclusion, EndedAttempt, JobHandler, ParameterColumn, Retry,
     Submitted,

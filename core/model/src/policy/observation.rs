@@ -1,7 +1,10 @@
 //! What the server keeps of its policies' doings: decisions to ask again, lines that guests wrote,
 //! and what should not have happened.
 
-use super::{AdmissionError, Admitted, Conclusion, Decider, EndedAttempt, Submitted, Verdict};
+use super::{
+    AdmissionError, Admitted, Conclusion, Decider, Effect, EndedAttempt, Exchange, Submitted,
+    Verdict,
+};
 use crate::{
     finding::Finding,
     id::{ClassId, VoName},
@@ -10,7 +13,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What a pure policy was asked.
+/// What a policy was asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Question {
@@ -33,6 +36,13 @@ pub enum Question {
         /// The attempt.
         attempt: EndedAttempt,
     },
+    /// Do this out there.
+    Effect {
+        /// What.
+        effect: Effect,
+        /// What passed between it and the world, the first first.
+        exchanges: Vec<Exchange>,
+    },
 }
 
 /// What it answered.
@@ -47,6 +57,8 @@ pub enum Answer {
     Refused(Vec<Finding>),
     /// This.
     Conclusion(Conclusion),
+    /// This came of each item, in words; or the whole could not be done.
+    Effect(Result<Vec<String>, String>),
 }
 
 impl Answer {
@@ -64,7 +76,7 @@ impl Answer {
     }
 }
 
-/// Something a pure policy decided, with all that is needed to ask again.
+/// Something a policy decided, with all that is needed to ask again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// For whom.
@@ -148,7 +160,7 @@ pub struct Alarm {
 
 /// Takes note. Called on hot paths: it must neither block nor fail.
 pub trait Observer: Send + Sync {
-    /// A pure policy decided.
+    /// A policy decided.
     fn decided(&self, decision: Decision);
     /// A guest wrote a line.
     fn wrote(&self, line: GuestLine);

@@ -1,10 +1,10 @@
 //! A plugin in its place: settings, grants, and how places are named.
 
-use super::Candidate;
+use super::{Candidate, Grants};
 use crate::id::{CeName, Digest, JobType, SinkName};
 use semver::VersionReq;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 /// A plugin in a place, with its settings and what it may touch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,89 +82,6 @@ pub enum Fallback {
 
 pub(super) fn empty_settings() -> serde_json::Value {
     serde_json::Value::Object(serde_json::Map::new())
-}
-
-/// Capabilities that the operator grants to a binding. `log` needs no grant.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Grants {
-    /// The server's time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clock: Option<Granted>,
-    /// Random bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub random: Option<Granted>,
-    /// One directory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub directory: Option<DirectoryGrant>,
-    /// Pilots on the server's machine.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub process: Option<ProcessGrant>,
-}
-
-impl Grants {
-    /// Names of what is granted.
-    pub fn names(&self) -> BTreeSet<&'static str> {
-        [
-            (self.clock.is_some(), "clock"),
-            (self.random.is_some(), "random"),
-            (self.directory.is_some(), "directory"),
-            (self.process.is_some(), "process"),
-        ]
-        .into_iter()
-        .filter_map(|(granted, name)| granted.then_some(name))
-        .collect()
-    }
-
-    /// Names of what is granted here beyond `ceiling`. A grant with bounds must be the very one, or
-    /// within its bounds.
-    pub fn beyond(&self, ceiling: &[&Self]) -> BTreeSet<&'static str> {
-        let within = |covers: &dyn Fn(&Self) -> bool| ceiling.iter().any(|grants| covers(grants));
-        let directory = |own: &DirectoryGrant| {
-            within(&|c| {
-                c.directory.as_ref().is_some_and(|d| d.path == own.path && own.max_mb <= d.max_mb)
-            })
-        };
-        let process =
-            |own: &ProcessGrant| within(&|c| c.process.as_ref().is_some_and(|p| own.max <= p.max));
-        [
-            (self.clock.is_none() || within(&|c| c.clock.is_some()), "clock"),
-            (self.random.is_none() || within(&|c| c.random.is_some()), "random"),
-            (self.directory.as_ref().is_none_or(directory), "directory"),
-            (self.process.as_ref().is_none_or(process), "process"),
-        ]
-        .into_iter()
-        .filter_map(|(covered, name)| (!covered).then_some(name))
-        .collect()
-    }
-}
-
-/// A grant without bounds of its own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Granted {}
-
-/// One directory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DirectoryGrant {
-    /// Where; a relative path begins at the server's data directory.
-    pub path: String,
-    /// Bytes it may hold, in MiB.
-    #[serde(default = "default_directory_mb")]
-    pub max_mb: u64,
-}
-
-fn default_directory_mb() -> u64 {
-    1024
-}
-
-/// Pilots on the server's machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProcessGrant {
-    /// Pilots there may be at a time.
-    pub max: u32,
 }
 
 /// The kinds of policy.

@@ -2,13 +2,12 @@
 
 mod binding;
 mod candidate;
+mod grants;
 mod installation;
 
-pub use binding::{
-    BadBindingPath, Binding, BindingPath, DirectoryGrant, Fallback, Granted, Grants, Kind, Mode,
-    ProcessGrant,
-};
+pub use binding::{BadBindingPath, Binding, BindingPath, Fallback, Kind, Mode};
 pub use candidate::{Candidate, Stage};
+pub use grants::{DirectoryGrant, Granted, Grants, HttpGrant, ProcessGrant, SecretGrant};
 pub use installation::Installation;
 
 use crate::{

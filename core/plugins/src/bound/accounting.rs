@@ -1,14 +1,13 @@
 //! Accounting sinks over WASM.
 
-use super::Bond;
+use super::{Bond, effect::words};
 use crate::{
     bindings::sink::{SinkPre, exports::spinor::accounting::sink as wit},
-    call,
     state::HostState,
 };
 use async_trait::async_trait;
 use spinor_model::{
-    policy::{AccountingSink, Decider, Delivery, PolicyError},
+    policy::{AccountingSink, Decider, Delivery, Effect, Effectful, Exchange, PolicyError},
     usage::Ack,
 };
 use wasmtime::component::InstancePre;
@@ -64,25 +63,51 @@ fn ack(answer: wit::Ack) -> Ack {
     }
 }
 
-#[async_trait]
-impl AccountingSink for Sink {
-    fn decider(&self) -> &Decider {
-        &self.bond.decider
-    }
-
-    async fn deliver(&self, records: &[Delivery]) -> Result<Vec<Ack>, PolicyError> {
+impl Sink {
+    async fn deliver_in(
+        &self,
+        state: HostState,
+        effect: &Effect,
+        records: &[Delivery],
+    ) -> Result<Vec<wit::Ack>, PolicyError> {
         let wanted: Vec<wit::UsageRecord> = records.iter().map(wit_record).collect();
         let (pre, settings) = (self.pre.clone(), self.bond.settings.clone());
-        let Bond { engine, limits, .. } = &self.bond;
-        let answer = call::effectful(engine, self.bond.state(), limits, "deliver", move |store| {
+        let acting = self.bond.act(state, effect, records.len(), move |store| {
             Box::pin(async move {
                 let instance = pre.instantiate_async(&mut *store).await?;
                 instance.spinor_accounting_sink().call_deliver(store, &settings, &wanted).await
             })
-        })
-        .await;
-        let answer = self.bond.noted(0, answer)?;
-        let acks = answer.map_err(|error| self.bond.answer(error))?;
-        Ok(self.bond.same_length(acks, records.len())?.into_iter().map(ack).collect())
+        });
+        acting.await
+    }
+}
+
+#[async_trait]
+impl Effectful for Sink {
+    fn decider(&self) -> &Decider {
+        &self.bond.decider
+    }
+
+    async fn again(
+        &self,
+        effect: &Effect,
+        exchanges: &[Exchange],
+    ) -> Result<Vec<String>, PolicyError> {
+        match effect {
+            Effect::Deliver(records) => {
+                let state = self.bond.state_of(exchanges);
+                Ok(words(&self.deliver_in(state, effect, records).await?))
+            }
+            other => Err(self.bond.broken(format!("no sink does `{}`", other.as_str()))),
+        }
+    }
+}
+
+#[async_trait]
+impl AccountingSink for Sink {
+    async fn deliver(&self, records: &[Delivery]) -> Result<Vec<Ack>, PolicyError> {
+        let effect = Effect::Deliver(records.to_vec());
+        let acks = self.deliver_in(self.bond.state(), &effect, records).await?;
+        Ok(acks.into_iter().map(ack).collect())
     }
 }

@@ -1,6 +1,6 @@
 //! CE backends over WASM.
 
-use super::Bond;
+use super::{Bond, effect::words};
 use crate::{
     bindings::backend::{BackendPre, exports::spinor::computing::backend as wit},
     call,
@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use spinor_model::{
     id::{QueueName, Stamp},
     policy::{
-        ComputingBackend, Decider, PilotRequest, PilotStatus, PilotStream, PolicyError, Room,
-        Submission,
+        ComputingBackend, Decider, Effect, Effectful, Exchange, PilotRequest, PilotStatus,
+        PilotStream, PolicyError, Room, Submission,
     },
 };
 use wasmtime::component::InstancePre;
@@ -29,22 +29,19 @@ impl Backend {
     }
 }
 
-/// One call of the backend on a fresh instance, its own error made ours. Arguments are expressions
-/// over what the closure owns.
-macro_rules! call {
-    ($self:ident, $state:expr, $hook:literal, $method:ident($($arg:expr),*)) => {{
+/// A hook's call on a fresh instance, by the binding's rules. Arguments are expressions over what
+/// the closure owns.
+macro_rules! act {
+    ($self:ident, $state:expr, $effect:expr, $items:expr, $method:ident($($arg:expr),*)) => {{
         let (pre, settings) = ($self.pre.clone(), $self.bond.settings.clone());
-        let Bond { engine, limits, .. } = &$self.bond;
-        let answer = call::effectful(engine, $state, limits, $hook, move |store| {
+        let acting = $self.bond.act($state, $effect, $items, move |store| {
             Box::pin(async move {
                 let instance = pre.instantiate_async(&mut *store).await?;
                 let backend = instance.spinor_computing_backend();
                 backend.$method(store, &settings, $($arg),*).await
             })
-        })
-        .await;
-        let answer = $self.bond.noted(0, answer)?;
-        answer.map_err(|error| $self.bond.answer(error))
+        });
+        acting.await
     }};
 }
 
@@ -79,49 +76,100 @@ fn status(answer: wit::PilotState) -> PilotStatus {
     }
 }
 
+fn names<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+type Answers<T> = Result<Vec<T>, PolicyError>;
+
 impl Backend {
     fn texts(&self, answers: Vec<Option<wit::Error>>) -> Vec<Option<String>> {
         answers.into_iter().map(|e| e.map(|e| self.bond.answer(e).to_string())).collect()
+    }
+
+    async fn rooms(&self, state: HostState, queues: &[QueueName]) -> Answers<wit::Room> {
+        let (effect, wanted) = (Effect::Capacity(queues.to_vec()), names(queues));
+        act!(self, state, &effect, queues.len(), call_capacity(&wanted))
+    }
+
+    async fn submissions(
+        &self,
+        state: HostState,
+        pilots: &[PilotRequest],
+    ) -> Answers<wit::Submission> {
+        let effect = Effect::Submit(pilots.to_vec());
+        let requests: Vec<wit::Pilot> = pilots.iter().map(wit_pilot).collect();
+        act!(self, state, &effect, pilots.len(), call_submit(&requests))
+    }
+
+    async fn found(&self, state: HostState, stamps: &[Stamp]) -> Answers<Option<String>> {
+        let (effect, wanted) = (Effect::Find(stamps.to_vec()), names(stamps));
+        act!(self, state, &effect, stamps.len(), call_find(&wanted))
+    }
+
+    async fn states(&self, state: HostState, references: &[String]) -> Answers<wit::PilotState> {
+        let (effect, wanted) = (Effect::Status(references.to_vec()), references.to_vec());
+        act!(self, state, &effect, references.len(), call_status(&wanted))
+    }
+
+    async fn ended(&self, state: HostState, references: &[String]) -> Answers<Option<wit::Error>> {
+        let (effect, wanted) = (Effect::Cancel(references.to_vec()), references.to_vec());
+        act!(self, state, &effect, references.len(), call_cancel(&wanted))
+    }
+
+    async fn freed(&self, state: HostState, references: &[String]) -> Answers<Option<wit::Error>> {
+        let (effect, wanted) = (Effect::Clean(references.to_vec()), references.to_vec());
+        act!(self, state, &effect, references.len(), call_clean(&wanted))
+    }
+}
+
+#[async_trait]
+impl Effectful for Backend {
+    fn decider(&self) -> &Decider {
+        &self.bond.decider
+    }
+
+    async fn again(
+        &self,
+        effect: &Effect,
+        exchanges: &[Exchange],
+    ) -> Result<Vec<String>, PolicyError> {
+        let state = self.bond.state_of(exchanges);
+        Ok(match effect {
+            Effect::Capacity(queues) => words(&self.rooms(state, queues).await?),
+            Effect::Submit(pilots) => words(&self.submissions(state, pilots).await?),
+            Effect::Find(stamps) => words(&self.found(state, stamps).await?),
+            Effect::Status(references) => words(&self.states(state, references).await?),
+            Effect::Cancel(references) => words(&self.ended(state, references).await?),
+            Effect::Clean(references) => words(&self.freed(state, references).await?),
+            Effect::Deliver(_) => return Err(self.bond.broken("no backend delivers".to_owned())),
+        })
     }
 }
 
 #[async_trait]
 impl ComputingBackend for Backend {
-    fn decider(&self) -> &Decider {
-        &self.bond.decider
-    }
-
     async fn capacity(&self, queues: &[QueueName]) -> Result<Vec<Room>, PolicyError> {
-        let names: Vec<String> = queues.iter().map(ToString::to_string).collect();
-        let rooms = call!(self, self.bond.state(), "capacity", call_capacity(&names))?;
-        let rooms = self.bond.same_length(rooms, queues.len())?;
+        let rooms = self.rooms(self.bond.state(), queues).await?;
         Ok(queues.iter().zip(rooms).map(|(q, r)| Room { queue: q.clone(), free: r.free }).collect())
     }
 
     async fn submit(&self, pilots: &[PilotRequest]) -> Result<Vec<Submission>, PolicyError> {
         let mut state = self.bond.state();
         state.secrets = pilots.iter().map(|p| (p.stamp.to_string(), p.secret.clone())).collect();
-        let requests: Vec<wit::Pilot> = pilots.iter().map(wit_pilot).collect();
-        let answers = call!(self, state, "submit", call_submit(&requests))?;
-        Ok(self.bond.same_length(answers, pilots.len())?.into_iter().map(submission).collect())
+        Ok(self.submissions(state, pilots).await?.into_iter().map(submission).collect())
     }
 
     async fn find(&self, stamps: &[Stamp]) -> Result<Vec<Option<String>>, PolicyError> {
-        let names: Vec<String> = stamps.iter().map(ToString::to_string).collect();
-        let answers = call!(self, self.bond.state(), "find", call_find(&names))?;
-        self.bond.same_length(answers, stamps.len())
+        self.found(self.bond.state(), stamps).await
     }
 
     async fn status(&self, references: &[String]) -> Result<Vec<PilotStatus>, PolicyError> {
-        let wanted = references.to_vec();
-        let answers = call!(self, self.bond.state(), "status", call_status(&wanted))?;
-        Ok(self.bond.same_length(answers, references.len())?.into_iter().map(status).collect())
+        Ok(self.states(self.bond.state(), references).await?.into_iter().map(status).collect())
     }
 
     async fn cancel(&self, references: &[String]) -> Result<Vec<Option<String>>, PolicyError> {
-        let wanted = references.to_vec();
-        let answers = call!(self, self.bond.state(), "cancel", call_cancel(&wanted))?;
-        Ok(self.texts(self.bond.same_length(answers, references.len())?))
+        Ok(self.texts(self.ended(self.bond.state(), references).await?))
     }
 
     async fn output(
@@ -131,19 +179,27 @@ impl ComputingBackend for Backend {
         offset: u64,
         max: u32,
     ) -> Result<Vec<u8>, PolicyError> {
+        let (pre, settings) = (self.pre.clone(), self.bond.settings.clone());
         let reference = reference.to_owned();
         let wanted = match stream {
             PilotStream::Stdout => wit::OutputStream::Stdout,
             PilotStream::Stderr => wit::OutputStream::Stderr,
             PilotStream::Log => wit::OutputStream::Log,
         };
-        let state = self.bond.state();
-        call!(self, state, "output", call_output(&reference, wanted, offset, max))
+        let Bond { engine, limits, .. } = &self.bond;
+        // What pilots wrote is not recorded.
+        let reading = call::effectful(engine, self.bond.state(), limits, "output", move |store| {
+            Box::pin(async move {
+                let instance = pre.instantiate_async(&mut *store).await?;
+                let backend = instance.spinor_computing_backend();
+                backend.call_output(store, &settings, &reference, wanted, offset, max).await
+            })
+        });
+        let (answer, _) = reading.await;
+        self.bond.noted(0, answer)?.map_err(|error| self.bond.answer(error))
     }
 
     async fn clean(&self, references: &[String]) -> Result<Vec<Option<String>>, PolicyError> {
-        let wanted = references.to_vec();
-        let answers = call!(self, self.bond.state(), "clean", call_clean(&wanted))?;
-        Ok(self.texts(self.bond.same_length(answers, references.len())?))
+        Ok(self.texts(self.freed(self.bond.state(), references).await?))
     }
 }

@@ -4,6 +4,7 @@ mod accounting;
 mod columns;
 mod computing;
 mod contract;
+mod effect;
 mod handling;
 mod isolation;
 mod matching;
@@ -16,6 +17,7 @@ use crate::{
     call,
     capabilities::{
         directory::DirectoryCapability,
+        http::HttpCapability,
         process::{PilotProgram, ProcessCapability},
     },
     limits::Limits,
@@ -28,8 +30,8 @@ use spinor_model::{
     finding::Finding,
     id::{Digest, VoName},
     policy::{
-        AccountingSink, Alarm, Answer, ComputingBackend, Concern, Decider, Decision, JobHandler,
-        MatchingRule, Observer, PolicyError, Question,
+        AccountingSink, Alarm, Answer, ComputingBackend, Concern, Decider, Decision, Effectful,
+        JobHandler, MatchingRule, Observer, PolicyError, Question,
     },
     registry::{Binding, BindingPath, Grants, Kind},
     time::Clock,
@@ -108,6 +110,15 @@ impl Policy {
         match self {
             Self::Handling(handler) => Some(handler),
             _ => None,
+        }
+    }
+
+    /// It, if it acts on the world.
+    pub fn effectful(self) -> Option<Arc<dyn Effectful>> {
+        match self {
+            Self::Computing(backend) => Some(backend),
+            Self::Accounting(sink) => Some(sink),
+            Self::Matching(_) | Self::Handling(_) => None,
         }
     }
 }
@@ -337,6 +348,12 @@ fn capabilities(
             .map(|p| ProcessCapability::new(pilots(), p.max))
             .transpose()?
             .map(Arc::new),
+        http: (asked("http") || asked("secret"))
+            .then(|| {
+                HttpCapability::new(grants, surroundings.data.join("secrets").join(vo.as_str()))
+            })
+            .transpose()?
+            .map(Arc::new),
     })
 }
 
@@ -361,7 +378,8 @@ async fn ask_about_settings(
             instance.spinor_host_settings().call_validate(store, &settings).await
         })
     })
-    .await?;
+    .await
+    .0?;
     let own = |f: types::Finding| Finding { field: f.field, value: f.value, message: f.message };
     Ok(found.into_iter().map(own).collect())
 }

@@ -5,6 +5,7 @@ use crate::{
     bindings::host::spinor::host::directory::{DirectoryError, Host},
     state::HostState,
 };
+use spinor_model::id::Digest;
 use std::{
     fs::{File, OpenOptions},
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
@@ -109,20 +110,34 @@ impl HostState {
 }
 
 impl Host for HostState {
-    async fn entries(&mut self) -> Answer<Vec<String>> {
-        self.in_directory(|d| d.entries()).await
+    async fn entries(&mut self) -> wasmtime::Result<Answer<Vec<String>>> {
+        let live = self.in_directory(|d| d.entries());
+        self.tape.exchange("directory.entries", &(), live).await
     }
-    async fn size(&mut self, name: String) -> Answer<u64> {
-        self.in_directory(move |d| d.size(&name)).await
+    async fn size(&mut self, name: String) -> wasmtime::Result<Answer<u64>> {
+        let asked = name.clone();
+        let live = self.in_directory(move |d| d.size(&name));
+        self.tape.exchange("directory.size", &asked, live).await
     }
-    async fn read(&mut self, name: String, offset: u64, max: u32) -> Answer<Vec<u8>> {
-        self.in_directory(move |d| d.read(&name, offset, max)).await
+    async fn read(
+        &mut self,
+        name: String,
+        offset: u64,
+        max: u32,
+    ) -> wasmtime::Result<Answer<Vec<u8>>> {
+        let asked = (name.clone(), offset, max);
+        let live = self.in_directory(move |d| d.read(&name, offset, max));
+        self.tape.exchange("directory.read", &asked, live).await
     }
-    async fn append(&mut self, name: String, content: Vec<u8>) -> Answer<()> {
-        self.in_directory(move |d| d.append(&name, &content)).await
+    async fn append(&mut self, name: String, content: Vec<u8>) -> wasmtime::Result<Answer<()>> {
+        let asked = (name.clone(), Digest::of(&content));
+        let live = self.in_directory(move |d| d.append(&name, &content));
+        self.tape.exchange("directory.append", &asked, live).await
     }
-    async fn truncate(&mut self, name: String, size: u64) -> Answer<()> {
-        self.in_directory(move |d| d.truncate(&name, size)).await
+    async fn truncate(&mut self, name: String, size: u64) -> wasmtime::Result<Answer<()>> {
+        let asked = (name.clone(), size);
+        let live = self.in_directory(move |d| d.truncate(&name, size));
+        self.tape.exchange("directory.truncate", &asked, live).await
     }
 }
 

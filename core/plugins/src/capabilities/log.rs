@@ -9,7 +9,7 @@ use spinor_model::policy::{GuestLine, LogLevel};
 const MAX_LINE: usize = 4096;
 
 impl HostState {
-    fn log(&mut self, level: LogLevel, message: &str) {
+    pub(super) fn log(&mut self, level: LogLevel, message: &str) {
         if self.log_lines == 0 {
             return;
         }
@@ -41,7 +41,8 @@ impl pure::Host for HostState {
 }
 
 impl effectful::Host for HostState {
-    async fn write(&mut self, level: effectful::Level, message: String) {
+    async fn write(&mut self, level: effectful::Level, message: String) -> wasmtime::Result<()> {
         self.log(level!(effectful, level), &message);
+        Ok(())
     }
 }

@@ -1,11 +1,14 @@
 //! What guests may touch. Each capability is one module: what it can do, and its end of the
 //! contract. Denied when linked, and again when called.
 
+mod address;
 pub mod directory;
+pub mod http;
 pub mod identity;
 mod log;
 pub mod process;
 mod small;
+pub mod tape;
 
 use crate::{
     bindings::{host, pure_host},
@@ -31,7 +34,7 @@ pub const ALL: &[&str] = &[
 ];
 
 /// Capabilities that this server offers.
-pub const OFFERED: &[&str] = &["log", "clock", "random", "process", "directory"];
+pub const OFFERED: &[&str] = &["log", "clock", "random", "http", "process", "directory", "secret"];
 
 /// Capabilities that plugins of a kind may have.
 pub fn allowed(kind: Kind) -> &'static [&'static str] {
@@ -70,6 +73,12 @@ pub fn link(linker: &mut Linker<HostState>, granted: &BTreeSet<&str>) -> wasmtim
     }
     if granted.contains("random") {
         h::random::add_to_linker::<_, State>(linker, |s| s)?;
+    }
+    if granted.contains("http") {
+        h::http::add_to_linker::<_, State>(linker, |s| s)?;
+    }
+    if granted.contains("secret") {
+        h::secret::add_to_linker::<_, State>(linker, |s| s)?;
     }
     if granted.contains("process") {
         h::process::add_to_linker::<_, State>(linker, |s| s)?;

@@ -247,28 +247,37 @@ impl HostState {
     }
 }
 
+type Played<T> = wasmtime::Result<T>;
+
 impl Host for HostState {
-    async fn spawn(&mut self, stamp: String, configuration: String) -> Answer<String> {
+    async fn spawn(&mut self, stamp: String, configuration: String) -> Played<Answer<String>> {
         let secret = self.secrets.get(&stamp).cloned();
-        self.with_processes(move |p| p.spawn(&stamp, &configuration, secret.as_ref())).await
+        let asked = (stamp.clone(), configuration.clone());
+        let live = self.with_processes(move |p| p.spawn(&stamp, &configuration, secret.as_ref()));
+        self.tape.exchange("process.spawn", &asked, live).await
     }
 
-    async fn find(&mut self, stamps: Vec<String>) -> Vec<Option<String>> {
-        let count = stamps.len();
-        let found = self.with_processes(move |p| Ok(p.find(&stamps))).await;
-        found.unwrap_or_else(|_| vec![None; count])
+    async fn find(&mut self, stamps: Vec<String>) -> Played<Vec<Option<String>>> {
+        let asked = stamps.clone();
+        let found = self.with_processes(move |p| Ok(p.find(&stamps)));
+        let none = vec![None; asked.len()];
+        let live = async { found.await.unwrap_or(none) };
+        self.tape.exchange("process.find", &asked, live).await
     }
 
-    async fn states(&mut self, references: Vec<String>) -> Vec<ProcessState> {
-        let count = references.len();
+    async fn states(&mut self, references: Vec<String>) -> Played<Vec<ProcessState>> {
+        let asked = references.clone();
         let states = self
-            .with_processes(move |p| Ok(references.iter().map(|stamp| p.state(stamp)).collect()))
-            .await;
-        states.unwrap_or_else(|_| vec![ProcessState::Unknown; count])
+            .with_processes(move |p| Ok(references.iter().map(|stamp| p.state(stamp)).collect()));
+        let unknown = vec![ProcessState::Unknown; asked.len()];
+        let live = async { states.await.unwrap_or(unknown) };
+        self.tape.exchange("process.states", &asked, live).await
     }
 
-    async fn terminate(&mut self, reference: String) -> Answer<()> {
-        self.with_processes(move |p| p.terminate(&reference)).await
+    async fn terminate(&mut self, reference: String) -> Played<Answer<()>> {
+        let asked = reference.clone();
+        let live = self.with_processes(move |p| p.terminate(&reference));
+        self.tape.exchange("process.terminate", &asked, live).await
     }
 
     async fn output(
@@ -277,12 +286,16 @@ impl Host for HostState {
         stream: OutputStream,
         offset: u64,
         max: u32,
-    ) -> Answer<Vec<u8>> {
-        self.with_processes(move |p| p.output(&reference, stream, offset, max)).await
+    ) -> Played<Answer<Vec<u8>>> {
+        let asked = (reference.clone(), stream, offset, max);
+        let live = self.with_processes(move |p| p.output(&reference, stream, offset, max));
+        self.tape.exchange("process.output", &asked, live).await
     }
 
-    async fn remove(&mut self, reference: String) -> Answer<()> {
-        self.with_processes(move |p| p.remove(&reference)).await
+    async fn remove(&mut self, reference: String) -> Played<Answer<()>> {
+        let asked = reference.clone();
+        let live = self.with_processes(move |p| p.remove(&reference));
+        self.tape.exchange("process.remove", &asked, live).await
     }
 }
 

@@ -272,10 +272,18 @@ async fn replay(
             let in_force = in_force.and_then(Policy::handler);
             lifecycle.replay_handler(&vo, job_type, in_force, handler, since).await
         }
-        _ => {
-            let text = format!(
-                "`{path}` acts on the world: a pilot is never submitted twice, a record never booked twice, so there is nothing to replay"
-            );
+        (_, Policy::Computing(backend)) => {
+            let now = in_force.and_then(Policy::effectful);
+            let now = now.as_ref().map(|policy| policy.decider());
+            lifecycle.replay_effects(&vo, &path, now, &*backend, since).await
+        }
+        (_, Policy::Accounting(sink)) => {
+            let now = in_force.and_then(Policy::effectful);
+            let now = now.as_ref().map(|policy| policy.decider());
+            lifecycle.replay_effects(&vo, &path, now, &*sink, since).await
+        }
+        (_, Policy::Matching(_) | Policy::Handling(_)) => {
+            let text = format!("the candidate is of another kind than `{path}` takes");
             return Err(AdminError::Refused(text));
         }
     };

@@ -91,23 +91,40 @@ impl SqlStore {
         Ok(Self { readers: pool.clone(), writes: Writes::Many(pool), dialect: Dialect::Postgres })
     }
 
-    /// Runs `act` in a transaction; when it returns, what it did is on disk.
+    /// Runs `act` in a transaction; when it returns, what it did is on disk. A transaction that the
+    /// database breaks off because it stands in another's way is run again.
     async fn write<T: Send + 'static>(
         &self,
         act: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>>
+        + Clone
         + Send
         + 'static,
     ) -> Result<T, StoreError> {
-        match &self.writes {
-            Writes::One(writer) => writer.run(act).await,
-            Writes::Many(pool) => {
-                let mut transaction = pool.begin().await?;
-                let done = act(&mut transaction).await?;
-                transaction.commit().await?;
-                Ok(done)
+        let pool = match &self.writes {
+            Writes::One(writer) => return writer.run(act).await,
+            Writes::Many(pool) => pool,
+        };
+        let mut left = RETRIES;
+        loop {
+            match transact(pool, act.clone()).await {
+                Err(error) if left > 0 && error.is_contention() => left -= 1,
+                done => return done,
             }
         }
     }
+}
+
+/// How often a transaction is run again that stood in another's way.
+const RETRIES: u32 = 5;
+
+async fn transact<T>(
+    pool: &AnyPool,
+    act: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let mut transaction = pool.begin().await?;
+    let done = act(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(done)
 }
 
 fn pool(connections: u32, greeting: &'static str) -> AnyPoolOptions {
@@ -147,5 +164,52 @@ fn migrator(dialect: Dialect) -> Migrator {
             migration(3, "servers", include_str!("../../migrations/0003_servers.sql")),
         ]),
         ..Migrator::DEFAULT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use tokio::sync::Barrier;
+
+    /// Two transactions take the same two rows, each the other's first: PostgreSQL breaks one off.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_transaction_that_stood_in_anothers_way_is_run_again() {
+        if !spinor_test_postgres::wanted() {
+            return;
+        }
+        let url = spinor_test_postgres::database();
+        let store = SqlStore::open(&Database::Postgres(url)).await.unwrap();
+        let made = store.write(|c| {
+            Box::pin(async move {
+                c.execute("CREATE TABLE t (id INT, n INT); INSERT INTO t VALUES (1, 0), (2, 0)")
+                    .await?;
+                Ok(())
+            })
+        });
+        made.await.unwrap();
+        let barrier = Arc::new(Barrier::new(2));
+        let both = |first: i32, second: i32| {
+            let barrier = barrier.clone();
+            store.write(move |c| {
+                Box::pin(async move {
+                    let add =
+                        |id: i32| sqlx::query("UPDATE t SET n = n + 1 WHERE id = $1").bind(id);
+                    add(first).execute(&mut *c).await?;
+                    // Whoever is run again is alone.
+                    let _ = tokio::time::timeout(Duration::from_secs(2), barrier.wait()).await;
+                    add(second).execute(&mut *c).await?;
+                    Ok(())
+                })
+            })
+        };
+        let (one, other) = tokio::join!(both(1, 2), both(2, 1));
+        one.and(other).unwrap();
+        let n: i64 = sqlx::query_scalar("SELECT CAST(SUM(n) AS BIGINT) FROM t")
+            .fetch_one(&store.readers)
+            .await
+            .unwrap();
+        assert_eq!(n, 4);
     }
 }

@@ -14,6 +14,7 @@ use spinor_model::{
 use sqlx::AnyConnection;
 
 /// Who orders what when.
+#[derive(Clone)]
 pub struct Order {
     vo: VoName,
     owner: Option<UserName>,

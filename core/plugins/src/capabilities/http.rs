@@ -1,0 +1,317 @@
+//! Capabilities `http` and `secret`: one request to a granted server, its redirects not followed, its
+//! secrets put in after the grant was checked.
+//!
+//! A guest writes `{secret:NAME}` in a header's value. The host replaces it if the grant says that
+//! this secret may go into this header of a request to this server; nothing else is replaced, and what
+//! the server sends back is cleared of the secret.
+
+use super::address::{Private, Resolver};
+use crate::{
+    bindings::host::spinor::host::{
+        http::{Host, HttpError, Request, Response},
+        secret,
+    },
+    state::HostState,
+};
+use reqwest::{
+    Client, Method, Url,
+    header::{HeaderMap, HeaderName, HeaderValue},
+    redirect::Policy,
+};
+use spinor_model::registry::{Grants, HttpGrant, SecretGrant};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+/// Requests that one call of a plugin may send.
+pub const MAX_REQUESTS: u32 = 1_000;
+
+/// Granted servers and secrets.
+#[derive(Debug)]
+pub struct HttpCapability {
+    grants: Vec<HttpGrant>,
+    secrets: BTreeMap<String, SecretGrant>,
+    /// Where the VO's secrets lie, a file each.
+    directory: PathBuf,
+    client: Client,
+}
+
+type Answer<T> = Result<T, HttpError>;
+
+fn denied<T>(text: String) -> Answer<T> {
+    Err(HttpError::Denied(text))
+}
+
+/// Headers that are the host's own: they frame the message or lead it elsewhere.
+const OWN_HEADERS: [&str; 11] = [
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A request that may be sent, and the secrets in it.
+struct Checked {
+    grant: HttpGrant,
+    url: Url,
+    method: Method,
+    headers: HeaderMap,
+    /// Name and value.
+    secrets: Vec<(String, String)>,
+}
+
+impl HttpCapability {
+    /// Grants what a binding has; secrets are read from `directory` when they are needed.
+    pub fn new(grants: &Grants, directory: PathBuf) -> std::io::Result<Self> {
+        let private = grants.http.iter().filter(|grant| grant.private);
+        let hosts =
+            private.filter_map(|g| Some(Url::parse(&g.origin).ok()?.host_str()?.to_owned()));
+        let client = Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .dns_resolver(Arc::new(Resolver::new(hosts.collect())))
+            .build()
+            .map_err(std::io::Error::other)?;
+        let (grants, secrets) = (grants.http.clone(), grants.secret.clone());
+        Ok(Self { grants, secrets, directory, client })
+    }
+
+    fn check(&self, request: &Request) -> Answer<Checked> {
+        let (url, origin) = self.target(&request.url)?;
+        let grant = self.grants.iter().find(|grant| {
+            same_origin(&grant.origin, &origin)
+                && grant.methods.contains(&request.method)
+                && grant.covers(url.path())
+        });
+        let Some(grant) = grant else {
+            return denied(format!(
+                "no grant covers {} {origin}{} (`grants.http`: origin, methods, paths)",
+                request.method,
+                url.path()
+            ));
+        };
+        if request.identity.is_some() {
+            return denied("no TLS client identity is granted".to_owned());
+        }
+        if let Err(private) = Private::check(&url, grant.private) {
+            return denied(private.to_string());
+        }
+        let method = Method::from_bytes(request.method.as_bytes())
+            .map_err(|_| HttpError::Denied(format!("`{}` is no method", request.method)))?;
+        let mut checked = Checked {
+            grant: grant.clone(),
+            url,
+            method,
+            headers: HeaderMap::new(),
+            secrets: Vec::new(),
+        };
+        for (name, value) in &request.headers {
+            self.header(&mut checked, &origin, name, value)?;
+        }
+        Ok(checked)
+    }
+
+    /// The URL without its tricks, and its origin.
+    fn target(&self, text: &str) -> Answer<(Url, String)> {
+        let url = Url::parse(text)
+            .map_err(|error| HttpError::Denied(format!("`{text}` is no URL: {error}")))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return denied("a URL must not carry a user or a password".to_owned());
+        }
+        let path = url.path().to_ascii_lowercase();
+        if path.contains("%2f") || path.contains("%5c") || path.contains('\\') {
+            return denied(format!("the path {} hides a slash", url.path()));
+        }
+        let origin = url.origin().ascii_serialization();
+        Ok((url, origin))
+    }
+
+    fn header(&self, checked: &mut Checked, origin: &str, name: &str, value: &str) -> Answer<()> {
+        let bad = |what: &str| HttpError::Denied(format!("header `{name}`: {what}"));
+        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("no header name"))?;
+        if OWN_HEADERS.contains(&header.as_str()) {
+            return Err(bad("is the host's own to set"));
+        }
+        let mut text = String::new();
+        let mut rest = value;
+        while let Some((before, after)) = rest.split_once("{secret:") {
+            let (wanted, after) =
+                after.split_once('}').ok_or_else(|| bad("`{secret:` without `}`"))?;
+            let secret = self.secret(wanted, origin, &header, &checked.method)?;
+            text.push_str(before);
+            text.push_str(&secret);
+            checked.secrets.push((wanted.to_owned(), secret));
+            rest = after;
+        }
+        text.push_str(rest);
+        let mut value = HeaderValue::from_str(&text)
+            .map_err(|_| bad("has characters that no value may have"))?;
+        value.set_sensitive(!checked.secrets.is_empty());
+        checked.headers.append(header, value);
+        Ok(())
+    }
+
+    fn secret(
+        &self,
+        name: &str,
+        origin: &str,
+        header: &HeaderName,
+        method: &Method,
+    ) -> Answer<String> {
+        let granted = self.secrets.get(name).filter(|grant| {
+            same_origin(&grant.origin, origin)
+                && grant.header.eq_ignore_ascii_case(header.as_str())
+                && (grant.methods.is_empty() || grant.methods.contains(method.as_str()))
+        });
+        if granted.is_none() || name.contains(['/', '\0']) || name.starts_with('.') {
+            return denied(format!(
+                "no grant puts secret `{name}` into header `{header}` of {method} {origin} (`grants.secret`)"
+            ));
+        }
+        let file = self.directory.join(name);
+        let value = std::fs::read_to_string(&file).map_err(|error| {
+            tracing::warn!(file = %file.display(), %error, "secret not readable");
+            HttpError::Denied(format!(
+                "secret `{name}` is granted, but the operator has not put it there"
+            ))
+        })?;
+        Ok(value.trim().to_owned())
+    }
+
+    async fn send(&self, checked: Checked, body: Vec<u8>, timeout_ms: u32) -> Answer<Response> {
+        let granted = Duration::from_secs(checked.grant.seconds.into());
+        let asked = Duration::from_millis(timeout_ms.into());
+        let request = self
+            .client
+            .request(checked.method, checked.url)
+            .headers(checked.headers)
+            .timeout(if timeout_ms == 0 { granted } else { granted.min(asked) })
+            .body(body);
+        let answer = request.send().await.map_err(failure)?;
+        let status = answer.status().as_u16();
+        let clear = |text: &[u8]| cleared(text, &checked.secrets);
+        let shown = answer.headers().iter().filter(|(name, _)| *name != "set-cookie");
+        let headers = shown
+            .map(|(name, value)| {
+                let value = clear(value.as_bytes());
+                (name.to_string(), String::from_utf8_lossy(&value).into_owned())
+            })
+            .collect();
+        let max = checked.grant.max_kb as usize * 1024;
+        let (body, complete) = up_to(answer, max).await?;
+        Ok(Response { status, headers, body: clear(&body), complete })
+    }
+}
+
+fn same_origin(granted: &str, origin: &str) -> bool {
+    Url::parse(granted).is_ok_and(|url| url.origin().ascii_serialization() == origin)
+}
+
+async fn up_to(mut answer: reqwest::Response, max: usize) -> Answer<(Vec<u8>, bool)> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(failure)? {
+        let room = max - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            return Ok((body, false));
+        }
+    }
+    Ok((body, true))
+}
+
+/// A server that sends a secret back does not make it known to the guest.
+fn cleared(bytes: &[u8], secrets: &[(String, String)]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for (name, value) in secrets.iter().filter(|(_, value)| !value.is_empty()) {
+        let mark = format!("{{secret:{name}}}");
+        let mut from = 0;
+        while let Some(at) = find(&bytes[from..], value.as_bytes()) {
+            bytes.splice(from + at..from + at + value.len(), mark.bytes());
+            from += at + mark.len();
+        }
+    }
+    bytes
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
+}
+
+/// What became of a request that failed: only one that had no connection was surely not sent.
+fn failure(error: reqwest::Error) -> HttpError {
+    let mut cause: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(inner) = cause {
+        if let Some(private) = inner.downcast_ref::<Private>() {
+            return HttpError::Denied(private.to_string());
+        }
+        cause = inner.source();
+    }
+    let connecting = error.is_connect();
+    let text = causes(&error.without_url());
+    match connecting {
+        true => HttpError::NotSent(text),
+        false => HttpError::Unknown(text),
+    }
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl HostState {
+    /// The VO's people read which of their secrets went where.
+    fn tell_of_secrets(&mut self, checked: &Checked) {
+        for (name, _) in &checked.secrets {
+            let origin = checked.url.origin().ascii_serialization();
+            let text = format!(
+                "secret `{name}` put into {} {origin}{}",
+                checked.method,
+                checked.url.path()
+            );
+            let (vo, plugin) = (self.caller.vo(), &self.caller.plugin);
+            tracing::info!(target: "spinor::audit", vo, plugin, "{text}");
+            self.log(spinor_model::policy::LogLevel::Info, &text);
+        }
+    }
+
+    async fn request(&mut self, request: Request) -> Answer<Response> {
+        let Some(http) = self.capabilities.http.clone() else {
+            return denied("capability `http` is not granted".to_owned());
+        };
+        if self.requests == 0 {
+            return denied(format!("a call may send {MAX_REQUESTS} requests"));
+        }
+        self.requests -= 1;
+        let checked = http.check(&request)?;
+        self.tell_of_secrets(&checked);
+        http.send(checked, request.body, request.timeout_ms).await
+    }
+}
+
+impl Host for HostState {
+    async fn send(&mut self, request: Request) -> wasmtime::Result<Answer<Response>> {
+        let mut tape = std::mem::take(&mut self.tape);
+        let asked = request.clone();
+        let result = tape.exchange("http.send", &asked, self.request(request)).await;
+        self.tape = tape;
+        result
+    }
+}
+
+impl secret::Host for HostState {
+    async fn names(&mut self) -> wasmtime::Result<Vec<String>> {
+        let http = self.capabilities.http.clone();
+        let names =
+            async move { http.map(|h| h.secrets.keys().cloned().collect()).unwrap_or_default() };
+        self.tape.exchange("secret.names", &(), names).await
+    }
+}
+
+#[cfg(test)]
+mod tests;
