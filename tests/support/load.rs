@@ -159,7 +159,7 @@ impl Worker {
 impl Load {
     /// Starts `members` who submit and `pilots` that work, for one VO.
     pub fn start(server: &Server, vo: &str, members: u32, pilots: u32) -> Self {
-        let keys = Keys::existing(&server.data().join("keys/token.key")).unwrap();
+        let keys = Keys::existing(&server.data().join("keys/token.jwks"), "test").unwrap();
         let member = server.token(&["--vo", vo, "--group", "user", "--user", "ada"]);
         let mut load = Self {
             stop: Arc::default(),

@@ -44,7 +44,7 @@ grants.directory.path = "usage"
 
 /// A port below the range that outgoing connections take theirs from: none of those may sit on it
 /// while the server is down.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);

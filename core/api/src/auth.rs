@@ -30,19 +30,50 @@ pub async fn authorize(
 ) -> Result<Response, Problem> {
     let unauthorized = |text: &str| Problem::new(StatusCode::UNAUTHORIZED, text);
     let header = request.headers().get(header::AUTHORIZATION);
-    let header =
-        header.ok_or_else(|| unauthorized("no Authorization header: send `Bearer TOKEN`"))?;
+    let header = header.ok_or_else(|| {
+        unauthorized("Authorization header is missing: send `Authorization: Bearer TOKEN`")
+    })?;
     let token = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
-    let token =
-        token.ok_or_else(|| unauthorized("the Authorization header is not `Bearer TOKEN`"))?;
-    let subject =
-        check.app.keys.check(token.trim()).map_err(|error| unauthorized(&error.to_string()))?;
+    let token = token.ok_or_else(|| {
+        Problem::bad_request("Invalid authorization header: send `Authorization: Bearer TOKEN`")
+    })?;
+    let app = &check.app;
+    let subject = app.keys.check(token.trim(), app.lifecycle.now());
+    let subject = subject.map_err(|error| unauthorized(&error.to_string()))?;
+    let subject = as_of_now(app, subject)?;
     if !may(&subject, check.permission) {
-        let text = format!("{subject} lacks the permission {}", check.permission);
+        let text = format!("Forbidden: {subject} lacks the permission {}", check.permission);
         return Err(Problem::new(StatusCode::FORBIDDEN, text));
     }
     request.extensions_mut().insert(subject);
     Ok(next.run(request).await)
+}
+
+/// A token says what was true when it was made: whoever is shut out or expelled since then is out.
+fn as_of_now(app: &Shared, subject: Subject) -> Result<Subject, Problem> {
+    let out = |text: String| Problem::new(StatusCode::UNAUTHORIZED, text);
+    let person = match &subject {
+        Subject::Member(member) => Some((&member.vo, &member.user)),
+        Subject::Job { vo, owner, .. } => Some((vo, owner)),
+        Subject::Operator { .. } | Subject::Pilot(_) => None,
+    };
+    if let Some((vo, user)) = person.filter(|(vo, user)| app.sessions.is_banned(vo, user)) {
+        return Err(out(format!("{user} is shut out of VO {vo}")));
+    }
+    let Subject::Member(mut member) = subject else { return Ok(subject) };
+    let Member { vo, group, user, .. } = &member;
+    let document = app.lifecycle.document(vo).map_err(|error| out(error.to_string()))?;
+    let Some(found) = document.groups.get(group) else {
+        return Err(out(format!("VO {vo} has no group {group} any more: log in anew")));
+    };
+    // Whom the document lists by name may be taken from the list; others are asked of their provider.
+    let by_list = found.entitlements.is_empty() && found.subs.is_empty();
+    if by_list && !found.users.contains(user) {
+        return Err(out(format!("{user} is not in group {group} of VO {vo} any more")));
+    }
+    let known = |p: &String| document.groups.values().any(|group| group.properties.contains(p));
+    member.properties.retain(known);
+    Ok(Subject::Member(member))
 }
 
 fn wrong_kind(subject: &Subject, wanted: &str) -> Problem {

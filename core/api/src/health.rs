@@ -10,6 +10,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(live))
+        .routes(routes!(ready))
+        .routes(routes!(startup))
         .merge(guarded.route(Permission::Operate, routes!(servers)))
         .merge(guarded.route(Permission::Operate, routes!(metrics)))
 }
@@ -38,4 +40,21 @@ struct Health {
 #[utoipa::path(get, path = "/api/health/live", tag = "health", responses((status = 200, body = Health)))]
 async fn live() -> Json<Health> {
     Json(Health { status: "live", version: env!("CARGO_PKG_VERSION") })
+}
+
+/// Whether the server can work: its database answers.
+#[utoipa::path(get, path = "/api/health/ready", tag = "health", responses((status = 200, body = Health), (status = 503, body = Problem)))]
+async fn ready(State(app): State<Shared>) -> Result<Json<Health>, Problem> {
+    let asked = app.lifecycle.store.bans().await;
+    asked.map_err(|error| {
+        tracing::error!(%error, "not ready");
+        Problem::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "the database does not answer")
+    })?;
+    Ok(Json(Health { status: "ready", version: env!("CARGO_PKG_VERSION") }))
+}
+
+/// Whether the server has started.
+#[utoipa::path(get, path = "/api/health/startup", tag = "health", responses((status = 200, body = Health)))]
+async fn startup() -> Json<Health> {
+    Json(Health { status: "startup complete", version: env!("CARGO_PKG_VERSION") })
 }

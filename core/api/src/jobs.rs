@@ -70,6 +70,7 @@ async fn submit(
         owner: member.user.clone(),
         description,
         key: key.map(|key| key.chars().take(128).collect()),
+        beside: admission::Beside::default(),
     };
     let lifecycle = app.lifecycle.clone();
     let jobs = whole(async move { Ok(lifecycle.submit(request).await?) }).await?;

@@ -7,6 +7,7 @@
 pub mod administration;
 mod auth;
 mod bindings;
+pub mod dirac;
 mod health;
 pub mod jobs;
 pub mod orders;
@@ -15,11 +16,12 @@ pub mod plugins;
 pub mod problem;
 pub mod registry;
 mod sandboxes;
+pub mod users;
 pub mod views;
 
 use administration::Administration;
 use axum::Router;
-use spinor_identity::{access::Permission, token::Keys};
+use spinor_identity::{access::Permission, session::Sessions, token::Keys};
 use spinor_lifecycle::Lifecycle;
 use spinor_store::Blobs;
 use std::sync::Arc;
@@ -31,11 +33,15 @@ pub struct App {
     /// The moving parts.
     pub lifecycle: Arc<Lifecycle>,
     /// Who signs and checks tokens.
-    pub keys: Keys,
+    pub keys: Arc<Keys>,
+    /// Logins.
+    pub sessions: Arc<Sessions>,
     /// Who changes documents, bindings and components.
     pub administration: Arc<dyn Administration>,
     /// Sandboxes.
     pub blobs: Blobs,
+    /// To whom weaknesses are reported.
+    pub security_contact: Option<String>,
     /// What was measured, as Prometheus reads it.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
 }
@@ -62,6 +68,8 @@ fn routes(app: &Shared) -> OpenApiRouter<Shared> {
         .merge(plugins::routes(&guarded))
         .merge(bindings::routes(&guarded))
         .merge(registry::routes(&guarded))
+        .merge(users::routes(&guarded))
+        .merge(dirac::routes(&guarded))
 }
 
 /// Bytes that the body of a request may have, but for sandboxes and components.

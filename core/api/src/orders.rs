@@ -21,7 +21,6 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .merge(guarded.route(Permission::ManageJobs, routes!(kill)))
-        .merge(guarded.route(Permission::ManageJobs, routes!(reschedule)))
         .merge(guarded.route(Permission::ReportJob, routes!(report)))
 }
 
@@ -106,23 +105,6 @@ async fn kill(
         Ok(ordered(&ids, answers))
     })
     .await
-}
-
-/// Sends jobs back to the start, whatever became of them.
-#[utoipa::path(post, path = "/api/jobs/reschedule", tag = "jobs", request_body = Order,
-    responses((status = 200, body = Ordered)))]
-async fn reschedule(
-    State(app): State<Shared>,
-    Extension(subject): Extension<Subject>,
-    Json(order): Json<Order>,
-) -> Result<Json<Ordered>, Problem> {
-    let (vo, ids) = order.read(&subject)?;
-    let (by, now) = (subject.to_string(), app.lifecycle.now());
-    let lifecycle = &app.lifecycle;
-    let (answers, changes) =
-        lifecycle.store.reschedule(&vo, manages(&subject), &ids, &by, now).await?;
-    lifecycle.note(&changes).await?;
-    Ok(ordered(&ids, answers))
 }
 
 /// What a payload says of itself.

@@ -19,7 +19,7 @@ use spinor_identity::{
 use spinor_lifecycle::LifecycleError;
 use spinor_model::{
     id::{AttemptNumber, JobId, UserName, VoName},
-    offer::Offer,
+    offer::{Offer, default_power},
     plan::{AttemptResult, Parameters},
     protocol::{
         Assignment, Heartbeat, HeartbeatAnswer, JobOrder, Match, Matched, PROTOCOL, ResultTaken,
@@ -82,8 +82,9 @@ async fn start(
     }))
 }
 
-fn offer(pilot: &PilotIdentity, free: Match) -> Offer {
+fn offer(pilot: &PilotIdentity, free: Match, power: u32) -> Offer {
     Offer {
+        power,
         site: pilot.site.clone(),
         ce: pilot.ce.clone(),
         queue: pilot.queue.clone(),
@@ -111,7 +112,8 @@ async fn ask(
     // What is measured differs from pilot to pilot, and would make an offer class of each.
     free.attributes.remove("power");
     let (lifecycle, this) = (app.lifecycle.clone(), pilot.clone());
-    let slot = offer(pilot, free);
+    let power = power_of(&app, pilot)?;
+    let slot = offer(pilot, free, power);
     let matched =
         whole(async move { Ok(lifecycle.match_slot(&this, slot, owner, &holds).await) }).await?;
     let claimed = match matched {
@@ -127,12 +129,24 @@ async fn ask(
     app.lifecycle.store.pilot_seen(&pilot.stamp, count, app.lifecycle.now()).await?;
     let mut jobs = Vec::with_capacity(claimed.len());
     for job in claimed {
-        jobs.push(assignment(&app, pilot, job)?);
+        jobs.push(assignment(&app, pilot, job, power)?);
     }
     Ok(Json(Matched { jobs }))
 }
 
-fn assignment(app: &Shared, pilot: &PilotIdentity, job: Claimed) -> Result<Assignment, Problem> {
+/// What the cores of a pilot's queue can do: what the pilot measured itself differs each time.
+fn power_of(app: &Shared, pilot: &PilotIdentity) -> Result<u32, Problem> {
+    let document = app.lifecycle.document(&pilot.vo)?;
+    let queue = document.ces.get(&pilot.ce).and_then(|ce| ce.queues.get(&pilot.queue));
+    Ok(queue.map_or_else(default_power, |queue| queue.power))
+}
+
+fn assignment(
+    app: &Shared,
+    pilot: &PilotIdentity,
+    job: Claimed,
+    power: u32,
+) -> Result<Assignment, Problem> {
     let parameters = Parameters { values: &job.parameters, row: job.row, job: job.id };
     let plan = job.plan.filled(parameters).map_err(|bad| Problem::bad_request(bad.to_string()))?;
     let token = job_token(app, pilot, job.id, job.attempt, &job.owner)?;
@@ -145,7 +159,7 @@ fn assignment(app: &Shared, pilot: &PilotIdentity, job: Claimed) -> Result<Assig
         cores: job.cores,
         memory_mb: job.requirement.cpu.ram_mb.request,
         memory_limit_mb: job.requirement.cpu.ram_mb.limit(),
-        wall_time: job.requirement.wall_time,
+        wall_time: job.requirement.wall_seconds(power),
         plan,
         sandboxes: job.sandboxes,
         token,

@@ -12,7 +12,11 @@ use spinor_identity::{
     access::{Permission, administers_jobs},
     subject::Subject,
 };
-use spinor_model::id::{Digest, UserName, VoName};
+use spinor_model::{
+    id::{Digest, UserName, VoName},
+    sandbox::SandboxFormat,
+};
+use spinor_store::NewSandbox;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
@@ -34,7 +38,7 @@ fn uploader(subject: &Subject) -> Result<(VoName, Option<UserName>), Problem> {
     }
 }
 
-/// Uploads a sandbox: a gzipped tar archive, under its SHA-256.
+/// Uploads a sandbox under its SHA-256: a tar archive, compressed by zstd, bzip2 or gzip.
 #[utoipa::path(put, path = "/api/sandboxes/{digest}", tag = "sandboxes", request_body = Vec<u8>,
     responses((status = 204), (status = 413, body = Problem)))]
 async fn upload(
@@ -58,15 +62,25 @@ async fn upload(
         let text = format!("the content's SHA-256 is {found}, not {digest}: it arrived damaged");
         return Err(Problem::bad_request(text));
     }
+    let format = SandboxFormat::of(&content).ok_or_else(|| {
+        Problem::bad_request(
+            "the content is no sandbox: a tar archive, compressed by zstd, bzip2 or gzip",
+        )
+    })?;
     app.blobs.put(&content).await?;
-    let (store, now) = (&app.lifecycle.store, app.lifecycle.now());
-    store.add_sandbox(&vo, owner.as_ref(), digest, content.len() as u64, now).await?;
+    let group = match &subject {
+        Subject::Member(member) => Some(member.group.clone()),
+        _ => None,
+    };
+    let size = content.len() as u64;
+    let new = NewSandbox { vo, owner, group, digest, size, format };
+    app.lifecycle.store.add_sandbox(new, app.lifecycle.now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Downloads a sandbox that one has uploaded; pilots, any of their VO.
 #[utoipa::path(get, path = "/api/sandboxes/{digest}", tag = "sandboxes",
-    responses((status = 200, body = Vec<u8>, content_type = "application/gzip")))]
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
 async fn download(
     State(app): State<Shared>,
     Extension(subject): Extension<Subject>,
@@ -85,5 +99,5 @@ async fn download(
         }
     }
     let content = app.blobs.get(&digest).await?.ok_or_else(none)?;
-    Ok(([(header::CONTENT_TYPE, "application/gzip")], content))
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], content))
 }

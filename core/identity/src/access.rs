@@ -20,6 +20,17 @@ pub enum Permission {
     Pilot,
     /// Say how one's own job fares.
     ReportJob,
+    /// Say how jobs fare that are run elsewhere: one's own, or the VO's for its administrators and
+    /// generic pilots.
+    ReportJobs,
+    /// Tell of pilots that somebody else sends.
+    RegisterPilots,
+    /// See what concerns one's login: who one is, and one's refresh tokens.
+    OwnLogin,
+    /// See how one's VO is set up.
+    ReadVo,
+    /// Shut people out of one's VO, and let them in again.
+    ManageUsers,
     /// See pilots.
     ReadPilots,
     /// See plugins and bindings.
@@ -37,7 +48,7 @@ pub enum Permission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 18] = [
         Self::SubmitJobs,
         Self::ReadJobs,
         Self::ManageJobs,
@@ -45,6 +56,11 @@ impl Permission {
         Self::ReadSandboxes,
         Self::Pilot,
         Self::ReportJob,
+        Self::ReportJobs,
+        Self::RegisterPilots,
+        Self::OwnLogin,
+        Self::ReadVo,
+        Self::ManageUsers,
         Self::ReadPilots,
         Self::ReadPlugins,
         Self::ReadRegistry,
@@ -75,22 +91,30 @@ pub fn may(subject: &Subject, permission: Permission) -> bool {
                 | ReadRegistry
                 | ManagePolicies
                 | ReadPluginLogs
+                | ReportJobs
+                | RegisterPilots
+                | ManageUsers
                 | Operate
         ),
         Subject::Member(member) => {
             let has = |property: &str| member.properties.contains(property);
             match permission {
-                ReadJobs | ReadPlugins | ReadSandboxes => true,
+                ReadJobs | ReadPlugins | ReadSandboxes | OwnLogin | ReadVo => true,
                 SubmitJobs | WriteSandboxes => has("NormalUser"),
                 ManageJobs => has("NormalUser") || has("JobAdministrator"),
-                ReadPilots => has("JobAdministrator"),
+                ReportJobs => has("NormalUser") || has("JobAdministrator") || has("GenericPilot"),
+                RegisterPilots => has("GenericPilot") || has("ServiceAdministrator"),
+                ReadPilots => {
+                    has("NormalUser") || has("JobAdministrator") || has("ServiceAdministrator")
+                }
+                ManageUsers => has("UserManager"),
                 ReadRegistry => has("JobAdministrator") || has("PolicyManager"),
                 ManagePolicies | ReadPluginLogs => has("PolicyManager"),
                 Pilot | ReportJob | Operate => false,
             }
         }
         Subject::Pilot(_) => matches!(permission, Pilot | ReadSandboxes | WriteSandboxes),
-        Subject::Job { .. } => matches!(permission, ReportJob | ReadSandboxes),
+        Subject::Job { .. } => matches!(permission, ReportJob | ReportJobs | ReadSandboxes),
     }
 }
 
@@ -113,6 +137,7 @@ mod tests {
             vo: "aurora".parse().unwrap(),
             group: "g".parse().unwrap(),
             user: "alice".parse().unwrap(),
+            sub: "alice".to_owned(),
             properties: [property.to_owned()].into(),
         })
     }
@@ -134,6 +159,6 @@ mod tests {
         let subject = member("Nothing");
         let allowed: Vec<_> = Permission::ALL.into_iter().filter(|p| may(&subject, *p)).collect();
         use Permission::*;
-        assert_eq!(allowed, [ReadJobs, ReadSandboxes, ReadPlugins]);
+        assert_eq!(allowed, [ReadJobs, ReadSandboxes, OwnLogin, ReadVo, ReadPlugins]);
     }
 }

@@ -4,7 +4,14 @@
 //! comes out of a token that [`token::Keys`] signed. What it may do is one table, in [`access`].
 
 pub mod access;
+pub mod entitlement;
+mod jws;
+pub mod keys;
+pub mod provider;
+pub mod scope;
+pub mod seal;
 pub mod secret;
+pub mod session;
 pub mod signature;
 pub mod subject;
 pub mod token;

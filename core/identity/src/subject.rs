@@ -41,6 +41,8 @@ pub struct Member {
     pub group: GroupName,
     /// Who they are.
     pub user: UserName,
+    /// How the VO's identity provider numbers them; the name where there is none.
+    pub sub: String,
     /// The group's properties, in DIRAC's words.
     pub properties: BTreeSet<String>,
 }

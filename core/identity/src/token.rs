@@ -1,84 +1,107 @@
-//! Spinor's own tokens: short-lived, signed with Ed25519.
+//! Spinor's own tokens: short-lived access tokens with DiracX's claims, and refresh tokens that work
+//! once.
 
-use crate::subject::Subject;
-use ed25519_dalek::{SigningKey, pkcs8::EncodePrivateKey};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
-use rand::RngExt as _;
+use crate::{
+    jws,
+    keys::{KeyFile, PublicKey},
+    subject::{Member, Subject},
+};
 use serde::{Deserialize, Serialize};
-use spinor_model::time::Timestamp;
+use spinor_model::{
+    id::{GroupName, UserName, VoName},
+    time::Timestamp,
+};
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    collections::{BTreeMap, BTreeSet},
+    io,
     path::Path,
     time::Duration,
 };
 
-/// What a token says.
+/// What an access token says. Of members, DiracX's nine claims; of others, who they are.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Claims {
+    jti: String,
+    exp: i64,
     iss: String,
     sub: String,
-    iat: i64,
+    #[serde(flatten)]
+    who: Who,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Who {
+    Member {
+        vo: VoName,
+        dirac_group: GroupName,
+        dirac_properties: BTreeSet<String>,
+        dirac_policies: BTreeMap<String, serde_json::Value>,
+        preferred_username: UserName,
+    },
+    Other {
+        spinor: Subject,
+    },
+}
+
+/// What a refresh token says: DiracX's clients look for its end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct RefreshClaims {
+    jti: String,
     exp: i64,
-    spinor: Subject,
+    dirac_policies: BTreeMap<String, serde_json::Value>,
+    legacy_exchange: bool,
 }
 
 /// Why a token is not taken. It never holds the token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Its time is over.
-    #[error("the token has expired: get a fresh one")]
+    #[error("Invalid JWT: the token has expired, get a fresh one")]
     Expired,
     /// It was not signed here, or is no token at all.
-    #[error("the token is not valid here")]
+    #[error("Invalid JWT: the token is not valid here")]
     Invalid,
     /// It could not be signed.
     #[error("the token could not be signed: {0}")]
     Signing(String),
 }
 
-/// The keys that sign and check tokens.
+/// Clocks of those who show tokens may be behind by this.
+const LEEWAY: i64 = 5;
+
+/// Signs and checks tokens.
 pub struct Keys {
-    signing: EncodingKey,
-    checking: DecodingKey,
-    validation: Validation,
+    file: KeyFile,
+    issuer: String,
 }
 
-const ISSUER: &str = "spinor";
+fn token_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+fn signing(error: serde_json::Error) -> TokenError {
+    TokenError::Signing(error.to_string())
+}
+
+fn in_time<T>(claims: T, exp: i64, now: Timestamp) -> Result<T, TokenError> {
+    if exp + LEEWAY > now.0 / 1000 { Ok(claims) } else { Err(TokenError::Expired) }
+}
 
 impl Keys {
-    /// Reads the key file; makes it, readable by its owner alone, if it is missing.
-    pub fn open(file: &Path) -> io::Result<Self> {
-        let seed = match fs::read(file) {
-            Ok(seed) => seed,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(file)?,
-            Err(error) => return Err(error),
-        };
-        Self::read(file, &seed)
+    /// With the keys of a file, which is made if it is missing.
+    pub fn open(file: &Path, issuer: &str) -> io::Result<Self> {
+        Ok(Self { file: KeyFile::open(file)?, issuer: issuer.to_owned() })
     }
 
-    /// Reads an existing key file.
-    pub fn existing(file: &Path) -> io::Result<Self> {
-        Self::read(file, &fs::read(file)?)
+    /// With the keys of an existing file.
+    pub fn existing(file: &Path, issuer: &str) -> io::Result<Self> {
+        Ok(Self { file: KeyFile::existing(file)?, issuer: issuer.to_owned() })
     }
 
-    fn read(file: &Path, seed: &[u8]) -> io::Result<Self> {
-        let broken = |why: String| io::Error::other(format!("key file {}: {why}", file.display()));
-        let seed: [u8; 32] =
-            seed.try_into().map_err(|_| broken("it does not have 32 bytes".to_owned()))?;
-        let key = SigningKey::from_bytes(&seed);
-        let der = key.to_pkcs8_der().map_err(|error| broken(error.to_string()))?;
-        let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.set_issuer(&[ISSUER]);
-        validation.set_required_spec_claims(&["exp", "iss", "sub"]);
-        validation.leeway = 5;
-        validation.validate_aud = false;
-        Ok(Self {
-            signing: EncodingKey::from_ed_der(der.as_bytes()),
-            checking: DecodingKey::from_ed_der(key.verifying_key().as_bytes()),
-            validation,
-        })
+    /// The public keys.
+    pub fn public(&self) -> Vec<PublicKey> {
+        self.file.current().public()
     }
 
     /// A token for `subject`.
@@ -88,39 +111,77 @@ impl Keys {
         lifetime: Duration,
         now: Timestamp,
     ) -> Result<String, TokenError> {
-        let claims = Claims {
-            iss: ISSUER.to_owned(),
-            sub: subject.to_string(),
-            iat: now.0 / 1000,
-            exp: now.plus(lifetime).0 / 1000,
-            spinor: subject.clone(),
+        let (sub, who) = match subject {
+            Subject::Member(member) => {
+                let who = Who::Member {
+                    vo: member.vo.clone(),
+                    dirac_group: member.group.clone(),
+                    dirac_properties: member.properties.clone(),
+                    dirac_policies: BTreeMap::new(),
+                    preferred_username: member.user.clone(),
+                };
+                (format!("{}:{}", member.vo, member.sub), who)
+            }
+            other => (other.to_string(), Who::Other { spinor: other.clone() }),
         };
-        encode(&Header::new(Algorithm::EdDSA), &claims, &self.signing)
-            .map_err(|error| TokenError::Signing(error.to_string()))
+        let (exp, iss) = (now.plus(lifetime).0 / 1000, self.issuer.clone());
+        let claims = Claims { jti: token_id(), exp, iss, sub, who };
+        jws::sign(&claims, self.file.current().signing()).map_err(signing)
     }
 
     /// Who a token speaks for.
-    pub fn check(&self, token: &str) -> Result<Subject, TokenError> {
-        use jsonwebtoken::errors::ErrorKind;
-        match decode::<Claims>(token, &self.checking, &self.validation) {
-            Ok(token) => Ok(token.claims.spinor),
-            Err(error) if matches!(error.kind(), ErrorKind::ExpiredSignature) => {
-                Err(TokenError::Expired)
+    pub fn check(&self, token: &str, now: Timestamp) -> Result<Subject, TokenError> {
+        let keys = self.file.current();
+        let claims: Claims =
+            jws::verify(token, |kid| keys.checking(kid)).ok_or(TokenError::Invalid)?;
+        let Claims { exp, sub, who, .. } = claims;
+        let subject = match who {
+            Who::Other { spinor: Subject::Member(_) } => return Err(TokenError::Invalid),
+            Who::Other { spinor } => spinor,
+            Who::Member { vo, dirac_group, dirac_properties, preferred_username, .. } => {
+                let sub =
+                    sub.strip_prefix(&format!("{vo}:")).ok_or(TokenError::Invalid)?.to_owned();
+                let (group, user) = (dirac_group, preferred_username);
+                Subject::Member(Member { vo, group, user, sub, properties: dirac_properties })
             }
-            Err(_) => Err(TokenError::Invalid),
-        }
+        };
+        in_time(subject, exp, now)
     }
-}
 
-fn create(file: &Path) -> io::Result<Vec<u8>> {
-    let seed: [u8; 32] = rand::rng().random();
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
+    /// Signs what is no login: claims of the caller's own.
+    ///
+    /// # Errors
+    /// If they cannot be written as JSON.
+    pub fn sign(&self, claims: &impl Serialize) -> Result<String, TokenError> {
+        jws::sign(claims, self.file.current().signing()).map_err(signing)
     }
-    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
-    out.write_all(&seed)?;
-    out.sync_all()?;
-    Ok(seed.to_vec())
+
+    /// Claims that [`Self::sign`] has signed, if they are of this form.
+    pub fn verify<T: serde::de::DeserializeOwned>(&self, token: &str) -> Option<T> {
+        let keys = self.file.current();
+        jws::verify(token, |kid| keys.checking(kid))
+    }
+
+    /// A refresh token, and its number.
+    pub fn issue_refresh(&self, expires: Timestamp) -> Result<(String, String), TokenError> {
+        let jti = token_id();
+        let claims = RefreshClaims {
+            jti: jti.clone(),
+            exp: expires.0 / 1000,
+            dirac_policies: BTreeMap::new(),
+            legacy_exchange: false,
+        };
+        let token = jws::sign(&claims, self.file.current().signing()).map_err(signing)?;
+        Ok((token, jti))
+    }
+
+    /// The number of a refresh token that was signed here, whether or not its time is over.
+    pub fn check_refresh(&self, token: &str) -> Result<String, TokenError> {
+        let keys = self.file.current();
+        let claims: RefreshClaims =
+            jws::verify(token, |kid| keys.checking(kid)).ok_or(TokenError::Invalid)?;
+        Ok(claims.jti)
+    }
 }
 
 #[cfg(test)]
@@ -128,45 +189,91 @@ mod tests {
     use super::*;
     use spinor_model::time::{Clock, SystemClock};
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
     fn operator() -> Subject {
         Subject::Operator { name: "o".to_owned() }
+    }
+
+    fn keys(name: &str, dir: &tempfile::TempDir) -> Keys {
+        Keys::open(&dir.path().join(name), "https://here").unwrap()
+    }
+
+    fn claims(token: &str) -> serde_json::Value {
+        let part = token.split('.').nth(1).unwrap();
+        serde_json::from_slice(&jws::from_base64(part).unwrap()).unwrap()
     }
 
     #[test]
     fn takes_its_own_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let keys = Keys::open(&dir.path().join("a")).unwrap();
-        let other = Keys::open(&dir.path().join("b")).unwrap();
+        let (own, other) = (keys("a", &dir), keys("b", &dir));
         let now = SystemClock.now();
-        let token = keys.issue(&operator(), Duration::from_secs(60), now).unwrap();
-        assert_eq!(keys.check(&token), Ok(operator()));
-        assert_eq!(Keys::open(&dir.path().join("a")).unwrap().check(&token), Ok(operator()));
-        assert_eq!(other.check(&token), Err(TokenError::Invalid));
-        assert_eq!(keys.check("abc"), Err(TokenError::Invalid));
-        let old = Timestamp(now.0 - 120_000);
-        let expired = keys.issue(&operator(), Duration::from_secs(60), old).unwrap();
-        assert_eq!(keys.check(&expired), Err(TokenError::Expired));
+        let token = own.issue(&operator(), MINUTE, now).unwrap();
+        assert_eq!(own.check(&token, now), Ok(operator()));
+        assert_eq!(keys("a", &dir).check(&token, now), Ok(operator()));
+        assert_eq!(other.check(&token, now), Err(TokenError::Invalid));
+        assert_eq!(own.check("abc", now), Err(TokenError::Invalid));
+        let later = now.plus(Duration::from_secs(120));
+        assert_eq!(own.check(&token, later), Err(TokenError::Expired));
     }
 
     #[test]
-    fn refuses_the_algorithm_none_and_changed_claims() {
+    fn a_members_token_has_diracxs_nine_claims() {
         let dir = tempfile::tempdir().unwrap();
-        let keys = Keys::open(&dir.path().join("a")).unwrap();
-        let token = keys.issue(&operator(), Duration::from_secs(60), SystemClock.now()).unwrap();
+        let member = Subject::Member(Member {
+            vo: "lab".parse().unwrap(),
+            group: "user".parse().unwrap(),
+            user: "ada".parse().unwrap(),
+            sub: "1f@egi.eu".to_owned(),
+            properties: ["NormalUser".to_owned()].into(),
+        });
+        let keys = keys("a", &dir);
+        let now = SystemClock.now();
+        let token = keys.issue(&member, MINUTE, now).unwrap();
+        let claims = claims(&token);
+        let mut names: Vec<&str> = claims.as_object().unwrap().keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let nine = [
+            "dirac_group",
+            "dirac_policies",
+            "dirac_properties",
+            "exp",
+            "iss",
+            "jti",
+            "preferred_username",
+            "sub",
+            "vo",
+        ];
+        assert_eq!(names, nine);
+        assert_eq!(claims["sub"], "lab:1f@egi.eu");
+        assert_eq!(keys.check(&token, now), Ok(member));
+        let header = jws::from_base64(token.split('.').next().unwrap()).unwrap();
+        assert!(String::from_utf8(header).unwrap().contains(r#""alg":"Ed25519""#));
+    }
+
+    #[test]
+    fn refuses_other_algorithms_changed_claims_and_tokens_of_another_kind() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = keys("a", &dir);
+        let now = SystemClock.now();
+        let token = keys.issue(&operator(), MINUTE, now).unwrap();
         let parts: Vec<&str> = token.split('.').collect();
-        // {"alg":"none","typ":"JWT"}
-        let none = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.", parts[1]);
-        assert_eq!(keys.check(&none), Err(TokenError::Invalid));
-        let changed = format!("{}.{}x.{}", parts[0], parts[1], parts[2]);
-        assert_eq!(keys.check(&changed), Err(TokenError::Invalid));
-    }
-
-    #[test]
-    fn a_key_is_readable_by_its_owner_alone() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("keys/token.key");
-        Keys::open(&file).unwrap();
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let header = String::from_utf8(jws::from_base64(parts[0]).unwrap()).unwrap();
+        for alg in ["none", "HS256", "EdDSA", "ed25519"] {
+            let header = jws::to_base64(header.replace("Ed25519", alg).as_bytes());
+            for signature in ["", parts[2]] {
+                let forged = format!("{header}.{}.{signature}", parts[1]);
+                assert_eq!(keys.check(&forged, now), Err(TokenError::Invalid), "{alg}");
+            }
+        }
+        let claims = jws::from_base64(parts[1]).unwrap();
+        let changed = String::from_utf8(claims).unwrap().replace("\"o\"", "\"p\"");
+        let changed = format!("{}.{}.{}", parts[0], jws::to_base64(changed.as_bytes()), parts[2]);
+        assert_eq!(keys.check(&changed, now), Err(TokenError::Invalid));
+        let (refresh, jti) = keys.issue_refresh(now.plus(MINUTE)).unwrap();
+        assert_eq!(keys.check(&refresh, now), Err(TokenError::Invalid));
+        assert_eq!(keys.check_refresh(&token), Err(TokenError::Invalid));
+        assert_eq!(keys.check_refresh(&refresh), Ok(jti));
     }
 }

@@ -119,6 +119,7 @@ impl World {
             owner: "ada".parse().unwrap(),
             description: serde_json::json!({"jobs": jobs, "requirement": {"wall_time": 60}}),
             key: None,
+            beside: Default::default(),
         };
         self.lifecycle.submit(request).await.unwrap();
     }

@@ -10,7 +10,7 @@ use spinor_model::{
     registry::Limits,
 };
 use spinor_store::{NewJob, NewTemplate, StoreError, Submission};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Somebody's submission.
 #[derive(Debug, Clone)]
@@ -25,7 +25,23 @@ pub struct Request {
     pub description: serde_json::Value,
     /// Makes a repeated submission the same submission.
     pub key: Option<String>,
+    /// What is kept beside it.
+    pub beside: Beside,
 }
+
+/// What is kept beside a description.
+#[derive(Debug, Clone, Default)]
+pub struct Beside {
+    /// What its owner calls it together with others.
+    pub job_group: Option<String>,
+    /// What was sent, if it was not the description.
+    pub source: String,
+    /// The logical files that it names.
+    pub input_data: Vec<String>,
+}
+
+/// DIRAC's group of jobs that are in none.
+const NO_GROUP: &str = "00000000";
 
 /// Why a submission was not taken on. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -76,31 +92,61 @@ const PAGE: u32 = 5_000;
 impl Lifecycle {
     /// Takes a submission on: its jobs, in order. All of them wait, or nothing has happened.
     pub async fn submit(&self, request: Request) -> Result<Vec<JobId>, Refusal> {
-        let document = self.document(&request.vo)?;
-        let job_type = job_type(&request.description)?;
-        let submission = request.key.clone().unwrap_or_else(secret::fresh);
-        let handler = self.policies.handler(&request.vo, &job_type, &submission);
-        let handler = handler.map_err(LifecycleError::from)?;
-        let limits = document.limits.clone();
+        Ok(self.submit_all(vec![request]).await?.pop().unwrap_or_default())
+    }
+
+    /// Takes submissions of one VO on: the jobs of each, in order. All of them wait, or nothing has
+    /// happened.
+    pub async fn submit_all(&self, requests: Vec<Request>) -> Result<Vec<Vec<JobId>>, Refusal> {
+        let Some(first) = requests.first() else { return Ok(Vec::new()) };
+        let vo = first.vo.clone();
+        let limits = self.document(&vo)?.limits.clone();
         let max_waiting = limits.max_waiting;
-        let vo = request.vo.clone();
-        let prepared =
-            tokio::task::spawn_blocking(move || prepare(request, job_type, &*handler, &limits));
-        let template = prepared.await.map_err(LifecycleError::from)??;
-        match self.store.submit(template, max_waiting, self.now()).await? {
+        let mut handled = Vec::with_capacity(requests.len());
+        for request in requests {
+            let job_type = job_type(&request.description)?;
+            let submission = request.key.clone().unwrap_or_else(secret::fresh);
+            let handler = self.policies.handler(&vo, &job_type, &submission);
+            handled.push((request, job_type, handler.map_err(LifecycleError::from)?));
+        }
+        let prepared = tokio::task::spawn_blocking(move || {
+            let several = handled.len() > 1;
+            let prepare =
+                |(i, (request, job_type, handler)): (usize, (_, _, Arc<dyn JobHandler>))| {
+                    let prepared = prepare(request, job_type, &*handler, &limits);
+                    prepared.map_err(|refusal| if several { refusal.of_number(i) } else { refusal })
+                };
+            handled.into_iter().enumerate().map(prepare).collect::<Result<Vec<_>, _>>()
+        });
+        let templates = prepared.await.map_err(LifecycleError::from)??;
+        match self.store.submit(templates, max_waiting, self.now()).await? {
             Submission::Stored { jobs, changes } => {
                 self.note(&changes).await?;
                 Ok(jobs)
             }
-            Submission::Repeated { jobs } => Ok(jobs),
             Submission::OverQuota { waiting } => {
                 Err(Refusal::OverQuota { vo, waiting, limit: max_waiting })
             }
             Submission::NoSandbox(digest) => Err(finding(
                 "/input_sandboxes",
                 digest,
-                "was never uploaded to this VO: upload it first (PUT /api/sandboxes)",
+                "was never uploaded to this VO by you: upload it first (PUT /api/sandboxes)",
             )),
+        }
+    }
+}
+
+impl Refusal {
+    /// Says which of several descriptions has the mistakes.
+    fn of_number(self, number: usize) -> Self {
+        match self {
+            Self::Findings(findings) => Self::Findings(
+                findings
+                    .into_iter()
+                    .map(|f| Finding { field: format!("[{number}]{}", f.field), ..f })
+                    .collect(),
+            ),
+            other => other,
         }
     }
 }
@@ -121,7 +167,7 @@ fn prepare(
     handler: &dyn JobHandler,
     limits: &Limits,
 ) -> Result<NewTemplate, Refusal> {
-    let Request { vo, group, owner, description, key } = request;
+    let Request { vo, group, owner, description, key, beside } = request;
     let submitted = Submitted {
         description: description.to_string(),
         vo: vo.clone(),
@@ -149,6 +195,9 @@ fn prepare(
         group,
         owner,
         job_type,
+        job_group: beside.job_group.unwrap_or_else(|| NO_GROUP.to_owned()),
+        source: beside.source,
+        input_data: beside.input_data,
         key,
         template: admitted.template,
         plan,

@@ -126,6 +126,8 @@ pub struct Lifecycle {
     /// Until when, in milliseconds since 1970, the duties are this server's; 0 if they are not.
     duty_until: AtomicI64,
     documents: ArcSwap<BTreeMap<VoName, Arc<VoDocument>>>,
+    /// Since when each is in force here.
+    documents_since: ArcSwap<BTreeMap<VoName, Timestamp>>,
     index: Mutex<Index>,
     backoffs: Mutex<supply::Backoffs>,
     problems: Mutex<BTreeMap<VoName, String>>,
@@ -176,6 +178,7 @@ impl Lifecycle {
             others: ArcSwap::default(),
             duty_until: AtomicI64::new(0),
             documents: ArcSwap::default(),
+            documents_since: ArcSwap::default(),
             index: Mutex::new(index),
             backoffs: Mutex::default(),
             problems: Mutex::default(),
@@ -201,6 +204,16 @@ impl Lifecycle {
             new.insert(document.vo.clone(), document.clone());
             new
         });
+        self.documents_since.rcu(|old| {
+            let mut new = BTreeMap::clone(old);
+            new.insert(document.vo.clone(), self.now());
+            new
+        });
+    }
+
+    /// Since when a VO's document is in force on this server.
+    pub fn document_since(&self, vo: &VoName) -> Timestamp {
+        self.documents_since.load().get(vo).copied().unwrap_or_default()
     }
 
     /// A VO's document in force.
@@ -255,4 +268,14 @@ impl Lifecycle {
 /// A lock that outlives a panic of its holder: what it guards is only counted and cached.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl spinor_identity::session::Documents for Lifecycle {
+    fn document(&self, vo: &VoName) -> Option<Arc<VoDocument>> {
+        self.documents.load().get(vo).cloned()
+    }
+
+    fn vos(&self) -> Vec<VoName> {
+        self.documents.load().keys().cloned().collect()
+    }
 }

@@ -106,6 +106,7 @@ impl World {
             owner: "ada".parse().unwrap(),
             description: serde_json::json!({"jobs": jobs, "requirement": requirement}),
             key: None,
+            beside: Default::default(),
         };
         self.lifecycle.submit(request).await.unwrap()
     }
@@ -377,6 +378,7 @@ async fn a_big_scan_comes_in_whole_and_once() {
         owner: "ada".parse().unwrap(),
         description: serde_json::json!({"jobs": 10_000}),
         key: Some("once".to_owned()),
+        beside: Default::default(),
     };
     let jobs = world.lifecycle.submit(request.clone()).await.unwrap();
     assert_eq!(jobs.len(), 10_000);

@@ -14,7 +14,7 @@ use spinor_model::{
     time::{ManualClock, Timestamp},
 };
 use spinor_store::{
-    Claimed, JobFilter,
+    Again, Claimed, JobFilter,
     sql::{Database, SqlStore},
 };
 use spinor_twins::Twins;
@@ -129,6 +129,7 @@ impl World {
                         "jobs": jobs, "requirement": {"wall_time": 60},
                     }),
                     key: None,
+                    beside: Default::default(),
                 };
                 self.lifecycle.submit(request).await.unwrap();
             }
@@ -174,7 +175,10 @@ impl World {
                 let store = &self.lifecycle.store;
                 let (_, changes) = match event {
                     Event::Kill(_) => store.kill(&vo(), None, &ids, "test", now).await.unwrap(),
-                    _ => store.reschedule(&vo(), None, &ids, "test", now).await.unwrap(),
+                    _ => store
+                        .reschedule(&vo(), None, &ids, Again::UpTo(1_000), "test", now)
+                        .await
+                        .unwrap(),
                 };
                 self.lifecycle.note(&changes).await.unwrap();
             }

@@ -19,7 +19,7 @@ pub fn fit(asked: &Requirement, offer: &Offer) -> Result<u32, Misfit> {
     let cores = &asked.cpu.num_cores;
     at_least("cpu.num_cores", u64::from(cores.min), u64::from(offer.cores))?;
     at_least("cpu.ram_mb", asked.cpu.ram_mb.request, offer.memory_mb)?;
-    at_least("wall_time", asked.wall_time, offer.wall_time)?;
+    at_least("wall_time", asked.wall_seconds(offer.power), offer.wall_time)?;
     let gpus = asked.gpu.as_ref().map_or(0, |gpu| gpu.count);
     at_least("gpu.count", u64::from(gpus), u64::from(offer.gpus))?;
     at_least("io.scratch_mb", asked.io.scratch_mb, offer.scratch_mb)?;

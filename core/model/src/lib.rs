@@ -18,12 +18,14 @@
 pub mod finding;
 pub mod fit;
 pub mod id;
+pub mod jdl;
 pub mod offer;
 pub mod plan;
 pub mod policy;
 pub mod protocol;
 pub mod registry;
 pub mod requirement;
+pub mod sandbox;
 pub mod state;
 pub mod tags;
 pub mod time;

@@ -28,6 +28,9 @@ pub struct Offer {
     pub scratch_mb: u64,
     /// Wall time left, in seconds.
     pub wall_time: u64,
+    /// What its cores can do, in HS06 each.
+    #[serde(default = "default_power")]
+    pub power: u32,
     /// As `uname -m` says.
     pub architecture: String,
     /// What the slot is known for.
@@ -36,6 +39,11 @@ pub struct Offer {
     /// Whatever else a rule may look at.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
+}
+
+/// A usual core of today, in HS06.
+pub fn default_power() -> u32 {
+    10
 }
 
 impl Offer {

@@ -54,6 +54,13 @@ impl Default for Requirement {
     }
 }
 
+impl Requirement {
+    /// Seconds of wall time that the job may take in a slot whose cores have this power, in HS06.
+    pub fn wall_seconds(&self, power: u32) -> u64 {
+        self.cpu.work.map_or(self.wall_time, |work| work.div_ceil(u64::from(power.max(1))))
+    }
+}
+
 /// Cores, memory and architecture.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -62,6 +69,10 @@ pub struct Cpu {
     pub num_cores: Cores,
     /// Memory, in MiB.
     pub ram_mb: Ram,
+    /// Work that the job may do, in HS06 seconds: what slower slots need longer for. It says the wall
+    /// time instead of `wall_time`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work: Option<u64>,
     /// The processor's architecture; none means any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub architecture: Option<String>,
@@ -167,6 +178,10 @@ impl Requirement {
         if self.wall_time == 0 || self.wall_time > *WALL_SEGMENTS.last().unwrap_or(&0) {
             return bad("/wall_time", format!("is {}: give 1 to 1080000 seconds", self.wall_time));
         }
+        if self.cpu.work.is_some_and(|work| work == 0 || work > 10_800_000) {
+            let message = "must be 1 to 10800000 HS06 seconds".to_owned();
+            return bad("/cpu/work", message);
+        }
         if self.cpu.ram_mb.limit() < self.cpu.ram_mb.request {
             let Ram { request, limit } = &self.cpu.ram_mb;
             return bad("/cpu/ram_mb/limit", format!("is {limit:?}, below request {request}"));
@@ -182,6 +197,7 @@ impl Requirement {
     pub fn class(&self) -> Requirement {
         let mut class = self.clone();
         class.wall_time = round_up(self.wall_time);
+        class.cpu.work = self.cpu.work.map(|work| round_up(work.div_ceil(10)) * 10);
         class.cpu.num_cores.max = Some(self.cpu.num_cores.max());
         class.cpu.ram_mb = Ram {
             request: self.cpu.ram_mb.request.div_ceil(MEMORY_STEP) * MEMORY_STEP,

@@ -1,7 +1,9 @@
-//! Sandboxes: a few files as one gzipped tar archive. The same files make the same bytes, so that
+//! Sandboxes: a few files as one compressed tar archive. The same files make the same bytes, so that
 //! they are stored once.
 
-use flate2::{Compression, GzBuilder, read::GzDecoder};
+use bzip2::read::MultiBzDecoder;
+use flate2::read::MultiGzDecoder;
+use spinor_model::sandbox::SandboxFormat;
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -10,10 +12,12 @@ use std::{
 };
 use tar::{Archive, Builder, EntryType, Header};
 
+/// How hard it is tried to make a sandbox small: quick, and good enough for logs and plots.
+const LEVEL: i32 = 3;
+
 /// Packs files of `base`, named by their paths inside it.
 pub fn pack(base: &Path, files: &BTreeSet<PathBuf>) -> io::Result<Vec<u8>> {
-    let gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::fast());
-    let mut archive = Builder::new(gzip);
+    let mut archive = Builder::new(zstd::Encoder::new(Vec::new(), LEVEL)?);
     for name in files {
         let path = base.join(name);
         let metadata = fs::metadata(&path)?;
@@ -32,10 +36,20 @@ fn is_executable(metadata: &fs::Metadata) -> bool {
     metadata.permissions().mode() & 0o100 != 0
 }
 
+/// The archive in a sandbox, whichever way it was compressed.
+fn decompressed(content: &[u8]) -> io::Result<Box<dyn io::Read + '_>> {
+    Ok(match SandboxFormat::of(content) {
+        Some(SandboxFormat::Zstd) => Box::new(zstd::Decoder::new(content)?),
+        Some(SandboxFormat::Bzip2) => Box::new(MultiBzDecoder::new(content)),
+        Some(SandboxFormat::Gzip) => Box::new(MultiGzDecoder::new(content)),
+        None => return Err(io::Error::other("sandbox: neither zstd, bzip2 nor gzip")),
+    })
+}
+
 /// Unpacks regular files and folders into `directory`; anything else, and anything that would lie
 /// outside, is an error.
 pub fn unpack(content: &[u8], directory: &Path) -> io::Result<()> {
-    let mut archive = Archive::new(GzDecoder::new(content));
+    let mut archive = Archive::new(decompressed(content)?);
     for entry in archive.entries()? {
         let mut entry = entry?;
         let name = entry.path()?.display().to_string();
@@ -97,7 +111,8 @@ mod tests {
     #[test]
     fn nothing_gets_outside() {
         let dir = tempfile::tempdir().unwrap();
-        let mut archive = Builder::new(GzBuilder::new().write(Vec::new(), Compression::fast()));
+        let gzip = flate2::GzBuilder::new().write(Vec::new(), flate2::Compression::fast());
+        let mut archive = Builder::new(gzip);
         let mut header = Header::new_gnu();
         header.set_size(1);
         let name = b"../evil";

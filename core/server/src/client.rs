@@ -1,9 +1,13 @@
 //! The client's side of the HTTP surface.
 
+use crate::credentials;
 use anyhow::{Context, bail};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
-use spinor_api::{administration::PluginView, problem::Problem};
+use spinor_api::{
+    administration::PluginView,
+    problem::{FindingView, Problem},
+};
 use spinor_model::id::Digest;
 use std::{fmt, path::Path, time::Duration};
 
@@ -58,17 +62,25 @@ impl Client {
         Ok(Self { http, server, token: token.trim().to_owned() })
     }
 
-    /// A client that shows the token in a file, or in the environment's `SPINOR_TOKEN`.
-    pub fn from_options(options: &crate::cli::Server) -> anyhow::Result<Self> {
-        let token = match (&options.token_file, std::env::var("SPINOR_TOKEN")) {
-            (Some(file), _) => std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read the token in {}", file.display()))?,
-            (None, Ok(token)) => token,
-            (None, Err(_)) => bail!(
-                "no token: put one into a file and name it with --token-file or SPINOR_TOKEN_FILE, or set SPINOR_TOKEN; `spinor token issue` makes one on the server's machine"
+    /// A client that shows the token in a file, or in the environment's `SPINOR_TOKEN`, or that of the
+    /// last login.
+    pub async fn from_options(options: &crate::cli::Server) -> anyhow::Result<Self> {
+        if let Some(file) = &options.token_file {
+            let token = std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read the token in {}", file.display()))?;
+            return Self::new(&options.server, &token);
+        }
+        if let Ok(token) = std::env::var("SPINOR_TOKEN") {
+            return Self::new(&options.server, &token);
+        }
+        let client = Self::new(&options.server, "")?;
+        match credentials::access_token(&client.http, &client.server).await? {
+            Some(token) => Ok(Self { token, ..client }),
+            None => bail!(
+                "nobody is logged in at {}: `spinor login VO`; or put a token into a file and name it with --token-file or SPINOR_TOKEN_FILE, or set SPINOR_TOKEN (`spinor token issue` makes one on the server's machine)",
+                client.server
             ),
-        };
-        Self::new(&options.server, &token)
+        }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -191,6 +203,11 @@ impl Client {
         self.json(self.request(Method::DELETE, path)).await
     }
 
+    /// Deletes, and expects no answer.
+    pub async fn delete_only(&self, path: &str) -> anyhow::Result<()> {
+        self.send(self.request(Method::DELETE, path)).await.map(drop)
+    }
+
     /// Uploads a sandbox.
     pub async fn upload(&self, content: Vec<u8>) -> anyhow::Result<Digest> {
         let digest = Digest::of(&content);
@@ -213,5 +230,18 @@ fn problem(status: StatusCode, body: &[u8]) -> Problem {
     let text = String::from_utf8_lossy(body).chars().take(300).collect::<String>();
     let title = status.canonical_reason().unwrap_or("Error").to_owned();
     let other = Problem { title, status: status.as_u16(), detail: text, findings: Vec::new() };
-    serde_json::from_slice(body).unwrap_or(other)
+    serde_json::from_slice(body).unwrap_or_else(|_| of_each(body).unwrap_or(other))
+}
+
+/// Orders for several jobs that none of them obeyed say so of each.
+fn of_each(body: &[u8]) -> Option<Problem> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let failed = body["detail"]["failed"].as_object()?;
+    let view = |(job, why): (&String, &serde_json::Value)| FindingView {
+        field: format!("job {job}"),
+        value: String::new(),
+        message: why["detail"].as_str().unwrap_or_default().to_owned(),
+    };
+    let (title, detail) = ("No job obeyed".to_owned(), String::new());
+    Some(Problem { title, status: 400, detail, findings: failed.iter().map(view).collect() })
 }

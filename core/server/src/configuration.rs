@@ -22,6 +22,17 @@ struct File {
     files: Option<PathBuf>,
     pace: FilePace,
     plugins: FilePlugins,
+    auth: FileAuth,
+    /// To whom weaknesses are reported, e.g. `mailto:security@example.org`.
+    security_contact: Option<String>,
+}
+
+/// How people log in.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FileAuth {
+    /// Addresses that clients with a browser may ask people to be sent back to.
+    redirects: Vec<String>,
 }
 
 /// What plugins may use before they are bound.
@@ -57,6 +68,10 @@ pub struct Configuration {
     /// Directory of sandboxes, components and the key that signs tokens, which servers on one
     /// database share.
     pub files: PathBuf,
+    /// Addresses that clients with a browser may ask people to be sent back to.
+    pub redirects: Vec<String>,
+    /// To whom weaknesses are reported.
+    pub security_contact: Option<String>,
     /// How fast things move.
     pub pace: Pace,
     /// Command that makes a pilot; its configuration's path follows.
@@ -87,6 +102,8 @@ impl Configuration {
             data,
             listen: serve.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:8085".to_owned()),
             url: serve.url.or(file.url),
+            redirects: file.auth.redirects,
+            security_contact: file.security_contact,
             pace: file.pace.over(Pace::default())?,
             pilot: own("pilot")?,
             compiler: own("compile")?,

@@ -3,6 +3,7 @@
 use crate::client::Client;
 use anyhow::{Context, bail};
 use serde_json::Value;
+use spinor_model::{id::Digest, jdl};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -18,7 +19,42 @@ pub async fn prepare(client: &Client, text: &str, base: &Path) -> anyhow::Result
     let Some(files) = object.remove("input_sandbox") else { return Ok(description) };
     let files: BTreeSet<PathBuf> =
         serde_json::from_value(files).context("`input_sandbox` is no list of file names")?;
-    for file in &files {
+    let digest = upload(client, base, &files).await?;
+    let uploaded = object.entry("input_sandboxes").or_insert_with(|| Value::Array(Vec::new()));
+    match uploaded.as_array_mut() {
+        Some(list) => list.push(digest.to_string().into()),
+        None => bail!("`input_sandboxes` is no list"),
+    }
+    Ok(description)
+}
+
+/// Reads a JDL and uploads the files of its `InputSandbox` that lie beside it; the JDL with what was
+/// uploaded in their place.
+pub async fn prepare_jdl(client: &Client, text: &str, base: &Path) -> anyhow::Result<String> {
+    let mut record = jdl::parse(text)?;
+    let files = record.get("InputSandbox").cloned();
+    let items = match files {
+        None => return Ok(text.to_owned()),
+        Some(jdl::Value::List(items)) => items,
+        Some(one) => vec![one],
+    };
+    let uploaded =
+        |item: &jdl::Value| ["SB:", "LFN:"].iter().any(|start| item.to_string().starts_with(start));
+    let (mut kept, local): (Vec<_>, Vec<_>) = items.into_iter().partition(uploaded);
+    let local: BTreeSet<PathBuf> =
+        local.iter().map(|item| PathBuf::from(item.to_string())).collect();
+    if !local.is_empty() {
+        let digest = upload(client, base, &local).await?;
+        // The server knows whose it is by whoever submits.
+        kept.push(jdl::Value::Text(format!("SB:SandboxSE|/S3/spinor/-/sha256:{digest}.tar.zst")));
+    }
+    record.0.retain(|(name, _)| !name.eq_ignore_ascii_case("InputSandbox"));
+    record.0.push(("InputSandbox".to_owned(), jdl::Value::List(kept)));
+    Ok(record.to_string())
+}
+
+async fn upload(client: &Client, base: &Path, files: &BTreeSet<PathBuf>) -> anyhow::Result<Digest> {
+    for file in files {
         let inside = file.components().all(|c| matches!(c, std::path::Component::Normal(_)));
         if !inside {
             bail!("`input_sandbox` names {}: name files beside the description", file.display());
@@ -32,11 +68,5 @@ pub async fn prepare(client: &Client, text: &str, base: &Path) -> anyhow::Result
             );
         }
     }
-    let digest = client.upload(spinor_pilot::sandbox::pack(base, &files)?).await?;
-    let uploaded = object.entry("input_sandboxes").or_insert_with(|| Value::Array(Vec::new()));
-    match uploaded.as_array_mut() {
-        Some(list) => list.push(digest.to_string().into()),
-        None => bail!("`input_sandboxes` is no list"),
-    }
-    Ok(description)
+    client.upload(spinor_pilot::sandbox::pack(base, files)?).await
 }

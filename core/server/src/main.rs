@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod commands;
 mod configuration;
+mod credentials;
 mod demo;
 mod description;
 mod show;

@@ -4,7 +4,12 @@ use crate::{administration::Administrator, configuration::Configuration};
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use spinor_api::App;
-use spinor_identity::{secret, token::Keys};
+use spinor_identity::{
+    seal::Seal,
+    secret,
+    session::{self, Sessions},
+    token::Keys,
+};
 use spinor_lifecycle::{Lifecycle, Parts, Tasks, observations::Observations};
 use spinor_model::time::{Clock, SystemClock};
 use spinor_plugins::{
@@ -15,6 +20,7 @@ use spinor_store::{Blobs, NewComponent, RegistryStore, ServerStore, sql::SqlStor
 use std::{
     path::Path,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 use tokio::net::TcpListener;
 
@@ -30,7 +36,7 @@ pub struct Running {
 
 /// The file of the key that signs tokens.
 pub fn key_file(files: &Path) -> std::path::PathBuf {
-    files.join("keys/token.key")
+    files.join("keys/token.jwks")
 }
 
 /// Starts a server over its data directory, taking up where the last one stopped.
@@ -41,7 +47,7 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
         .with_context(|| format!("cannot listen on {}", configuration.listen))?;
     let address = listener.local_addr()?;
     let url = configuration.url.clone().unwrap_or_else(|| format!("http://{address}"));
-    let keys = Keys::open(&key_file(files))?;
+    let keys = Arc::new(Keys::open(&key_file(files), &url)?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(SqlStore::open(&configuration.database).await?);
     let components = Blobs::open(files.join("components")).await?;
@@ -75,13 +81,40 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
         lifecycle.meet_others().await?;
     }
     lifecycle.wake_up().await?;
+    let sessions = Sessions::new(session::Parts {
+        store: lifecycle.store.clone(),
+        documents: lifecycle.clone(),
+        keys: keys.clone(),
+        clock: Arc::new(SystemClock),
+        url: url.clone(),
+        redirects: configuration.redirects.clone(),
+        secrets: data.join("secrets"),
+        seal: Seal::of_file(&files.join("keys/seal.key"))?,
+    })?;
+    sessions.look_at_bans().await?;
+    let sessions = Arc::new(sessions);
     let blobs = Blobs::open(files.join("sandboxes")).await?;
     let mut tasks = lifecycle.run();
     tasks.also(administrator.clone().heed(alarms));
     tasks.also(administrator.clone().follow());
+    tasks.also(watch_bans(sessions.clone()));
     let metrics = metrics()?;
-    let app = App { lifecycle, keys, administration: administrator, blobs, metrics };
+    let security_contact = configuration.security_contact.clone();
+    let administration = administrator;
+    let app = App { lifecycle, keys, sessions, administration, blobs, security_contact, metrics };
     Ok(Running { url, app: Arc::new(app), listener, tasks })
+}
+
+/// Somebody who is shut out on one server is out on all after this.
+const BANS: Duration = Duration::from_secs(5);
+
+async fn watch_bans(sessions: Arc<Sessions>) {
+    loop {
+        tokio::time::sleep(BANS).await;
+        if let Err(error) = sessions.look_at_bans().await {
+            tracing::error!(%error, "who is shut out is as it was");
+        }
+    }
 }
 
 /// What renders all measurements of this process; the recorder is the process's.

@@ -15,6 +15,6 @@ pub use blobs::Blobs;
 pub use error::StoreError;
 pub use records::*;
 pub use traits::{
-    AttemptStore, JobStore, PilotStore, PolicyStore, RegistryStore, SandboxStore, ServerStore,
-    Store, UsageStore,
+    AttemptStore, IdentityStore, JobStore, PilotStore, PolicyStore, RegistryStore, ReportStore,
+    SandboxStore, SearchStore, ServerStore, Store, UsageStore,
 };

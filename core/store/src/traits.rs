@@ -21,6 +21,9 @@ pub trait Store:
     + UsageStore
     + SandboxStore
     + ServerStore
+    + IdentityStore
+    + SearchStore
+    + ReportStore
 {
 }
 
@@ -33,6 +36,9 @@ impl<S> Store for S where
         + UsageStore
         + SandboxStore
         + ServerStore
+        + IdentityStore
+        + SearchStore
+        + ReportStore
 {
 }
 
@@ -87,10 +93,10 @@ pub trait RegistryStore: Send + Sync {
 /// Jobs, by those who own them.
 #[async_trait]
 pub trait JobStore: Send + Sync {
-    /// Takes a submission on, whole or not at all.
+    /// Takes templates of one VO on, all of them or none.
     async fn submit(
         &self,
-        template: NewTemplate,
+        templates: Vec<NewTemplate>,
         max_waiting: u64,
         now: Timestamp,
     ) -> Result<Submission, StoreError>;
@@ -103,6 +109,9 @@ pub trait JobStore: Send + Sync {
 
     /// One job.
     async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError>;
+
+    /// Jobs by their ids; those that there are.
+    async fn jobs_by_id(&self, ids: &[JobId]) -> Result<Vec<JobRecord>, StoreError>;
 
     /// Jobs by filter, in order of their ids.
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRecord>, StoreError>;
@@ -126,12 +135,13 @@ pub trait JobStore: Send + Sync {
         now: Timestamp,
     ) -> Result<(Vec<OrderAnswer>, Vec<QueueChange>), StoreError>;
 
-    /// Sends jobs back to the start.
+    /// Sends jobs back to the start; those that were sent back as often as `again` allows fail.
     async fn reschedule(
         &self,
         vo: &VoName,
         owner: Option<&UserName>,
         ids: &[JobId],
+        again: Again,
         by: &str,
         now: Timestamp,
     ) -> Result<(Vec<OrderAnswer>, Vec<QueueChange>), StoreError>;
@@ -397,15 +407,8 @@ pub trait ServerStore: Send + Sync {
 /// Sandboxes: who may use which blob.
 #[async_trait]
 pub trait SandboxStore: Send + Sync {
-    /// Records that a member has a sandbox, or, without an owner, that a pilot brought it.
-    async fn add_sandbox(
-        &self,
-        vo: &VoName,
-        owner: Option<&UserName>,
-        digest: Digest,
-        size: u64,
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
+    /// Records that somebody, or a pilot, has brought a sandbox.
+    async fn add_sandbox(&self, new: NewSandbox, now: Timestamp) -> Result<(), StoreError>;
 
     /// Whether `owner`, or anyone if none is given, has such a sandbox in the VO.
     async fn has_sandbox(
@@ -414,4 +417,147 @@ pub trait SandboxStore: Send + Sync {
         owner: Option<&UserName>,
         digest: Digest,
     ) -> Result<bool, StoreError>;
+}
+
+/// People and their logins.
+#[async_trait]
+pub trait IdentityStore: Send + Sync {
+    /// Somebody by their number.
+    async fn user(&self, vo: &VoName, sub: &str) -> Result<Option<UserRecord>, StoreError>;
+
+    /// Everybody of a VO, by name.
+    async fn users(&self, vo: &VoName) -> Result<Vec<UserRecord>, StoreError>;
+
+    /// Remembers somebody; whether the name was still theirs to have.
+    async fn put_user(&self, user: &UserRecord) -> Result<bool, StoreError>;
+
+    /// Shuts somebody out, or lets them in again.
+    async fn set_ban(
+        &self,
+        vo: &VoName,
+        user: &UserName,
+        ban: Option<(&str, Timestamp)>,
+    ) -> Result<(), StoreError>;
+
+    /// Everybody who is shut out.
+    async fn bans(&self) -> Result<Vec<Ban>, StoreError>;
+
+    /// Remembers a login that begins, and forgets those that are long over.
+    async fn add_flow(&self, flow: &FlowRecord, now: Timestamp) -> Result<(), StoreError>;
+
+    /// A login.
+    async fn flow(&self, key: FlowKey) -> Result<Option<FlowRecord>, StoreError>;
+
+    /// Takes a login from one stage to another, once: whether it was in that stage.
+    async fn advance_flow(
+        &self,
+        flow: Digest,
+        from: FlowStage,
+        to: &FlowRecord,
+    ) -> Result<bool, StoreError>;
+
+    /// Remembers a refresh token, and forgets those that are long over.
+    async fn add_refresh(&self, token: &RefreshRecord, now: Timestamp) -> Result<(), StoreError>;
+
+    /// A refresh token.
+    async fn refresh(&self, jti: &str) -> Result<Option<RefreshRecord>, StoreError>;
+
+    /// Refresh tokens that count, of somebody or, without a number, of a whole VO.
+    async fn refreshes(
+        &self,
+        vo: &VoName,
+        sub: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Vec<RefreshRecord>, StoreError>;
+
+    /// A refresh token counts no more; whether it did until now.
+    async fn revoke(&self, jti: &str) -> Result<bool, StoreError>;
+
+    /// None of somebody's refresh tokens counts any more.
+    async fn revoke_all(&self, vo: &VoName, sub: &str) -> Result<(), StoreError>;
+}
+
+/// Searches by the columns that DIRAC's people know.
+#[async_trait]
+pub trait SearchStore: Send + Sync {
+    /// A page of what is searched for.
+    async fn search(&self, search: &Search) -> Result<Page, StoreError>;
+
+    /// How many there are of each combination of the search's columns.
+    async fn count_by(&self, search: &Search) -> Result<Vec<(Vec<Found>, u64)>, StoreError>;
+
+    /// Different texts in a column of a VO; at most `limit`.
+    async fn texts(
+        &self,
+        table: Table,
+        vo: Option<&VoName>,
+        column: &'static Column,
+        limit: u32,
+    ) -> Result<Vec<String>, StoreError>;
+
+    /// Logs of several jobs, each the oldest entry first.
+    async fn logs(&self, jobs: &[JobId]) -> Result<Vec<(JobId, EventRecord)>, StoreError>;
+}
+
+/// What is reported of jobs and pilots by those who run them elsewhere.
+#[async_trait]
+pub trait ReportStore: Send + Sync {
+    /// Takes reports on jobs, each on its own merits: what became of each.
+    async fn report(
+        &self,
+        reports: &[StatusReport],
+        by: &str,
+        now: Timestamp,
+    ) -> Result<(Vec<ReportAnswer>, Vec<QueueChange>), StoreError>;
+
+    /// Jobs are alive: they run, if they did not; what they are told, once.
+    async fn alive(
+        &self,
+        jobs: &[JobId],
+        now: Timestamp,
+    ) -> Result<Vec<(JobId, String)>, StoreError>;
+
+    /// Sets what jobs say of themselves; values are JSON.
+    async fn set_parameters(
+        &self,
+        parameters: &[(JobId, String, serde_json::Value)],
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// What a job says of itself.
+    async fn parameters(
+        &self,
+        job: JobId,
+    ) -> Result<BTreeMap<String, serde_json::Value>, StoreError>;
+
+    /// Says that jobs are at a site.
+    async fn set_sites(&self, sites: &[(JobId, String)], now: Timestamp) -> Result<(), StoreError>;
+
+    /// What was sent as a job's description, and the logical files that it names.
+    async fn source(&self, job: JobId) -> Result<Option<(String, Vec<String>)>, StoreError>;
+
+    /// Gives sandboxes to jobs by name.
+    async fn assign_sandboxes(
+        &self,
+        given: &[(JobId, SandboxKind, String)],
+    ) -> Result<(), StoreError>;
+
+    /// Takes all sandboxes away from jobs.
+    async fn unassign_sandboxes(&self, jobs: &[JobId]) -> Result<(), StoreError>;
+
+    /// Sandboxes of a job by name.
+    async fn job_sandboxes(&self, job: JobId) -> Result<Vec<(SandboxKind, String)>, StoreError>;
+
+    /// Remembers pilots that somebody else sends; whether all were new.
+    async fn register_pilots(
+        &self,
+        pilots: &[RegisteredPilot],
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Changes what is known of a pilot that somebody else sends; whether it is known.
+    async fn change_pilot(&self, change: &PilotChange, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// The VO of a pilot, ours or another's.
+    async fn vo_of_pilot(&self, stamp: &Stamp) -> Result<Option<VoName>, StoreError>;
 }

@@ -3,17 +3,19 @@
 mod binding;
 mod candidate;
 mod grants;
+mod identity;
 mod installation;
 
 pub use binding::{BadBindingPath, Binding, BindingPath, Fallback, Kind, Mode};
 pub use candidate::{Candidate, Stage};
 pub use grants::{DirectoryGrant, Granted, Grants, HttpGrant, ProcessGrant, SecretGrant};
+pub use identity::{Identity, Support};
 pub use installation::Installation;
 
 use crate::{
     finding::Finding,
     id::{CeName, GroupName, JobType, QueueName, SinkName, SiteName, UserName, VoName},
-    offer::Offer,
+    offer::{Offer, default_power},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -36,6 +38,15 @@ pub struct VoDocument {
     /// What its policy managers may grant to plugins that they bind.
     #[serde(default, skip_serializing_if = "no_grants")]
     pub grants: Grants,
+    /// Who says who its people are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// Where its people find help.
+    #[serde(default, skip_serializing_if = "Support::is_empty")]
+    pub support: Support,
+    /// The group of those who name none; the first if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_group: Option<GroupName>,
     /// Whose signatures its plugins carry.
     #[serde(default, skip_serializing_if = "Signing::is_empty")]
     pub signing: Signing,
@@ -85,6 +96,8 @@ impl Signing {
 pub struct Limits {
     /// Attempts a job gets at most.
     pub max_attempts: u32,
+    /// How often people may have a job rescheduled.
+    pub max_reschedules: u32,
     /// Jobs one submission may stand for.
     pub max_jobs_per_submission: u32,
     /// Jobs that may wait at a time.
@@ -103,6 +116,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_attempts: 3,
+            max_reschedules: 3,
             max_jobs_per_submission: 10_000,
             max_waiting: 1_000_000,
             max_running: None,
@@ -123,6 +137,13 @@ pub struct Group {
     /// What it gets, in proportion to the VO's other groups.
     #[serde(default = "default_share")]
     pub share: u32,
+    /// Who may act in it, as the VO's identity provider numbers them (claim `sub`).
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub subs: BTreeSet<String>,
+    /// What the VO's identity provider says of members: entitlements in the form of AARC, or paths of
+    /// `wlcg.groups`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub entitlements: BTreeSet<String>,
     /// Properties its members' tokens carry, e.g. `NormalUser`.
     #[serde(default = "default_properties")]
     pub properties: BTreeSet<String>,
@@ -170,6 +191,9 @@ pub struct Queue {
     pub memory_mb: u64,
     /// Wall time of a pilot, in seconds.
     pub wall_time: u64,
+    /// What a core can do, in HS06.
+    #[serde(default = "default_power")]
+    pub power: u32,
     /// GPUs of a pilot.
     #[serde(default)]
     pub gpus: u32,
@@ -210,6 +234,7 @@ impl Queue {
             gpus: self.gpus,
             scratch_mb: self.scratch_mb,
             wall_time: self.wall_time,
+            power: self.power,
             architecture: self.architecture.clone(),
             tags: self.tags.clone(),
             attributes: self.attributes.clone(),
@@ -239,6 +264,11 @@ impl VoDocument {
     pub fn to_toml(&self) -> String {
         toml::to_string(self)
             .unwrap_or_else(|error| format!("# not to be shown as TOML: {error}\n"))
+    }
+
+    /// The group of those who name none.
+    pub fn default_group(&self) -> Option<&GroupName> {
+        self.default_group.as_ref().or_else(|| self.groups.keys().next())
     }
 
     /// Every binding with its place.
@@ -299,6 +329,13 @@ impl VoDocument {
         };
         if self.groups.is_empty() {
             find("groups".into(), "{}".into(), "is empty: a VO needs a group for its users".into());
+        }
+        if let Some(group) = self.default_group.as_ref().filter(|g| !self.groups.contains_key(g)) {
+            let message = "is not among the document's groups".to_owned();
+            find("default_group".into(), group.to_string(), message);
+        }
+        for (field, value, message) in self.identity.iter().flat_map(Identity::findings) {
+            find(field, value, message);
         }
         for (name, ce) in &self.ces {
             if !self.sites.contains_key(&ce.site) {

@@ -84,7 +84,37 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Issue tokens, on the server's own machine
+    /// Log in with your VO's identity provider, in a browser
+    Login {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// As whom.
+        #[command(flatten)]
+        login: Login,
+    },
+    /// Say who is logged in
+    Whoami {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// End the login
+    Logout {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// See a VO's people, shut somebody out, let somebody in again
+    User {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// What to do.
+        #[command(subcommand)]
+        command: User,
+    },
+    /// Issue tokens and change the keys that sign them, on the server's own machine
     Token {
         /// What to do.
         #[command(subcommand)]
@@ -174,7 +204,7 @@ pub struct Server {
 pub enum Job {
     /// Submit a description: one job, or one for each row of its parameters
     Submit {
-        /// The description, in JSON. Files of its `input_sandbox` are looked for beside it.
+        /// The description, in JSON, or a JDL. Files of its input sandbox are looked for beside it.
         description: PathBuf,
         /// Wait for the jobs to end
         #[arg(long)]
@@ -264,9 +294,64 @@ pub struct List {
     pub summary: bool,
 }
 
+/// As whom to log in.
+#[derive(Args)]
+pub struct Login {
+    /// The VO
+    pub vo: String,
+    /// A group of it [default: the VO's default group]
+    #[arg(long)]
+    pub group: Option<String>,
+    /// Properties beside the group's own
+    #[arg(long)]
+    pub property: Vec<String>,
+}
+
+/// People.
+#[derive(Subcommand)]
+pub enum User {
+    /// List those who have logged in, and those who are shut out
+    List {
+        /// The VO, for operators.
+        #[arg(long)]
+        vo: Option<String>,
+    },
+    /// Shut somebody out: tokens end within seconds, jobs are killed
+    Ban {
+        /// Who.
+        user: String,
+        /// Why: for the log, and for them
+        #[arg(long)]
+        reason: String,
+        /// The VO, for operators.
+        #[arg(long)]
+        vo: Option<String>,
+    },
+    /// Let somebody in again
+    Unban {
+        /// Who.
+        user: String,
+        /// The VO, for operators.
+        #[arg(long)]
+        vo: Option<String>,
+    },
+}
+
 /// Tokens.
 #[derive(Subcommand)]
 pub enum Token {
+    /// Put a new signing key in force; tokens of the last ones count on
+    Rotate {
+        /// The server's data directory
+        #[arg(long, env = "SPINOR_DATA", default_value = "spinor-data")]
+        data: PathBuf,
+        /// The servers' shared directory, if it is not the data directory
+        #[arg(long, env = "SPINOR_FILES")]
+        files: Option<PathBuf>,
+        /// Old keys that are kept: tokens of others end
+        #[arg(long, default_value_t = 2)]
+        keep: usize,
+    },
     /// Print a token for an operator or a member of a VO
     Issue(Issue),
 }

@@ -21,7 +21,7 @@ pub async fn push(
     vo: Option<&str>,
     key: Option<&Path>,
 ) -> anyhow::Result<()> {
-    let client = Client::from_options(server)?;
+    let client = Client::from_options(server).await?;
     let mut pushed = Vec::new();
     for source in sources {
         for found in find(source).await? {

@@ -9,6 +9,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use spinor_api::{
+    dirac::InsertedJob,
     jobs::{Logs, StatusCountView, SubmittedJobs},
     orders::Ordered,
     views::{AttemptView, EventView, JobView},
@@ -24,7 +25,7 @@ use std::{
 
 /// Does what the command line says.
 pub async fn run(server: &Server, command: Job) -> anyhow::Result<ExitCode> {
-    let client = Client::from_options(server)?;
+    let client = Client::from_options(server).await?;
     match command {
         Job::Submit { description, wait } => {
             return submit(&client, server, &description, wait).await;
@@ -52,10 +53,19 @@ async fn submit(
     let text =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let base = file.parent().unwrap_or(Path::new("."));
-    let description = description::prepare(client, &text, base)
-        .await
-        .with_context(|| format!("in {}", file.display()))?;
-    let submitted: SubmittedJobs = client.post("/api/jobs", &description).await?;
+    let place = || format!("in {}", file.display());
+    let submitted = match file.extension().is_some_and(|end| end.eq_ignore_ascii_case("jdl")) {
+        true => {
+            let jdl = description::prepare_jdl(client, &text, base).await.with_context(place)?;
+            let inserted: Vec<InsertedJob> = client.post("/api/jobs/jdl", &[jdl]).await?;
+            SubmittedJobs { job_ids: inserted.into_iter().map(|job| job.job_id).collect() }
+        }
+        false => {
+            let description =
+                description::prepare(client, &text, base).await.with_context(place)?;
+            client.post("/api/jobs", &description).await?
+        }
+    };
     match (server.json, &submitted.job_ids[..]) {
         (true, _) => show::json(&submitted)?,
         (false, [job]) => println!("job {job}"),

@@ -39,7 +39,7 @@ pub fn pins(file: &Path, vo: &str) -> anyhow::Result<String> {
 
 /// Writes down which bytes every place runs.
 pub async fn lock(server: &Server, components: Option<&Path>) -> anyhow::Result<()> {
-    let client = Client::from_options(server)?;
+    let client = Client::from_options(server).await?;
     let places: Vec<PlaceView> = client.get("/api/places").await?;
     let mut lock = Lock::default();
     for place in places {

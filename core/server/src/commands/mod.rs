@@ -3,6 +3,7 @@
 mod component;
 mod job;
 mod lock;
+mod login;
 mod oci;
 mod plugin;
 mod rollout;
@@ -65,6 +66,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             vo::installation(&server, document.as_deref()).await?
         }
         Command::Vo { server, command } => vo::run(&server, command).await?,
+        Command::Login { server, login } => login::login(&server, &login).await?,
+        Command::Whoami { server } => login::whoami(&server).await?,
+        Command::Logout { server } => login::logout(&server).await?,
+        Command::User { server, command } => login::user(&server, command).await?,
         Command::Token { command } => token::run(command).await?,
         Command::Openapi => openapi().await?,
         Command::Completions { shell } => {
@@ -93,7 +98,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
 }
 
 async fn servers(server: &crate::cli::Server) -> anyhow::Result<()> {
-    let servers: Vec<ServerView> = Client::from_options(server)?.get("/api/servers").await?;
+    let servers: Vec<ServerView> = Client::from_options(server).await?.get("/api/servers").await?;
     if server.json {
         return show::json(&servers);
     }
@@ -115,6 +120,8 @@ async fn openapi() -> anyhow::Result<()> {
         files: data.path().to_owned(),
         listen: "127.0.0.1:0".to_owned(),
         url: None,
+        redirects: Vec::new(),
+        security_contact: None,
         pace: spinor_lifecycle::Pace::default(),
         pilot: Vec::new(),
         compiler: crate::configuration::own("compile")?,

@@ -47,7 +47,7 @@ pub async fn run(server: &Server, command: Plugin) -> anyhow::Result<()> {
 }
 
 async fn list(server: &Server) -> anyhow::Result<()> {
-    let client = Client::from_options(server)?;
+    let client = Client::from_options(server).await?;
     let bindings: Vec<BindingView> = client.get("/api/bindings").await?;
     let plugins: Vec<PluginView> = client.get("/api/plugins").await?;
     if server.json {
@@ -67,7 +67,7 @@ async fn list(server: &Server) -> anyhow::Result<()> {
 /// What a component's file is, and whether the server could run it.
 async fn inspect_file(server: &Server, file: &Path) -> anyhow::Result<()> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let client = Client::from_options(server)?;
+    let client = Client::from_options(server).await?;
     let report: ReportView = client.post_bytes("/api/plugins/inspect", bytes).await?;
     if server.json {
         return show::json(&report);
@@ -96,7 +96,7 @@ async fn inspect(server: &Server, wanted: &str) -> anyhow::Result<()> {
     if Path::new(wanted).is_file() {
         return inspect_file(server, Path::new(wanted)).await;
     }
-    let plugins: Vec<PluginView> = Client::from_options(server)?.get("/api/plugins").await?;
+    let plugins: Vec<PluginView> = Client::from_options(server).await?.get("/api/plugins").await?;
     let matches = |p: &&PluginView| {
         let full = format!("{}@{}", p.plugin, p.version);
         p.plugin == wanted || full == wanted || (wanted.len() >= 6 && p.digest.starts_with(wanted))
@@ -131,7 +131,7 @@ async fn inspect(server: &Server, wanted: &str) -> anyhow::Result<()> {
 }
 
 async fn bind(server: &Server, bind: Bind) -> anyhow::Result<()> {
-    let client = Client::from_options(server)?;
+    let client = Client::from_options(server).await?;
     let path: BindingPath = bind.place.path.parse()?;
     let route = format!("/api/vos/{}/bindings/{path}", bind.place.vo);
     let applied: Applied = match &bind.plugin {
@@ -182,7 +182,7 @@ async fn logs(
     limit: u32,
     follow: bool,
 ) -> anyhow::Result<()> {
-    let client = Client::from_options(server)?;
+    let client = Client::from_options(server).await?;
     let mut after = 0;
     loop {
         let mut query = vec![("after", after.to_string()), ("limit", limit.to_string())];
@@ -206,7 +206,7 @@ async fn logs(
 }
 
 async fn collect(server: &Server, dry_run: bool) -> anyhow::Result<()> {
-    let client = Client::from_options(server)?;
+    let client = Client::from_options(server).await?;
     let route = format!("/api/plugins/gc?dry_run={dry_run}");
     let collected: Collected = client.post(&route, &json!({})).await?;
     if server.json {

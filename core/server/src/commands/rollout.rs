@@ -23,7 +23,7 @@ fn route(place: &Place, rest: &str) -> anyhow::Result<String> {
 
 /// Posts to a place and prints what is in force then.
 pub async fn order(server: &Server, place: &Place, what: &str) -> anyhow::Result<()> {
-    let client = Client::from_options(server)?;
+    let client = Client::from_options(server).await?;
     let done: Applied = client.post(&route(place, what)?, &json!({})).await?;
     show::applied(server.json, &done)
 }
@@ -31,7 +31,7 @@ pub async fn order(server: &Server, place: &Place, what: &str) -> anyhow::Result
 /// Lets a candidate in.
 pub async fn rollout(server: &Server, rollout: Rollout) -> anyhow::Result<()> {
     use crate::cli::StageOption;
-    let client = Client::from_options(server)?;
+    let client = Client::from_options(server).await?;
     let (plugin, version) = named(&client, &rollout.candidate).await?;
     let there = there(&client, &rollout.place).await?;
     let settings = settings(&rollout.candidate, there.as_ref())?;
@@ -81,7 +81,7 @@ fn settings(
 
 /// Asks a candidate what was decided of late.
 pub async fn replay(server: &Server, replay: Replay) -> anyhow::Result<()> {
-    let client = Client::from_options(server)?;
+    let client = Client::from_options(server).await?;
     let (plugin, version) = named(&client, &replay.candidate).await?;
     let request = ReplayRequest {
         plugin,
@@ -183,7 +183,7 @@ pub async fn status(
     path: Option<&str>,
     watch: bool,
 ) -> anyhow::Result<()> {
-    let client = Client::from_options(server)?;
+    let client = Client::from_options(server).await?;
     loop {
         let places: Vec<PlaceView> = client.get("/api/places").await?;
         let wanted = |place: &PlaceView| {
@@ -238,7 +238,7 @@ pub async fn history(
     path: Option<String>,
     limit: u32,
 ) -> anyhow::Result<()> {
-    let client = Client::from_options(server)?;
+    let client = Client::from_options(server).await?;
     let mut query = vec![("limit", limit.to_string())];
     query.extend(path.map(|path| ("path", path)));
     let entries: Vec<HistoryView> =

@@ -7,6 +7,7 @@ use crate::{
 };
 use anyhow::{Context, bail};
 use spinor_identity::{
+    keys::KeyFile,
     subject::{Member, Subject},
     token::Keys,
 };
@@ -19,9 +20,16 @@ use std::time::Duration;
 
 /// Does what the command line says.
 pub async fn run(command: Token) -> anyhow::Result<()> {
-    let Token::Issue(issue) = command;
+    let issue = match command {
+        Token::Issue(issue) => issue,
+        Token::Rotate { data, files, keep } => {
+            let names = KeyFile::rotate(&wiring::key_file(files.as_ref().unwrap_or(&data)), keep)?;
+            println!("{} signs now; tokens of {} keys count", names[0], names.len());
+            return Ok(());
+        }
+    };
     let key = wiring::key_file(issue.files.as_ref().unwrap_or(&issue.data));
-    let keys = Keys::existing(&key).with_context(|| {
+    let keys = Keys::existing(&key, "spinor").with_context(|| {
         format!(
             "cannot read {}: run this on the server's machine, with its --data, after `spinor serve` has run once",
             key.display()
@@ -58,5 +66,6 @@ async fn member(
     if !found.users.contains(&user) {
         bail!("{user} is not in group {group} of VO {vo}: add them to `groups.{group}.users`");
     }
-    Ok(Subject::Member(Member { vo, group, user, properties: found.properties.clone() }))
+    let (sub, properties) = (user.to_string(), found.properties.clone());
+    Ok(Subject::Member(Member { vo, group, user, sub, properties }))
 }

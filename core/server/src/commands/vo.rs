@@ -23,13 +23,13 @@ pub async fn apply(server: &Server, document: &Path, lock: Option<&Path>) -> any
         let pins = pins(file, parsed.vo.as_str())?;
         route.push_str(&format!("?pins={pins}"));
     }
-    let done: Applied = Client::from_options(server)?.put_text(&route, text).await?;
+    let done: Applied = Client::from_options(server).await?.put_text(&route, text).await?;
     show::applied(server.json, &done)
 }
 
 /// Prints what every VO inherits, or puts it in force.
 pub async fn installation(server: &Server, document: Option<&Path>) -> anyhow::Result<()> {
-    let client = Client::from_options(server)?;
+    let client = Client::from_options(server).await?;
     let Some(file) = document else {
         print!("{}", String::from_utf8_lossy(&client.bytes("/api/installation").await?));
         return Ok(());
@@ -49,7 +49,7 @@ pub async fn installation(server: &Server, document: Option<&Path>) -> anyhow::R
 
 /// Does what the command line says.
 pub async fn run(server: &Server, command: Vo) -> anyhow::Result<()> {
-    let client = Client::from_options(server)?;
+    let client = Client::from_options(server).await?;
     match command {
         Vo::Show { vo, revision } => {
             print!("{}", text(&client, &vo, revision).await?);

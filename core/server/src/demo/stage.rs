@@ -45,6 +45,8 @@ impl Stage {
     /// Starts a server over `data`.
     pub async fn set(data: &Path, database: Option<String>) -> anyhow::Result<Self> {
         let configuration = Configuration {
+            redirects: Vec::new(),
+            security_contact: None,
             data: data.to_owned(),
             database: configuration::database(data, database)?,
             files: data.to_owned(),
@@ -121,6 +123,7 @@ impl Stage {
             vo: submission.vo.clone(),
             group: submission.group.clone(),
             user: submission.user.clone(),
+            sub: submission.user.to_string(),
             properties: group.properties.clone(),
         });
         client(&self.app, &self.url, &subject)

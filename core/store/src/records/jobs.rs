@@ -93,6 +93,8 @@ pub struct EventRecord {
     pub status: JobState,
     /// More on that.
     pub minor_status: String,
+    /// What the payload said of itself, if that was told then.
+    pub application_status: String,
     /// Who brought it there.
     pub source: String,
 }
@@ -113,4 +115,13 @@ pub enum OrderAnswer {
         /// Why.
         reason: String,
     },
+}
+
+/// How often a job may be sent back to the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// At most so many times.
+    UpTo(u32),
+    /// Its count begins anew.
+    Reset,
 }

@@ -20,6 +20,12 @@ pub struct NewTemplate {
     pub owner: UserName,
     /// Its type.
     pub job_type: JobType,
+    /// What its owner calls it together with others.
+    pub job_group: String,
+    /// What was sent, if it was not a description of ours.
+    pub source: String,
+    /// The logical files that it names.
+    pub input_data: Vec<String>,
     /// Makes a repeated submission the same submission.
     pub key: Option<String>,
     /// The normalised description.
@@ -50,17 +56,13 @@ pub struct NewJob {
 /// What became of a submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Submission {
-    /// It is in, whole; `changes` is what the queues gained.
+    /// All is in; `changes` is what the queues gained.
     Stored {
-        /// The jobs, in order.
-        jobs: Vec<JobId>,
+        /// The jobs of each template, in order. What was in already, under the same key, has the jobs of
+        /// the first time.
+        jobs: Vec<Vec<JobId>>,
         /// What the queues gained.
         changes: Vec<QueueChange>,
-    },
-    /// It was in already, under the same key.
-    Repeated {
-        /// The jobs of the first time.
-        jobs: Vec<JobId>,
     },
     /// It would exceed the VO's limit of waiting jobs.
     OverQuota {

@@ -3,7 +3,7 @@
 use super::{
     dialect::{Dialect, alone, statement},
     moves::intern_class,
-    rows::to_json,
+    rows::{self, to_json},
 };
 use crate::{NewJob, NewTemplate, QueueChange, QueueKey, StoreError, Submission};
 use spinor_model::{
@@ -12,27 +12,51 @@ use spinor_model::{
 };
 use sqlx::{AnyConnection, Row};
 
-/// Takes a submission on.
+/// Takes templates of one VO on: all of them or none.
 pub async fn submit(
     c: &mut AnyConnection,
-    new: NewTemplate,
+    templates: Vec<NewTemplate>,
     max_waiting: u64,
     now: Timestamp,
 ) -> Result<Submission, StoreError> {
-    if let Some(jobs) = repeated(c, &new).await? {
-        return Ok(Submission::Repeated { jobs });
+    let mut jobs = Vec::with_capacity(templates.len());
+    let mut fresh = Vec::new();
+    for new in &templates {
+        let there = repeated(c, new).await?;
+        fresh.push(there.is_none());
+        jobs.push(there.unwrap_or_default());
     }
-    alone(c, &format!("waiting {}", new.vo)).await?;
-    let waiting = waiting(c, &new.vo).await?;
-    if waiting + new.jobs.len() as u64 > max_waiting {
+    let new = || templates.iter().zip(&fresh).filter(|(_, fresh)| **fresh).map(|(new, _)| new);
+    let Some(first) = new().next() else {
+        return Ok(Submission::Stored { jobs, changes: Vec::new() });
+    };
+    alone(c, &format!("waiting {}", first.vo)).await?;
+    let waiting = waiting(c, &first.vo).await?;
+    if waiting + new().map(|new| new.jobs.len() as u64).sum::<u64>() > max_waiting {
         return Ok(Submission::OverQuota { waiting });
     }
-    if let Some(missing) = missing_sandbox(c, &new).await? {
-        return Ok(Submission::NoSandbox(missing));
+    for new in new() {
+        if let Some(missing) = missing_sandbox(c, new).await? {
+            return Ok(Submission::NoSandbox(missing));
+        }
     }
+    let mut changes = Vec::new();
+    for (i, new) in templates.iter().enumerate().filter(|(i, _)| fresh[*i]) {
+        let (stored, change) = store(c, new, now).await?;
+        jobs[i] = stored;
+        changes.push(change);
+    }
+    Ok(Submission::Stored { jobs, changes })
+}
+
+async fn store(
+    c: &mut AnyConnection,
+    new: &NewTemplate,
+    now: Timestamp,
+) -> Result<(Vec<JobId>, QueueChange), StoreError> {
     let class = intern_class(c, &new.vo, &new.group, &new.job_type, &new.requirement).await?;
-    let template = insert_template(c, &new, now).await?;
-    let jobs = insert_jobs(c, &new, template, class, now).await?;
+    let template = insert_template(c, new, now).await?;
+    let jobs = insert_jobs(c, new, template, class, now).await?;
     sqlx::query("UPDATE templates SET first_job = $1 WHERE template_id = $2")
         .bind(jobs.first().map_or(0, |job| job.0))
         .bind(template)
@@ -51,8 +75,8 @@ pub async fn submit(
         .await?;
     }
     let delta = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
-    let queue = QueueKey { class, owner: new.owner };
-    Ok(Submission::Stored { jobs, changes: vec![QueueChange { queue, delta }] })
+    let queue = QueueKey { class, owner: new.owner.clone() };
+    Ok((jobs, QueueChange { queue, delta }))
 }
 
 async fn repeated(
@@ -110,8 +134,8 @@ async fn insert_template(
 ) -> Result<i64, StoreError> {
     let row = sqlx::query(
         "INSERT INTO templates (vo, grp, owner, job_type, submission_key, template, plan,
-            requirement, planned_by, jobs, first_job, submitted)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11) RETURNING template_id",
+            requirement, planned_by, jobs, first_job, submitted, source, input_data)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $12, $13) RETURNING template_id",
     )
     .bind(new.vo.as_str())
     .bind(new.group.as_str())
@@ -124,6 +148,8 @@ async fn insert_template(
     .bind(to_json(&new.planned_by)?)
     .bind(new.jobs.len() as i64)
     .bind(now.0)
+    .bind(rows::plain(&new.source))
+    .bind(to_json(&new.input_data)?)
     .fetch_one(&mut *c)
     .await?;
     let template = row.try_get("template_id")?;
@@ -137,6 +163,16 @@ async fn insert_template(
     Ok(template)
 }
 
+/// What DIRAC shows for the site of a job that has not run.
+fn asked_site(new: &NewTemplate) -> String {
+    let sites = &new.requirement.sites;
+    match (sites.len(), sites.first()) {
+        (1, Some(site)) => site.to_string(),
+        (0, _) => "ANY".to_owned(),
+        _ => "Multiple".to_owned(),
+    }
+}
+
 /// All jobs in one statement; their numbers follow each other.
 async fn insert_jobs(
     c: &mut AnyConnection,
@@ -147,9 +183,9 @@ async fn insert_jobs(
 ) -> Result<Vec<JobId>, StoreError> {
     let text = format!(
         "INSERT INTO jobs (template_id, row_number, parameters, class_id, vo, grp, owner, job_type,
-            name, priority, status, minor_status, submitted, updated)
+            name, priority, status, minor_status, submitted, updated, job_group, site)
          SELECT $1, CAST(value ->> 'row' AS BIGINT), value ->> 'parameters', $2, $3, $4, $5, $6,
-            value ->> 'name', $7, 'Waiting', 'Pilot Agent Submission', $8, $8
+            value ->> 'name', $7, 'Waiting', 'Pilot Agent Submission', $8, $8, $10, $11
          FROM {} ORDER BY 2 RETURNING job_id, row_number",
         Dialect::of(c).items("$9")
     );
@@ -164,6 +200,8 @@ async fn insert_jobs(
         .bind(i64::from(new.priority))
         .bind(now.0)
         .bind(to_json(&new.jobs.iter().enumerate().map(numbered).collect::<Vec<_>>())?)
+        .bind(rows::plain(&new.job_group))
+        .bind(asked_site(new))
         .fetch_all(c)
         .await?;
     let mut jobs: Vec<(i64, JobId)> = Vec::with_capacity(inserted.len());

@@ -8,13 +8,14 @@ use super::{
     watch,
 };
 use crate::{
-    AttemptRecord, AttemptState, AttemptStore, Beat, BeatAnswer, ClaimRequest, Claimed, Judgement,
-    PendingConclusion, QueueChange, ResultAnswer, StoreError, usage_of,
+    AttemptRecord, AttemptState, AttemptStore, Beat, BeatAnswer, ClaimRequest, Claimed, JobRecord,
+    Judgement, PendingConclusion, QueueChange, ResultAnswer, StoreError, usage_of,
 };
 use async_trait::async_trait;
 use spinor_model::{
     id::{AttemptNumber, JobId, Stamp, VoName},
     plan::AttemptResult,
+    sandbox::SandboxName,
     state::JobState,
     time::Timestamp,
     usage::Outcome,
@@ -98,9 +99,53 @@ async fn finish(
             let source = stamp.as_str();
             move_job(c, &job, Move { to: JobState::Completing, minor, source, now }).await?;
             conclusions::ask(c, result.job, result.attempt, now).await?;
+            hand_over(c, &job, result).await?;
             Ok(ResultAnswer::Accepted)
         }
     }
+}
+
+/// What a job leaves is its owner's.
+async fn hand_over(
+    c: &mut AnyConnection,
+    job: &JobRecord,
+    result: &AttemptResult,
+) -> Result<(), StoreError> {
+    let Some(digest) = result.output else { return Ok(()) };
+    let brought = sqlx::query(
+        "INSERT INTO sandboxes (vo, digest, size, owner, uploaded, grp, format)
+         SELECT vo, digest, size, $1, uploaded, $2, format FROM sandboxes
+         WHERE vo = $3 AND digest = $4 AND owner = '' ON CONFLICT DO NOTHING",
+    );
+    brought
+        .bind(job.owner.as_str())
+        .bind(job.group.as_str())
+        .bind(job.vo.as_str())
+        .bind(digest.to_string())
+        .execute(&mut *c)
+        .await?;
+    let found = sqlx::query("SELECT format FROM sandboxes WHERE vo = $1 AND digest = $2");
+    let found =
+        found.bind(job.vo.as_str()).bind(digest.to_string()).fetch_optional(&mut *c).await?;
+    let Some(row) = found else { return Ok(()) };
+    let name = SandboxName {
+        vo: job.vo.clone(),
+        group: job.group.clone(),
+        user: job.owner.clone(),
+        digest,
+        format: rows::parsed(&row, "format")?,
+    };
+    // A job that was tried again leaves what its last attempt left.
+    sqlx::query("DELETE FROM job_sandboxes WHERE job_id = $1 AND kind = 'Output'")
+        .bind(job.id.0)
+        .execute(&mut *c)
+        .await?;
+    sqlx::query("INSERT INTO job_sandboxes VALUES ($1, 'Output', $2)")
+        .bind(job.id.0)
+        .bind(name.to_string())
+        .execute(c)
+        .await?;
+    Ok(())
 }
 
 async fn end(

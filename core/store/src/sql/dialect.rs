@@ -86,6 +86,12 @@ impl Growing {
         self
     }
 
+    /// Goes on with what a column is in the database, a constant of ours.
+    pub fn push_column(&mut self, text: &str) -> &mut Self {
+        self.text.push_str(text);
+        self
+    }
+
     /// Goes on with a parameter.
     pub fn bind<'t, T: Encode<'t, Any> + Type<Any> + 't>(
         &mut self,

@@ -1,9 +1,13 @@
 //! Jobs, by those who own them.
 
-use super::{SqlStore, admission, dialect::Growing, orders, rows};
+use super::{
+    SqlStore, admission,
+    dialect::{Dialect, Growing, statement},
+    orders, rows,
+};
 use crate::{
-    EventRecord, JobFilter, JobRecord, JobStore, NewTemplate, OrderAnswer, QueueChange, QueueKey,
-    StatusCount, StoreError, Submission,
+    Again, EventRecord, JobFilter, JobRecord, JobStore, NewTemplate, OrderAnswer, QueueChange,
+    QueueKey, StatusCount, StoreError, Submission,
 };
 use async_trait::async_trait;
 use spinor_model::{
@@ -18,11 +22,11 @@ use std::sync::Arc;
 impl JobStore for SqlStore {
     async fn submit(
         &self,
-        template: NewTemplate,
+        templates: Vec<NewTemplate>,
         max_waiting: u64,
         now: Timestamp,
     ) -> Result<Submission, StoreError> {
-        self.write(move |c| Box::pin(admission::submit(c, template, max_waiting, now))).await
+        self.write(move |c| Box::pin(admission::submit(c, templates, max_waiting, now))).await
     }
 
     async fn classes(&self) -> Result<Vec<Arc<RequirementClass>>, StoreError> {
@@ -47,6 +51,20 @@ impl JobStore for SqlStore {
     async fn job(&self, id: JobId) -> Result<Option<JobRecord>, StoreError> {
         let found = sqlx::query("SELECT * FROM jobs WHERE job_id = $1").bind(id.0);
         found.fetch_optional(&self.readers).await?.as_ref().map(rows::job).transpose()
+    }
+
+    async fn jobs_by_id(&self, ids: &[JobId]) -> Result<Vec<JobRecord>, StoreError> {
+        let text = format!(
+            "SELECT * FROM jobs WHERE job_id IN (SELECT CAST(value ->> '$' AS BIGINT) FROM {}) ORDER BY job_id",
+            self.dialect.items("$1")
+        );
+        let text = match self.dialect {
+            Dialect::Sqlite => text.replace("value ->> '$'", "value"),
+            Dialect::Postgres => text.replace("value ->> '$'", "value #>> '{}'"),
+        };
+        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        let found = sqlx::query(statement(text)).bind(rows::to_json(&ids)?);
+        found.fetch_all(&self.readers).await?.iter().map(rows::job).collect()
     }
 
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRecord>, StoreError> {
@@ -102,12 +120,13 @@ impl JobStore for SqlStore {
         vo: &VoName,
         owner: Option<&UserName>,
         ids: &[JobId],
+        again: Again,
         by: &str,
         now: Timestamp,
     ) -> Result<(Vec<OrderAnswer>, Vec<QueueChange>), StoreError> {
         let order = orders::Order::new(vo, owner, by, now);
         let ids = ids.to_vec();
-        self.write(move |c| Box::pin(async move { order.reschedule(c, &ids).await })).await
+        self.write(move |c| Box::pin(async move { order.reschedule(c, &ids, again).await })).await
     }
 
     async fn release_due(&self, now: Timestamp) -> Result<Vec<QueueChange>, StoreError> {

@@ -10,14 +10,17 @@ mod attempts;
 mod claims;
 mod conclusions;
 mod dialect;
+mod identity;
 mod jobs;
 mod moves;
 mod orders;
 mod pilots;
 mod policies;
 mod registry;
+mod reports;
 mod rows;
 mod sandboxes;
+mod search;
 mod servers;
 mod usage;
 mod watch;
@@ -162,6 +165,7 @@ fn migrator(dialect: Dialect) -> Migrator {
             migration(1, "init", include_str!("../../migrations/0001_init.sql")),
             migration(2, "policies", include_str!("../../migrations/0002_policies.sql")),
             migration(3, "servers", include_str!("../../migrations/0003_servers.sql")),
+            migration(4, "people", include_str!("../../migrations/0004_people.sql")),
         ]),
         ..Migrator::DEFAULT
     }

@@ -5,7 +5,7 @@ use super::{
     moves::{Move, change, job, move_job},
     rows,
 };
-use crate::{JobRecord, OrderAnswer, QueueChange, StoreError};
+use crate::{Again, JobRecord, OrderAnswer, QueueChange, StoreError};
 use spinor_model::{
     id::{JobId, UserName, VoName},
     state::JobState,
@@ -44,7 +44,7 @@ impl Order {
 
     /// Ends jobs. A running payload is ended by its pilot, which hears of it with its next call.
     pub async fn kill(&self, c: &mut AnyConnection, ids: &[JobId]) -> Result<Answers, StoreError> {
-        self.each(c, ids, JobState::Killed, "Marked for termination").await
+        self.each(c, ids, JobState::Killed, "Marked for termination", Again::Reset).await
     }
 
     /// Sends jobs back to the start: a new attempt, whatever became of the last.
@@ -52,8 +52,9 @@ impl Order {
         &self,
         c: &mut AnyConnection,
         ids: &[JobId],
+        again: Again,
     ) -> Result<Answers, StoreError> {
-        self.each(c, ids, JobState::Received, "Job Rescheduled").await
+        self.each(c, ids, JobState::Received, "Job Rescheduled", again).await
     }
 
     async fn each(
@@ -62,6 +63,7 @@ impl Order {
         ids: &[JobId],
         to: JobState,
         minor: &str,
+        again: Again,
     ) -> Result<Answers, StoreError> {
         // In the order in which everybody holds jobs; the answers in the order of the questions.
         let mut order: Vec<usize> = (0..ids.len()).collect();
@@ -69,6 +71,14 @@ impl Order {
         let (mut answers, mut changes) = (vec![OrderAnswer::NotFound; ids.len()], Vec::new());
         for i in order {
             let Some(job) = self.find(c, ids[i]).await? else { continue };
+            if let Again::UpTo(limit) = again
+                && job.reschedules >= limit
+            {
+                self.fail(c, &job, &mut changes).await?;
+                let reason = format!("Maximum number of reschedules exceeded ({limit})");
+                answers[i] = OrderAnswer::Refused { reason };
+                continue;
+            }
             if let Err(illegal) = job.status.to(to) {
                 answers[i] = OrderAnswer::Refused { reason: illegal.to_string() };
                 continue;
@@ -76,7 +86,7 @@ impl Order {
             move_job(c, &job, Move { to, minor, source: &self.by, now: self.now }).await?;
             self.release_attempt(c, &job).await?;
             if to == JobState::Received {
-                self.restart(c, &job).await?;
+                self.restart(c, &job, again).await?;
             }
             if job.status == JobState::Waiting {
                 changes.push(change(&job, -1));
@@ -103,13 +113,43 @@ impl Order {
         Ok(())
     }
 
-    async fn restart(&self, c: &mut AnyConnection, job: &JobRecord) -> Result<(), StoreError> {
+    /// A job that was sent back too often fails, unless it has ended already.
+    async fn fail(
+        &self,
+        c: &mut AnyConnection,
+        job: &JobRecord,
+        changes: &mut Vec<QueueChange>,
+    ) -> Result<(), StoreError> {
+        if job.status.to(JobState::Failed).is_err() {
+            return Ok(());
+        }
+        let minor = "Maximum of reschedulings reached";
+        let failed = Move { to: JobState::Failed, minor, source: &self.by, now: self.now };
+        move_job(c, job, failed).await?;
+        self.release_attempt(c, job).await?;
+        if job.status == JobState::Waiting {
+            changes.push(change(job, -1));
+        }
+        Ok(())
+    }
+
+    async fn restart(
+        &self,
+        c: &mut AnyConnection,
+        job: &JobRecord,
+        again: Again,
+    ) -> Result<(), StoreError> {
+        let reschedules = match again {
+            Again::UpTo(_) => job.reschedules + 1,
+            Again::Reset => 0,
+        };
         sqlx::query(
-            "UPDATE jobs SET not_before = $1, reschedules = reschedules + 1, attempt_base = attempt,
+            "UPDATE jobs SET not_before = $1, rescheduled = $1, reschedules = $3, attempt_base = attempt,
                 started = NULL, application_status = '', site = 'ANY' WHERE job_id = $2",
         )
         .bind(self.now.0)
         .bind(job.id.0)
+        .bind(i64::from(reschedules))
         .execute(c)
         .await?;
         Ok(())

@@ -67,7 +67,12 @@ impl PilotStore for SqlStore {
                      FROM {}",
                     Dialect::of(c).items("$1")
                 );
-                sqlx::query(statement(text)).bind(items).bind(now.0).execute(c).await?;
+                sqlx::query(statement(text)).bind(&items).bind(now.0).execute(&mut *c).await?;
+                let numbers = format!(
+                    "INSERT INTO pilot_numbers (stamp) SELECT value ->> 'stamp' FROM {}",
+                    Dialect::of(c).items("$1")
+                );
+                sqlx::query(statement(numbers)).bind(items).execute(c).await?;
                 Ok(())
             })
         })

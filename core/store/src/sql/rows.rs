@@ -84,6 +84,7 @@ pub fn event(row: &AnyRow) -> Result<EventRecord, StoreError> {
         attempt: AttemptNumber(count(row, "attempt")?),
         status: parsed(row, "status")?,
         minor_status: row.try_get("minor_status")?,
+        application_status: row.try_get("application_status")?,
         source: row.try_get("source")?,
     })
 }

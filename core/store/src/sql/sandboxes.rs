@@ -1,7 +1,7 @@
 //! Who may use which sandbox.
 
 use super::SqlStore;
-use crate::{SandboxStore, StoreError};
+use crate::{NewSandbox, SandboxStore, StoreError};
 use async_trait::async_trait;
 use spinor_model::{
     id::{Digest, UserName, VoName},
@@ -10,25 +10,20 @@ use spinor_model::{
 
 #[async_trait]
 impl SandboxStore for SqlStore {
-    async fn add_sandbox(
-        &self,
-        vo: &VoName,
-        owner: Option<&UserName>,
-        digest: Digest,
-        size: u64,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let (vo, owner) = (vo.clone(), owner.map_or(String::new(), ToString::to_string));
+    async fn add_sandbox(&self, new: NewSandbox, now: Timestamp) -> Result<(), StoreError> {
         self.write(move |c| {
             Box::pin(async move {
                 sqlx::query(
-                    "INSERT INTO sandboxes VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+                    "INSERT INTO sandboxes (vo, digest, size, owner, uploaded, grp, format)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
                 )
-                .bind(vo.as_str())
-                .bind(digest.to_string())
-                .bind(size as i64)
-                .bind(owner)
+                .bind(new.vo.as_str())
+                .bind(new.digest.to_string())
+                .bind(new.size as i64)
+                .bind(new.owner.map_or(String::new(), |owner| owner.to_string()))
                 .bind(now.0)
+                .bind(new.group.map_or(String::new(), |group| group.to_string()))
+                .bind(new.format.as_str())
                 .execute(c)
                 .await?;
                 Ok(())

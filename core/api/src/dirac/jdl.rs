@@ -1,0 +1,135 @@
+//! Submission of JDLs.
+
+use super::query::unprocessable;
+use crate::{
+    Guarded, Shared,
+    auth::{member, whole},
+    problem::Problem,
+};
+use axum::{
+    Extension, Json,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use serde::{Deserialize, Serialize};
+use spinor_identity::{
+    access::Permission,
+    subject::{Member, Subject},
+};
+use spinor_lifecycle::admission::{Beside, Request};
+use spinor_model::{finding::Finding, jdl, registry::VoDocument};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().merge(guarded.route(Permission::SubmitJobs, routes!(submit)))
+}
+
+/// A job that was taken on.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct InsertedJob {
+    /// Its number.
+    #[serde(rename = "JobID")]
+    pub job_id: i64,
+    /// Its state.
+    #[serde(rename = "Status")]
+    pub status: String,
+    /// More on that.
+    #[serde(rename = "MinorStatus")]
+    pub minor_status: String,
+    /// RFC 3339.
+    #[serde(rename = "TimeStamp")]
+    pub time_stamp: String,
+}
+
+/// JDLs in one request.
+const MAX_JDLS: usize = 10_000;
+
+/// Submits jobs by their JDLs: all of them, or none.
+///
+/// A request that is sent again with the same `x-ms-client-request-id`, as clients do when they get no
+/// answer, is the same submission.
+#[utoipa::path(post, path = "/api/jobs/jdl", tag = "jobs", request_body = Vec<String>,
+    responses((status = 201, body = Vec<InsertedJob>), (status = 400, body = Problem)))]
+async fn submit(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Vec<InsertedJob>>), Problem> {
+    let member = member(&subject)?;
+    let jdls: Vec<String> = serde_json::from_slice(&body)
+        .map_err(|error| unprocessable(format!("the body is no JSON list of JDLs: {error}")))?;
+    if jdls.len() > MAX_JDLS {
+        let text = format!("{} JDLs: send {MAX_JDLS} at most", jdls.len());
+        return Err(Problem::bad_request(text));
+    }
+    let document = app.lifecycle.document(&member.vo)?;
+    let id = headers.get("x-ms-client-request-id").and_then(|id| id.to_str().ok());
+    let requests = requests(&jdls, member, &document, id)?;
+    let several = requests.len() > 1;
+    if several && requests.iter().any(|request| request.description.get("parameters").is_some()) {
+        let text = "You cannot submit parametric jobs in a bulk fashion: send each in a request of its own";
+        return Err(Problem::bad_request(text));
+    }
+    let lifecycle = app.lifecycle.clone();
+    let submitted = whole(async move {
+        lifecycle.submit_all(requests).await.map_err(|refusal| client_error(refusal.into()))
+    });
+    let now = app.lifecycle.now().to_string();
+    let view = |id: spinor_model::id::JobId| InsertedJob {
+        job_id: id.0,
+        status: "Received".to_owned(),
+        minor_status: "Job accepted".to_owned(),
+        time_stamp: now.clone(),
+    };
+    let jobs = submitted.await?.into_iter().flatten().map(view).collect();
+    Ok((StatusCode::CREATED, Json(jobs)))
+}
+
+/// DiracX's clients know 400 for whatever is wrong with a JDL.
+fn client_error(problem: Problem) -> Problem {
+    match problem.status {
+        422 => Problem { status: 400, ..problem },
+        _ => problem,
+    }
+}
+
+fn requests(
+    jdls: &[String],
+    member: &Member,
+    document: &VoDocument,
+    id: Option<&str>,
+) -> Result<Vec<Request>, Problem> {
+    let job_types: Vec<&str> = document.handling.keys().map(|name| name.as_str()).collect();
+    let mut requests = Vec::with_capacity(jdls.len());
+    for (i, text) in jdls.iter().enumerate() {
+        let place = if jdls.len() > 1 { format!("JDL {i}: ") } else { String::new() };
+        let record =
+            jdl::parse(text).map_err(|error| Problem::bad_request(format!("{place}{error}")))?;
+        let described = jdl::describe(&record, &job_types).map_err(|findings| {
+            let named = |f: Finding| Finding { field: format!("{place}{}", f.field), ..f };
+            client_error(Problem::findings(findings.into_iter().map(named).collect()))
+        })?;
+        if let Some(file) = described.local_files.first() {
+            let text = format!(
+                "{place}InputSandbox: `{file}` is a file of your machine: upload it first, with `diracx-api`, or submit with `spinor job submit`"
+            );
+            return Err(Problem::bad_request(text));
+        }
+        requests.push(Request {
+            vo: member.vo.clone(),
+            group: member.group.clone(),
+            owner: member.user.clone(),
+            description: described.description,
+            key: id.map(|id| format!("{:.100}/{i}", id)),
+            beside: Beside {
+                job_group: described.job_group,
+                source: text.clone(),
+                input_data: described.input_data,
+            },
+        });
+    }
+    Ok(requests)
+}

@@ -1,0 +1,56 @@
+//! What DiracX has no routes for, in its style: what jobs say of themselves, their JDL, their input data.
+
+use crate::{Guarded, Shared, jobs::visible, problem::Problem};
+use axum::{
+    Extension, Json,
+    extract::{Path, State},
+};
+use serde_json::Value;
+use spinor_identity::{access::Permission, subject::Subject};
+use std::collections::BTreeMap;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
+    let read = |route| guarded.route(Permission::ReadJobs, route);
+    OpenApiRouter::new()
+        .merge(read(routes!(parameters)))
+        .merge(read(routes!(jdl)))
+        .merge(read(routes!(input_data)))
+}
+
+/// What a job and its pilot say of it, by name.
+#[utoipa::path(get, path = "/api/jobs/{id}/parameters", tag = "jobs", responses((status = 200, body = Object)))]
+async fn parameters(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Path(id): Path<i64>,
+) -> Result<Json<BTreeMap<String, Value>>, Problem> {
+    let job = visible(&app, &subject, id).await?;
+    Ok(Json(app.lifecycle.store.parameters(job.id).await?))
+}
+
+/// The JDL that a job was submitted with.
+#[utoipa::path(get, path = "/api/jobs/{id}/jdl", tag = "jobs", responses((status = 200, body = String)))]
+async fn jdl(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Path(id): Path<i64>,
+) -> Result<Json<String>, Problem> {
+    let job = visible(&app, &subject, id).await?;
+    let found = app.lifecycle.store.source(job.id).await?.map(|(source, _)| source);
+    let found = found.filter(|source| !source.is_empty());
+    let none = || Problem::not_found(format!("job {id} was not submitted with a JDL"));
+    Ok(Json(found.ok_or_else(none)?))
+}
+
+/// The logical files that a job's JDL names as its input data.
+#[utoipa::path(get, path = "/api/jobs/{id}/input-data", tag = "jobs", responses((status = 200, body = Vec<String>)))]
+async fn input_data(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Path(id): Path<i64>,
+) -> Result<Json<Vec<String>>, Problem> {
+    let job = visible(&app, &subject, id).await?;
+    let found = app.lifecycle.store.source(job.id).await?;
+    Ok(Json(found.map(|(_, files)| files).unwrap_or_default()))
+}

@@ -1,0 +1,236 @@
+//! Pilots as DiracX's clients know them: ours to be found, others' to be told of.
+
+use super::{
+    query::{
+        PageQuery, SearchBody, SummaryBody, body, columns, conditions, order, paged, row,
+        unprocessable,
+    },
+    search::counted,
+};
+use crate::{Guarded, Shared, problem::Problem};
+use axum::{
+    Extension, Json,
+    body::Bytes,
+    extract::{Query, State},
+    http::StatusCode,
+    response::Response,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use spinor_identity::{access::Permission, subject::Subject};
+use spinor_model::{
+    id::{Stamp, VoName},
+    state::PilotState,
+};
+use spinor_store::{PilotChange, RegisteredPilot, Search, Table};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
+    let register = |route| guarded.route(Permission::RegisterPilots, route);
+    let read = |route| guarded.route(Permission::ReadPilots, route);
+    OpenApiRouter::new()
+        .merge(register(routes!(register_pilot)))
+        .merge(register(routes!(metadata)))
+        .merge(read(routes!(search)))
+        .merge(read(routes!(summary)))
+}
+
+/// A pilot that somebody else sends.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct New {
+    pilot_stamp: String,
+    vo: String,
+    #[serde(default = "dirac")]
+    grid_type: String,
+    #[serde(default = "unknown")]
+    grid_site: String,
+    #[serde(default = "not_assigned")]
+    destination_site: String,
+    pilot_reference: Option<String>,
+    #[serde(default = "submitted")]
+    pilot_status: String,
+}
+
+fn dirac() -> String {
+    "DIRAC".to_owned()
+}
+
+fn unknown() -> String {
+    "Unknown".to_owned()
+}
+
+fn not_assigned() -> String {
+    "NotAssigned".to_owned()
+}
+
+fn submitted() -> String {
+    "Submitted".to_owned()
+}
+
+fn status(text: &str) -> Result<String, Problem> {
+    let known: Result<PilotState, _> = text.parse();
+    known.map(|state| state.to_string()).map_err(|error| unprocessable(format!("status: {error}")))
+}
+
+fn forbidden<T>(text: impl Into<String>) -> Result<T, Problem> {
+    Err(Problem::new(StatusCode::FORBIDDEN, format!("Forbidden: {}", text.into())))
+}
+
+/// A caller that may tell of pilots of its own VO alone.
+fn check_vo(subject: &Subject, vo: &VoName) -> Result<(), Problem> {
+    match subject.vo() {
+        Some(own) if own != vo => forbidden(format!("pilots of VO {vo} are not yours to tell of")),
+        _ => Ok(()),
+    }
+}
+
+/// Tells of a pilot that somebody else sends.
+#[utoipa::path(post, path = "/api/pilots/", tag = "pilots", request_body = New,
+    responses((status = 201), (status = 400, body = Problem), (status = 409, body = Problem)))]
+async fn register_pilot(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    bytes: Bytes,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let new: New = serde_json::from_slice(&bytes)
+        .map_err(|error| unprocessable(format!("the body: {error}")))?;
+    if new.pilot_stamp.len() > 32 {
+        return Err(unprocessable("pilot_stamp has more than 32 characters".to_owned()));
+    }
+    let stamp: Stamp =
+        new.pilot_stamp.parse().map_err(|error| unprocessable(format!("pilot_stamp: {error}")))?;
+    let unknown =
+        || Problem::bad_request(format!("VO {} is not known to this installation", new.vo));
+    let vo: VoName = new.vo.parse().map_err(|_| unknown())?;
+    app.lifecycle.document(&vo).map_err(|_| unknown())?;
+    check_vo(&subject, &vo)?;
+    let pilot = RegisteredPilot {
+        reference: new.pilot_reference.unwrap_or_else(|| stamp.to_string()),
+        stamp: stamp.clone(),
+        vo,
+        destination_site: new.destination_site,
+        grid_site: new.grid_site,
+        grid_type: new.grid_type,
+        status: status(&new.pilot_status)?,
+    };
+    match app.lifecycle.store.register_pilots(&[pilot], app.lifecycle.now()).await? {
+        true => Ok((StatusCode::CREATED, Json(Value::Null))),
+        false => {
+            let text = format!("Pilot {stamp} is registered already");
+            Err(Problem::new(StatusCode::CONFLICT, text))
+        }
+    }
+}
+
+/// What is known of a pilot.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    #[serde(rename = "StatusReason")]
+    status_reason: Option<String>,
+    #[serde(rename = "Status")]
+    status: Option<String>,
+    #[serde(rename = "BenchMark")]
+    benchmark: Option<f64>,
+    #[serde(rename = "DestinationSite")]
+    destination_site: Option<String>,
+    #[serde(rename = "Queue")]
+    queue: Option<String>,
+    #[serde(rename = "GridSite")]
+    grid_site: Option<String>,
+    #[serde(rename = "GridType")]
+    grid_type: Option<String>,
+    #[serde(rename = "AccountingSent")]
+    accounting_sent: Option<bool>,
+    #[serde(rename = "CurrentJobID")]
+    current_job: Option<i64>,
+}
+
+/// Changes what is known of pilots that somebody else sends.
+#[utoipa::path(patch, path = "/api/pilots/metadata", tag = "pilots", request_body = Object,
+    responses((status = 204), (status = 404, body = Problem)))]
+async fn metadata(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    bytes: Bytes,
+) -> Result<StatusCode, Problem> {
+    let told: BTreeMap<String, Change> = serde_json::from_slice(&bytes)
+        .map_err(|error| unprocessable(format!("the body: {error}")))?;
+    let alone =
+        matches!(&subject, Subject::Member(m) if !m.properties.contains("ServiceAdministrator"));
+    if alone && told.len() > 1 {
+        return forbidden("a pilot tells of one pilot at a time");
+    }
+    let store = &app.lifecycle.store;
+    let mut changes = Vec::with_capacity(told.len());
+    for (name, change) in told {
+        let none = || Problem::not_found(format!("Pilot {name} not found"));
+        let stamp: Stamp = name.parse().map_err(|_| none())?;
+        let vo = store.vo_of_pilot(&stamp).await?.ok_or_else(none)?;
+        check_vo(&subject, &vo)?;
+        changes.push(PilotChange {
+            stamp,
+            status: change.status.as_deref().map(status).transpose()?,
+            status_reason: change.status_reason,
+            benchmark: change.benchmark,
+            destination_site: change.destination_site,
+            queue: change.queue,
+            grid_site: change.grid_site,
+            grid_type: change.grid_type,
+            accounting_sent: change.accounting_sent,
+            current_job: change.current_job,
+        });
+    }
+    for change in &changes {
+        if !store.change_pilot(change, app.lifecycle.now()).await? {
+            let text = format!(
+                "pilot {} is this server's own: what is known of it comes from itself",
+                change.stamp
+            );
+            return forbidden(text);
+        }
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Searches pilots of one's VO.
+#[utoipa::path(post, path = "/api/pilots/search", tag = "pilots", params(PageQuery), request_body = SearchBody,
+    responses((status = 200, body = Vec<Object>), (status = 206, body = Vec<Object>), (status = 400, body = Problem)))]
+async fn search(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Query(page): Query<PageQuery>,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let asked: SearchBody = body(&bytes)?;
+    let (offset, limit) = page.window()?;
+    let (vo, table) = (subject.vo().cloned(), Table::Pilots);
+    let shown = columns(table, asked.parameters.as_deref())?;
+    let search = Search {
+        table,
+        conditions: conditions(&app, table, vo.as_ref(), &asked.search).await?,
+        sort: order(table, &asked.sort, asked.distinct.then_some(&shown))?,
+        vo,
+        columns: shown,
+        distinct: asked.distinct,
+        offset,
+        limit,
+    };
+    let found = app.lifecycle.store.search(&search).await?;
+    let rows = found.rows.iter().map(|found| row(&search.columns, found)).collect();
+    Ok(paged("pilots", &search, found.total, rows))
+}
+
+/// Counts pilots of one's VO by columns.
+#[utoipa::path(post, path = "/api/pilots/summary", tag = "pilots", request_body = SummaryBody,
+    responses((status = 200, body = Vec<Object>), (status = 400, body = Problem)))]
+async fn summary(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    bytes: Bytes,
+) -> Result<Json<Vec<Value>>, Problem> {
+    counted(&app, &subject, Table::Pilots, &bytes).await
+}

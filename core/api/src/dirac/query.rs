@@ -1,0 +1,421 @@
+//! The search language of DiracX's clients: conditions that must all hold, an order, a page.
+
+mod period;
+
+use crate::{Shared, problem::Problem};
+use axum::{
+    Json,
+    body::Bytes,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use period::period;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use spinor_model::{id::VoName, time::Timestamp};
+use spinor_store::{Column, ColumnKind, Condition, Found, Operand, Search, Table, Test};
+use utoipa::{IntoParams, ToSchema};
+
+/// A condition as clients write it.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+pub(super) struct Spec {
+    /// A column.
+    parameter: String,
+    /// `eq`, `neq`, `gt`, `lt`, `like`, `not like`, `regex`, `in` or `not in`.
+    operator: Operator,
+    /// What to compare with.
+    #[schema(value_type = Object)]
+    value: Option<Value>,
+    /// What to compare with, for `in` and `not in`.
+    #[schema(value_type = Vec<Object>)]
+    values: Option<Vec<Value>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+enum Operator {
+    #[serde(rename = "eq")]
+    Equal,
+    #[serde(rename = "neq")]
+    NotEqual,
+    #[serde(rename = "gt")]
+    Greater,
+    #[serde(rename = "lt")]
+    Less,
+    #[serde(rename = "like")]
+    Like,
+    #[serde(rename = "not like")]
+    NotLike,
+    #[serde(rename = "regex")]
+    Regex,
+    #[serde(rename = "in")]
+    In,
+    #[serde(rename = "not in")]
+    NotIn,
+}
+
+/// An order as clients write it.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+pub(super) struct Sort {
+    parameter: String,
+    direction: Direction,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Direction {
+    Asc,
+    Desc,
+}
+
+/// What is searched for.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub(super) struct SearchBody {
+    /// Columns to show; all if not given.
+    pub parameters: Option<Vec<String>>,
+    /// Conditions.
+    #[serde(default)]
+    pub search: Vec<Spec>,
+    /// Order.
+    #[serde(default)]
+    pub sort: Vec<Sort>,
+    /// Equal rows once.
+    #[serde(default)]
+    pub distinct: bool,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+pub(super) struct SummaryBody {
+    /// Columns.
+    pub grouping: Vec<String>,
+    /// Conditions.
+    #[serde(default)]
+    pub search: Vec<Spec>,
+}
+
+/// Which page.
+#[derive(Debug, Clone, Deserialize, IntoParams)]
+pub(super) struct PageQuery {
+    /// From 1.
+    #[serde(default = "first")]
+    page: i64,
+    /// 1 to 10000.
+    #[serde(default = "hundred")]
+    per_page: i64,
+}
+
+fn first() -> i64 {
+    1
+}
+
+fn hundred() -> i64 {
+    100
+}
+
+impl PageQuery {
+    /// Rows left out at the beginning, and rows at most.
+    pub fn window(&self) -> Result<(u64, u32), Problem> {
+        let wrong = |name: &str, value: i64, range: &str| {
+            unprocessable(format!("{name} is {value}: give {range}"))
+        };
+        let limit = u32::try_from(self.per_page).ok().filter(|n| (1..=10_000).contains(n));
+        let limit = limit.ok_or_else(|| wrong("per_page", self.per_page, "1 to 10000"))?;
+        let page = u64::try_from(self.page).ok().filter(|page| *page >= 1);
+        let page = page.ok_or_else(|| wrong("page", self.page, "1 or more"))?;
+        Ok(((page - 1).saturating_mul(limit.into()), limit))
+    }
+}
+
+/// A body that does not say what it should.
+pub(super) fn unprocessable(text: String) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text)
+}
+
+/// Reads a body; an empty one is the default.
+pub(super) fn body<T: DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, Problem> {
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(bytes).map_err(|error| unprocessable(format!("the body: {error}")))
+}
+
+fn column(table: Table, name: &str) -> Result<&'static Column, Problem> {
+    let known = || table.columns().iter().map(|c| c.name).collect::<Vec<_>>().join(", ");
+    table.column(name).ok_or_else(|| {
+        Problem::bad_request(format!("Unknown column {name}: there are {}", known()))
+    })
+}
+
+/// Columns that were asked for, in the table's order; all if none were.
+pub(super) fn columns(
+    table: Table,
+    names: Option<&[String]>,
+) -> Result<Vec<&'static Column>, Problem> {
+    let Some(names) = names else { return Ok(table.columns().iter().collect()) };
+    let unknown: Vec<&String> = names.iter().filter(|name| table.column(name).is_none()).collect();
+    if !unknown.is_empty() {
+        return Err(Problem::bad_request(format!("Unrecognised parameters requested {unknown:?}")));
+    }
+    let asked = |c: &&'static Column| names.iter().any(|name| name == c.name);
+    Ok(table.columns().iter().filter(asked).collect())
+}
+
+/// Columns to count by, in the order in which they were asked for.
+pub(super) fn grouping(table: Table, names: &[String]) -> Result<Vec<&'static Column>, Problem> {
+    if names.is_empty() {
+        return Err(unprocessable("grouping is empty: name a column".to_owned()));
+    }
+    names.iter().map(|name| column(table, name)).collect()
+}
+
+/// The order that was asked for, ended so that no two rows are alike.
+pub(super) fn order(
+    table: Table,
+    sort: &[Sort],
+    distinct: Option<&[&'static Column]>,
+) -> Result<Vec<(&'static Column, bool)>, Problem> {
+    let mut order = Vec::new();
+    for Sort { parameter, direction } in sort {
+        let unknown =
+            || Problem::bad_request(format!("Cannot sort by {parameter}: unknown column"));
+        let column = table.column(parameter).ok_or_else(unknown)?;
+        if distinct.is_some_and(|shown| !shown.contains(&column)) {
+            let text =
+                format!("Cannot sort by {parameter}: distinct rows are sorted by what they show");
+            return Err(Problem::bad_request(text));
+        }
+        order.push((column, *direction == Direction::Desc));
+    }
+    match distinct {
+        Some(shown) => order.extend(shown.iter().map(|column| (*column, false))),
+        None => order.push((table.key(), false)),
+    }
+    let mut seen = Vec::new();
+    order.retain(|(column, _)| {
+        !seen.contains(column) && {
+            seen.push(*column);
+            true
+        }
+    });
+    Ok(order)
+}
+
+fn cannot_parse(value: &Value) -> Problem {
+    Problem::bad_request(format!("Cannot parse value={value}"))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A value as its column has it; clients of the command line send texts for everything.
+fn operand(column: &Column, value: &Value) -> Result<Operand, Problem> {
+    let bad = || cannot_parse(value);
+    match column.kind {
+        ColumnKind::Text => Ok(Operand::Text(text(value))),
+        ColumnKind::Number => text(value).trim().parse().map(Operand::Number).map_err(|_| bad()),
+        ColumnKind::Real => text(value).trim().parse().map(Operand::Real).map_err(|_| bad()),
+        ColumnKind::Flag => match text(value).to_lowercase().as_str() {
+            "true" | "1" => Ok(Operand::Number(1)),
+            "false" | "0" => Ok(Operand::Number(0)),
+            _ => Err(bad()),
+        },
+        ColumnKind::Time => period(&text(value)).map(|p| Operand::Number(p.from)).ok_or_else(bad),
+    }
+}
+
+/// Different texts that a regular expression is held against, at most.
+const MAX_TEXTS: u32 = 100_000;
+
+async fn regex(
+    app: &Shared,
+    (table, vo): (Table, Option<&VoName>),
+    column: &'static Column,
+    pattern: &str,
+) -> Result<Test, Problem> {
+    let size = 1 << 20;
+    let regex = regex::RegexBuilder::new(pattern).size_limit(size).build();
+    let regex = regex.map_err(|_| Problem::bad_request(format!("Invalid regex {pattern}")))?;
+    if column.kind != ColumnKind::Text {
+        return Err(Problem::bad_request(format!(
+            "{} holds no text: regex needs one",
+            column.name
+        )));
+    }
+    let texts = app.lifecycle.store.texts(table, vo, column, MAX_TEXTS + 1).await?;
+    if texts.len() > MAX_TEXTS as usize {
+        let text = format!(
+            "regex: {} has over {MAX_TEXTS} different values; narrow it with `like`",
+            column.name
+        );
+        return Err(Problem::bad_request(text));
+    }
+    let found = texts.into_iter().filter(|text| regex.is_match(text)).map(Operand::Text);
+    Ok(Test::In(found.collect(), true))
+}
+
+fn value_of(spec: &Spec) -> Result<&Value, Problem> {
+    let missing = || unprocessable(format!("search: `{}` has no `value`", spec.parameter));
+    spec.value.as_ref().filter(|value| !value.is_null()).ok_or_else(missing)
+}
+
+fn values_of(spec: &Spec) -> Result<&[Value], Problem> {
+    let missing = || unprocessable(format!("search: `{}` has no `values`", spec.parameter));
+    spec.values.as_deref().ok_or_else(missing)
+}
+
+fn times(column: &Column, spec: &Spec) -> Result<Test, Problem> {
+    let read = |value: &Value| period(&text(value)).ok_or_else(|| cannot_parse(value));
+    let one = || read(value_of(spec)?);
+    Ok(match spec.operator {
+        Operator::Equal | Operator::NotEqual => {
+            let period = one()?;
+            Test::Within(vec![(period.from, period.to)], spec.operator == Operator::Equal)
+        }
+        Operator::Greater => Test::Above(Operand::Number(one()?.to - 1)),
+        Operator::Less => Test::Below(Operand::Number(one()?.from)),
+        Operator::In | Operator::NotIn => {
+            let periods: Vec<_> = values_of(spec)?.iter().map(read).collect::<Result<_, _>>()?;
+            if periods.windows(2).any(|pair| pair[0].resolution != pair[1].resolution) {
+                let text =
+                    format!("{}: all dates of a list must be of one resolution", column.name);
+                return Err(Problem::bad_request(text));
+            }
+            let periods = periods.iter().map(|p| (p.from, p.to)).collect();
+            Test::Within(periods, spec.operator == Operator::In)
+        }
+        Operator::Like | Operator::NotLike | Operator::Regex => {
+            let text = format!("{} holds no text: compare it with eq, gt or lt", column.name);
+            return Err(Problem::bad_request(text));
+        }
+    })
+}
+
+async fn test(
+    app: &Shared,
+    of: (Table, Option<&VoName>),
+    column: &'static Column,
+    spec: &Spec,
+) -> Result<Test, Problem> {
+    if column.kind == ColumnKind::Time {
+        return times(column, spec);
+    }
+    let like = |alike| match column.kind {
+        ColumnKind::Text => Ok(Test::Like(text(value_of(spec)?), alike)),
+        _ => Err(Problem::bad_request(format!("{} holds no text: like needs one", column.name))),
+    };
+    Ok(match spec.operator {
+        Operator::Equal => Test::In(vec![operand(column, value_of(spec)?)?], true),
+        Operator::NotEqual => Test::In(vec![operand(column, value_of(spec)?)?], false),
+        Operator::Greater => Test::Above(operand(column, value_of(spec)?)?),
+        Operator::Less => Test::Below(operand(column, value_of(spec)?)?),
+        Operator::Like => like(true)?,
+        Operator::NotLike => like(false)?,
+        Operator::Regex => regex(app, of, column, &text(value_of(spec)?)).await?,
+        Operator::In | Operator::NotIn => {
+            let values = values_of(spec)?.iter().map(|value| operand(column, value));
+            Test::In(values.collect::<Result<_, _>>()?, spec.operator == Operator::In)
+        }
+    })
+}
+
+/// Values a list may have.
+const MAX_VALUES: usize = 10_000;
+
+/// Jobs by their pilots, or pilots by their jobs: what a spec of the other table's key means.
+fn across(table: Table, spec: &Spec, all: &[Spec]) -> Result<Option<Test>, Problem> {
+    let (name, own) = match table {
+        Table::Jobs => ("PilotStamp", "JobID"),
+        Table::Pilots => ("JobID", "PilotID"),
+    };
+    if spec.parameter != name {
+        return Ok(None);
+    }
+    if all.iter().any(|other| other.parameter == own) {
+        let text = format!("Cannot filter by {name} and {own} at the same time");
+        return Err(Problem::bad_request(text));
+    }
+    let values: Vec<Value> = match spec.operator {
+        Operator::Equal => vec![value_of(spec)?.clone()],
+        Operator::In => values_of(spec)?.to_vec(),
+        _ => return Err(Problem::bad_request(format!("{name} is found by `eq` or `in` alone"))),
+    };
+    if values.is_empty() {
+        return Ok(Some(Test::In(Vec::new(), true)));
+    }
+    Ok(Some(match table {
+        Table::Jobs => Test::InPilots(values.iter().map(text).collect()),
+        Table::Pilots => {
+            let number = |value: &Value| text(value).parse().map_err(|_| cannot_parse(value));
+            Test::WithJobs(values.iter().map(number).collect::<Result<_, _>>()?)
+        }
+    }))
+}
+
+/// Conditions as the store takes them.
+pub(super) async fn conditions(
+    app: &Shared,
+    table: Table,
+    vo: Option<&VoName>,
+    specs: &[Spec],
+) -> Result<Vec<Condition>, Problem> {
+    let mut conditions = Vec::with_capacity(specs.len());
+    for spec in specs {
+        if spec.values.as_ref().is_some_and(|values| values.len() > MAX_VALUES) {
+            let text = format!("`{}` has over {MAX_VALUES} values", spec.parameter);
+            return Err(Problem::bad_request(text));
+        }
+        let (column, test) = match across(table, spec, specs)? {
+            Some(test) => (table.key(), test),
+            None => {
+                let column = column(table, &spec.parameter)?;
+                (column, test(app, (table, vo), column, spec).await?)
+            }
+        };
+        conditions.push(Condition { column, test });
+    }
+    Ok(conditions)
+}
+
+/// A value as clients read it.
+pub(super) fn shown(column: &Column, found: &Found) -> Value {
+    match (found, column.kind) {
+        (Found::Nothing, _) => Value::Null,
+        (Found::Text(text), _) => json!(text),
+        (Found::Real(number), _) => json!(number),
+        (Found::Number(number), ColumnKind::Time) => json!(Timestamp(*number)),
+        (Found::Number(number), ColumnKind::Flag) => json!(*number != 0),
+        (Found::Number(number), _) => json!(number),
+    }
+}
+
+/// A row as clients read it.
+pub(super) fn row(columns: &[&'static Column], found: &[Found]) -> serde_json::Map<String, Value> {
+    let value = |(column, found): (&&'static Column, &Found)| {
+        (column.name.to_owned(), shown(column, found))
+    };
+    columns.iter().zip(found).map(value).collect()
+}
+
+/// A page with its place among all rows, as clients expect both.
+pub(super) fn paged(
+    what: &str,
+    search: &Search,
+    total: u64,
+    rows: Vec<serde_json::Map<String, Value>>,
+) -> Response {
+    let range = |text: String| {
+        let value = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
+        [(header::CONTENT_RANGE, value)]
+    };
+    if search.offset > 0 && search.offset >= total {
+        let range = range(format!("{what} */{total}"));
+        return (StatusCode::RANGE_NOT_SATISFIABLE, range, Json(rows)).into_response();
+    }
+    if rows.len() as u64 == total {
+        return Json(rows).into_response();
+    }
+    let last = search.offset + rows.len() as u64 - u64::from(!rows.is_empty());
+    let range = range(format!("{what} {}-{last}/{total}", search.offset));
+    (StatusCode::PARTIAL_CONTENT, range, Json(rows)).into_response()
+}

@@ -1,0 +1,352 @@
+//! Sandboxes as DiracX's clients know them: a form to upload with, a link to download by, names to give
+//! to jobs. Forms and links carry a grant of their own, as those of an object store would.
+
+use super::{query::unprocessable, status::theirs};
+use crate::{Guarded, Shared, auth::member, problem::Problem};
+use axum::{
+    Extension, Json,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Multipart, Path, Query, State, multipart::Field},
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use spinor_identity::{
+    access::{Permission, administers_jobs},
+    subject::Subject,
+};
+use spinor_model::{
+    id::{Digest, JobId},
+    sandbox::{SandboxFormat, SandboxName},
+};
+use spinor_store::{NewSandbox, SandboxKind};
+use std::time::Duration;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
+    let read = |route| guarded.route(Permission::ReadSandboxes, route);
+    let report = |route| guarded.route(Permission::ReportJobs, route);
+    let upload = OpenApiRouter::new().routes(routes!(upload)).layer(DefaultBodyLimit::disable());
+    OpenApiRouter::new()
+        .merge(guarded.route(Permission::WriteSandboxes, routes!(initiate)))
+        .merge(read(routes!(link)))
+        .merge(upload)
+        .routes(routes!(file))
+        .merge(read(routes!(of_job)))
+        .merge(read(routes!(of_kind)))
+        .merge(report(routes!(assign)))
+        .merge(report(routes!(unassign)))
+        .merge(report(routes!(unassign_all)))
+}
+
+/// A form or a link works so long.
+const VALID: Duration = Duration::from_secs(300);
+
+/// What a form or a link stands for.
+#[derive(Serialize, Deserialize)]
+struct Grant {
+    /// `upload` or `download`.
+    sandbox_grant: String,
+    name: String,
+    size: u64,
+    exp: i64,
+}
+
+impl Grant {
+    fn of(app: &Shared, what: &str, name: &SandboxName, size: u64) -> Result<String, Problem> {
+        let exp = app.lifecycle.now().plus(VALID).0 / 1000;
+        let grant = Self { sandbox_grant: what.to_owned(), name: name.to_string(), size, exp };
+        app.keys
+            .sign(&grant)
+            .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    }
+
+    fn check(app: &Shared, what: &str, text: &str) -> Result<(SandboxName, u64), Problem> {
+        let refused = |why: &str| Problem::new(StatusCode::FORBIDDEN, format!("Forbidden: {why}"));
+        let grant: Self = app.keys.verify(text).ok_or_else(|| refused("the grant is not valid"))?;
+        if grant.sandbox_grant != what || grant.exp * 1000 < app.lifecycle.now().0 {
+            return Err(refused("the grant is for something else, or too old"));
+        }
+        let name = grant.name.parse().map_err(|_| refused("the grant names no sandbox"))?;
+        Ok((name, grant.size))
+    }
+}
+
+/// A sandbox that is to be uploaded.
+#[derive(Debug, Deserialize, ToSchema)]
+struct Info {
+    /// `sha256`.
+    checksum_algorithm: String,
+    /// 64 hexadecimal digits.
+    checksum: String,
+    /// Bytes.
+    size: u64,
+    /// `tar.zst` or `tar.bz2`.
+    format: String,
+}
+
+/// Begins an upload: what to send where; nothing if it is here already.
+#[utoipa::path(post, path = "/api/jobs/sandbox", tag = "jobs", request_body = Info,
+    responses((status = 200, body = Object), (status = 400, body = Problem)))]
+async fn initiate(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    bytes: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let member = member(&subject)?;
+    let info: Info = serde_json::from_slice(&bytes)
+        .map_err(|error| unprocessable(format!("the body: {error}")))?;
+    if info.checksum_algorithm != "sha256" || info.size == 0 {
+        return Err(unprocessable(
+            "checksum_algorithm must be sha256, and size at least 1".to_owned(),
+        ));
+    }
+    let digest: Digest =
+        info.checksum.parse().map_err(|error| unprocessable(format!("checksum: {error}")))?;
+    let format: SandboxFormat = info
+        .format
+        .parse()
+        .map_err(|_| unprocessable("format must be tar.zst or tar.bz2".to_owned()))?;
+    let limit = app.lifecycle.document(&member.vo)?.limits.max_sandbox_mb << 20;
+    if info.size > limit {
+        let text = format!("Sandbox too large, maximum allowed is {limit} bytes");
+        return Err(Problem::bad_request(text));
+    }
+    let (vo, group, user) = (member.vo.clone(), member.group.clone(), member.user.clone());
+    let here = app.lifecycle.store.has_sandbox(&vo, Some(&user), digest).await?;
+    let name = SandboxName { vo, group, user, digest, format };
+    if here {
+        return Ok(Json(json!({"pfn": name.to_string(), "url": null, "fields": {}})));
+    }
+    let grant = Grant::of(&app, "upload", &name, info.size)?;
+    let url = format!("{}/api/jobs/sandbox/upload", app.lifecycle.url);
+    let fields = json!({"key": name.to_string(), "grant": grant});
+    Ok(Json(json!({"pfn": name.to_string(), "url": url, "fields": fields})))
+}
+
+fn broken(error: impl std::fmt::Display) -> Problem {
+    Problem::bad_request(format!("the form cannot be read: {error}"))
+}
+
+async fn content(mut field: Field<'_>, size: u64) -> Result<Vec<u8>, Problem> {
+    let mut content = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(broken)? {
+        if (content.len() + chunk.len()) as u64 > size {
+            let text = format!("the file has more than the {size} bytes that were announced");
+            return Err(Problem::bad_request(text));
+        }
+        content.extend_from_slice(&chunk);
+    }
+    Ok(content)
+}
+
+/// Takes a file with the fields that came with its form: no token is needed beside the grant.
+#[utoipa::path(post, path = "/api/jobs/sandbox/upload", tag = "jobs",
+    request_body(content = Object, content_type = "multipart/form-data"),
+    responses((status = 204), (status = 400, body = Problem), (status = 403, body = Problem)))]
+async fn upload(State(app): State<Shared>, mut form: Multipart) -> Result<StatusCode, Problem> {
+    let mut granted = None;
+    while let Some(field) = form.next_field().await.map_err(broken)? {
+        match field.name().unwrap_or_default() {
+            "grant" => {
+                granted = Some(Grant::check(&app, "upload", &field.text().await.map_err(broken)?)?);
+            }
+            "file" => {
+                let missing =
+                    || Problem::new(StatusCode::FORBIDDEN, "Forbidden: no grant before the file");
+                let (name, size) = granted.take().ok_or_else(missing)?;
+                return store(&app, name, content(field, size).await?).await;
+            }
+            _ => {}
+        }
+    }
+    Err(Problem::bad_request("the form has no file"))
+}
+
+async fn store(app: &Shared, name: SandboxName, content: Vec<u8>) -> Result<StatusCode, Problem> {
+    let found = Digest::of(&content);
+    if found != name.digest {
+        let text =
+            format!("the file's SHA-256 is {found}, not the {} that was announced", name.digest);
+        return Err(Problem::bad_request(text));
+    }
+    if SandboxFormat::of(&content) != Some(name.format) {
+        return Err(Problem::bad_request(format!("the file is no {}", name.format.as_str())));
+    }
+    app.blobs.put(&content).await?;
+    let SandboxName { vo, group, user, digest, format } = name;
+    let (owner, group, size) = (Some(user), Some(group), content.len() as u64);
+    let new = NewSandbox { vo, owner, group, digest, size, format };
+    app.lifecycle.store.add_sandbox(new, app.lifecycle.now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which sandbox.
+#[derive(Debug, Deserialize, IntoParams)]
+struct Which {
+    /// Its name.
+    pfn: String,
+}
+
+fn named(pfn: &str) -> Result<SandboxName, Problem> {
+    if pfn.len() > 256 {
+        return Err(unprocessable("pfn has more than 256 characters".to_owned()));
+    }
+    pfn.parse().map_err(|error| Problem::bad_request(format!("pfn: {error}")))
+}
+
+/// Whose sandboxes a caller may have: one's own, or the VO's for its administrators.
+fn check_owner(subject: &Subject, name: &SandboxName) -> Result<(), Problem> {
+    let owner = match subject {
+        Subject::Operator { .. } => true,
+        Subject::Member(member) => {
+            member.vo == name.vo && (member.user == name.user || administers_jobs(subject))
+        }
+        Subject::Job { vo, owner, .. } => *vo == name.vo && *owner == name.user,
+        Subject::Pilot(_) => false,
+    };
+    if owner {
+        return Ok(());
+    }
+    let text = format!("Forbidden: the sandbox is {}'s of VO {}", name.user, name.vo);
+    Err(Problem::new(StatusCode::FORBIDDEN, text))
+}
+
+/// A link by which a sandbox can be downloaded without a token, for five minutes.
+#[utoipa::path(get, path = "/api/jobs/sandbox", tag = "jobs", params(Which),
+    responses((status = 200, body = Object), (status = 403, body = Problem)))]
+async fn link(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Query(which): Query<Which>,
+) -> Result<Json<Value>, Problem> {
+    let name = named(&which.pfn)?;
+    check_owner(&subject, &name)?;
+    if !app.lifecycle.store.has_sandbox(&name.vo, Some(&name.user), name.digest).await? {
+        return Err(Problem::bad_request("Sandbox not found"));
+    }
+    let grant = Grant::of(&app, "download", &name, 0)?;
+    let url = format!("{}/api/jobs/sandbox/file?grant={grant}", app.lifecycle.url);
+    Ok(Json(json!({"url": url, "expires_in": VALID.as_secs()})))
+}
+
+/// What a link stands for.
+#[derive(Debug, Deserialize, IntoParams)]
+struct Linked {
+    /// As the link has it.
+    grant: String,
+}
+
+/// A sandbox, by a link.
+#[utoipa::path(get, path = "/api/jobs/sandbox/file", tag = "jobs", params(Linked),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"), (status = 403, body = Problem)))]
+async fn file(
+    State(app): State<Shared>,
+    Query(linked): Query<Linked>,
+) -> Result<impl IntoResponse, Problem> {
+    let (name, _) = Grant::check(&app, "download", &linked.grant)?;
+    let content = app.blobs.get(&name.digest).await?;
+    let content = content.ok_or_else(|| Problem::not_found("Sandbox not found"))?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], content))
+}
+
+async fn names(app: &Shared, job: JobId, kind: SandboxKind) -> Result<Vec<String>, Problem> {
+    let all = app.lifecycle.store.job_sandboxes(job).await?;
+    Ok(all.into_iter().filter(|(own, _)| *own == kind).map(|(_, name)| name).collect())
+}
+
+async fn own(app: &Shared, subject: &Subject, id: i64) -> Result<JobId, Problem> {
+    let found = theirs(app, subject, std::iter::once(id)).await?;
+    let none = || Problem::not_found(format!("Job {id} not found"));
+    Ok(found.get(&id).ok_or_else(none)?.id)
+}
+
+/// Sandboxes of a job.
+#[utoipa::path(get, path = "/api/jobs/{id}/sandbox", tag = "jobs", responses((status = 200, body = Object)))]
+async fn of_job(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Path(id): Path<i64>,
+) -> Result<Json<Value>, Problem> {
+    let job = own(&app, &subject, id).await?;
+    let input = names(&app, job, SandboxKind::Input).await?;
+    let output = names(&app, job, SandboxKind::Output).await?;
+    Ok(Json(json!({"Input": input, "Output": output})))
+}
+
+/// Sandboxes of a job: `input` or `output`.
+#[utoipa::path(get, path = "/api/jobs/{id}/sandbox/{kind}", tag = "jobs", responses((status = 200, body = Vec<String>)))]
+async fn of_kind(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Path((id, kind)): Path<(i64, String)>,
+) -> Result<Json<Vec<String>>, Problem> {
+    let kind = match kind.as_str() {
+        "input" => SandboxKind::Input,
+        "output" => SandboxKind::Output,
+        other => return Err(unprocessable(format!("`{other}`: write input or output"))),
+    };
+    let job = own(&app, &subject, id).await?;
+    Ok(Json(names(&app, job, kind).await?))
+}
+
+/// Gives a job the sandbox that it leaves.
+#[utoipa::path(patch, path = "/api/jobs/{id}/sandbox/output", tag = "jobs", request_body = String,
+    responses((status = 200), (status = 400, body = Problem)))]
+async fn assign(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Path(id): Path<i64>,
+    body: String,
+) -> Result<Json<Value>, Problem> {
+    let job = own(&app, &subject, id).await?;
+    // DiracX's client announces JSON and sends the name as it is.
+    let pfn = serde_json::from_str(&body).unwrap_or(body);
+    let name = named(&pfn)?;
+    check_owner(&subject, &name)?;
+    let store = &app.lifecycle.store;
+    if !store.has_sandbox(&name.vo, Some(&name.user), name.digest).await? {
+        return Err(Problem::bad_request("Sandbox not found"));
+    }
+    if !names(&app, job, SandboxKind::Output).await?.is_empty() {
+        return Err(Problem::bad_request("Sandbox already assigned"));
+    }
+    store.assign_sandboxes(&[(job, SandboxKind::Output, name.to_string())]).await?;
+    Ok(Json(Value::Null))
+}
+
+/// Takes its sandboxes away from a job.
+#[utoipa::path(delete, path = "/api/jobs/{id}/sandbox", tag = "jobs", responses((status = 200)))]
+async fn unassign(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Path(id): Path<i64>,
+) -> Result<Json<Value>, Problem> {
+    let job = own(&app, &subject, id).await?;
+    app.lifecycle.store.unassign_sandboxes(&[job]).await?;
+    Ok(Json(Value::Null))
+}
+
+/// Which jobs.
+#[derive(Debug, Deserialize, ToSchema)]
+struct Jobs {
+    /// Their numbers.
+    job_ids: Vec<i64>,
+}
+
+/// Takes their sandboxes away from jobs.
+#[utoipa::path(post, path = "/api/jobs/sandbox/unassign", tag = "jobs", request_body = Jobs, responses((status = 204)))]
+async fn unassign_all(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    bytes: Bytes,
+) -> Result<StatusCode, Problem> {
+    let jobs: Jobs = serde_json::from_slice(&bytes)
+        .map_err(|error| unprocessable(format!("the body: {error}")))?;
+    let found = theirs(&app, &subject, jobs.job_ids.iter().copied()).await?;
+    let ids: Vec<JobId> = found.values().map(|job| job.id).collect();
+    app.lifecycle.store.unassign_sandboxes(&ids).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

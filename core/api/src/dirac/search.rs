@@ -1,0 +1,157 @@
+//! Searching and counting jobs.
+
+use super::query::{
+    PageQuery, SearchBody, SummaryBody, body, columns, conditions, grouping, order, paged, row,
+    shown, unprocessable,
+};
+use crate::{Guarded, Shared, problem::Problem};
+use axum::{
+    Extension, Json,
+    body::Bytes,
+    extract::{Query, State},
+    response::Response,
+};
+use serde_json::{Map, Value, json};
+use spinor_identity::{access::Permission, subject::Subject};
+use spinor_model::id::JobId;
+use spinor_store::{EventRecord, Found, Search, Table};
+use std::collections::BTreeMap;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .merge(guarded.route(Permission::ReadJobs, routes!(search)))
+        .merge(guarded.route(Permission::ReadJobs, routes!(summary)))
+}
+
+/// The pseudo-column that holds a job's log.
+const LOG: &str = "LoggingInfo";
+
+/// Searches jobs of one's VO. `LoggingInfo` among the parameters brings each job's log along.
+#[utoipa::path(post, path = "/api/jobs/search", tag = "jobs", params(PageQuery), request_body = SearchBody,
+    responses((status = 200, body = Vec<Object>), (status = 206, body = Vec<Object>), (status = 400, body = Problem)))]
+async fn search(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Query(page): Query<PageQuery>,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let mut asked: SearchBody = body(&bytes)?;
+    let with_log = take_log(&mut asked);
+    let (offset, limit) = page.window()?;
+    let mut shown = columns(Table::Jobs, asked.parameters.as_deref())?;
+    let key = Table::Jobs.key();
+    let hides_key = with_log && !shown.contains(&key);
+    if hides_key {
+        shown.insert(0, key);
+    }
+    let vo = subject.vo().cloned();
+    let search = Search {
+        table: Table::Jobs,
+        conditions: conditions(&app, Table::Jobs, vo.as_ref(), &asked.search).await?,
+        sort: order(Table::Jobs, &asked.sort, asked.distinct.then_some(&shown))?,
+        vo,
+        columns: shown,
+        distinct: asked.distinct,
+        offset,
+        limit,
+    };
+    let found = app.lifecycle.store.search(&search).await?;
+    let mut rows: Vec<_> = found.rows.iter().map(|found| row(&search.columns, found)).collect();
+    if with_log {
+        add_logs(&app, &found.rows, &mut rows).await?;
+    }
+    if hides_key {
+        rows.iter_mut().for_each(|row| drop(row.remove(key.name)));
+    }
+    Ok(paged("jobs", &search, found.total, rows))
+}
+
+fn take_log(asked: &mut SearchBody) -> bool {
+    let Some(names) = &mut asked.parameters else { return false };
+    let before = names.len();
+    names.retain(|name| name != LOG);
+    names.len() < before
+}
+
+async fn add_logs(
+    app: &Shared,
+    found: &[Vec<Found>],
+    rows: &mut [Map<String, Value>],
+) -> Result<(), Problem> {
+    let id = |found: &Vec<Found>| match found.first() {
+        Some(Found::Number(id)) => JobId(*id),
+        _ => JobId(0),
+    };
+    let ids: Vec<JobId> = found.iter().map(id).collect();
+    let mut logs: BTreeMap<JobId, Vec<EventRecord>> = BTreeMap::new();
+    for (job, event) in app.lifecycle.store.logs(&ids).await? {
+        logs.entry(job).or_default().push(event);
+    }
+    for (id, row) in ids.iter().zip(rows) {
+        let entries = logs.remove(id).map(log).unwrap_or_default();
+        row.insert(LOG.to_owned(), Value::Array(entries));
+    }
+    Ok(())
+}
+
+/// A log in the order of its times, each entry with all that was known by then.
+fn log(mut events: Vec<EventRecord>) -> Vec<Value> {
+    events.sort_by_key(|event| event.time);
+    let mut application = "Unknown".to_owned();
+    let entry = |event: EventRecord| {
+        if !event.application_status.is_empty() {
+            application = event.application_status;
+        }
+        json!({
+            "Status": event.status,
+            "MinorStatus": event.minor_status,
+            "ApplicationStatus": application,
+            "StatusTime": event.time,
+            "Source": event.source,
+        })
+    };
+    events.into_iter().map(entry).collect()
+}
+
+/// Counts jobs of one's VO by columns.
+#[utoipa::path(post, path = "/api/jobs/summary", tag = "jobs", request_body = SummaryBody,
+    responses((status = 200, body = Vec<Object>), (status = 400, body = Problem)))]
+async fn summary(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    bytes: Bytes,
+) -> Result<Json<Vec<Value>>, Problem> {
+    counted(&app, &subject, Table::Jobs, &bytes).await
+}
+
+/// Counts by columns.
+pub(super) async fn counted(
+    app: &Shared,
+    subject: &Subject,
+    table: Table,
+    bytes: &Bytes,
+) -> Result<Json<Vec<Value>>, Problem> {
+    let asked: SummaryBody = serde_json::from_slice(bytes)
+        .map_err(|error| unprocessable(format!("the body: {error}")))?;
+    let vo = subject.vo().cloned();
+    let search = Search {
+        table,
+        conditions: conditions(app, table, vo.as_ref(), &asked.search).await?,
+        vo,
+        columns: grouping(table, &asked.grouping)?,
+        sort: Vec::new(),
+        distinct: false,
+        offset: 0,
+        limit: u32::MAX,
+    };
+    let counts = app.lifecycle.store.count_by(&search).await?;
+    let view = |(values, count): (Vec<Found>, u64)| {
+        let values = search.columns.iter().zip(&values);
+        let mut row: Map<String, Value> =
+            values.map(|(column, value)| (column.name.to_owned(), shown(column, value))).collect();
+        row.insert("count".to_owned(), json!(count));
+        Value::Object(row)
+    };
+    Ok(Json(counts.into_iter().map(view).collect()))
+}

@@ -1,0 +1,381 @@
+//! What happens to jobs, told by those who run or own them: states, heartbeats, metadata, new starts.
+
+use super::query::unprocessable;
+use crate::{Guarded, Shared, auth::whole, problem::Problem};
+use axum::{
+    Extension, Json,
+    body::Bytes,
+    extract::{Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use spinor_identity::{
+    access::{Permission, administers_jobs},
+    subject::Subject,
+};
+use spinor_model::{
+    id::{JobId, VoName},
+    state::JobState,
+    time::Timestamp,
+};
+use spinor_store::{Again, Changed, JobRecord, OrderAnswer, ReportAnswer, StatusReport};
+use std::collections::BTreeMap;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
+    let report = |route| guarded.route(Permission::ReportJobs, route);
+    OpenApiRouter::new()
+        .merge(report(routes!(statuses)))
+        .merge(report(routes!(heartbeat)))
+        .merge(report(routes!(metadata)))
+        .merge(guarded.route(Permission::ManageJobs, routes!(reschedule)))
+}
+
+/// Jobs of one request.
+const MAX_JOBS: usize = 10_000;
+
+fn read<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| unprocessable(format!("the body: {error}")))
+}
+
+/// Jobs that the caller may speak for: all of them, or it is an error. Those that are not there are left
+/// out for whoever speaks for the whole VO.
+pub(super) async fn theirs(
+    app: &Shared,
+    subject: &Subject,
+    ids: impl Iterator<Item = i64>,
+) -> Result<BTreeMap<i64, JobRecord>, Problem> {
+    let ids: Vec<JobId> = ids.map(JobId).collect();
+    if ids.is_empty() {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "Forbidden: name a job"));
+    }
+    if ids.len() > MAX_JOBS {
+        return Err(Problem::bad_request(format!("{} jobs: send {MAX_JOBS} at most", ids.len())));
+    }
+    let found = app.lifecycle.store.jobs_by_id(&ids).await?;
+    let found: BTreeMap<i64, JobRecord> = found.into_iter().map(|job| (job.id.0, job)).collect();
+    for id in &ids {
+        let may = match (subject, found.get(&id.0)) {
+            (Subject::Operator { .. }, _) => true,
+            (Subject::Member(member), job) => {
+                let whole_vo =
+                    administers_jobs(subject) || member.properties.contains("GenericPilot");
+                match job {
+                    Some(job) => job.vo == member.vo && (whole_vo || job.owner == member.user),
+                    None => whole_vo,
+                }
+            }
+            (Subject::Job { job: own, attempt, vo, .. }, Some(job)) => {
+                own == id && job.vo == *vo && job.attempt == *attempt
+            }
+            (Subject::Job { .. } | Subject::Pilot(_), _) => false,
+        };
+        if !may {
+            let text = format!("Forbidden: job {id} is not yours to speak for");
+            return Err(Problem::new(StatusCode::FORBIDDEN, text));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether to pass over the table of moves.
+#[derive(Debug, Deserialize, IntoParams)]
+struct Force {
+    /// Only for administrators of jobs.
+    #[serde(default)]
+    force: bool,
+}
+
+/// A state at a moment.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Update {
+    /// The state.
+    #[serde(rename = "Status")]
+    status: Option<String>,
+    /// More on that.
+    #[serde(rename = "MinorStatus")]
+    minor: Option<String>,
+    /// What the payload says of itself.
+    #[serde(rename = "ApplicationStatus")]
+    application: Option<String>,
+    /// Who says so.
+    #[serde(rename = "Source", default)]
+    source: String,
+}
+
+fn moment(job: i64, text: &str) -> Result<Timestamp, Problem> {
+    let time: Result<jiff::Timestamp, _> = text.parse();
+    time.map(|time| Timestamp(time.as_millisecond())).map_err(|_| {
+        Problem::bad_request(format!("Timestamp {text} is not timezone aware for job {job}"))
+    })
+}
+
+/// Says in which states jobs were, and when. Killed and Deleted are orders, too: what runs is ended.
+#[utoipa::path(patch, path = "/api/jobs/status", tag = "jobs", params(Force), request_body = Object,
+    responses((status = 200, body = Object), (status = 404, body = Object)))]
+async fn statuses(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Query(Force { force }): Query<Force>,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let updates: BTreeMap<i64, BTreeMap<String, Update>> = read(&bytes)?;
+    let mut reports = Vec::new();
+    for (job, updates) in &updates {
+        for (time, update) in updates {
+            let status = update.status.as_ref().map(|s| s.parse::<JobState>()).transpose();
+            reports.push(StatusReport {
+                job: JobId(*job),
+                time: moment(*job, time)?,
+                status: status.map_err(|error| unprocessable(format!("Status: {error}")))?,
+                minor: update.minor.clone(),
+                application: update.application.clone(),
+                source: update.source.clone(),
+                force,
+            });
+        }
+    }
+    if force && !administers_jobs(&subject) {
+        let text = "Forbidden: force needs the property JobAdministrator";
+        return Err(Problem::new(StatusCode::FORBIDDEN, text));
+    }
+    theirs(&app, &subject, updates.keys().copied()).await?;
+    let by = subject.to_string();
+    let answers = whole({
+        let (app, reports) = (app.clone(), reports.clone());
+        async move {
+            let (answers, changes) =
+                app.lifecycle.store.report(&reports, &by, app.lifecycle.now()).await?;
+            app.lifecycle.note(&changes).await?;
+            Ok(answers)
+        }
+    })
+    .await?;
+    Ok(told(&reports, answers, app.lifecycle.now()))
+}
+
+fn told(reports: &[StatusReport], answers: Vec<ReportAnswer>, now: Timestamp) -> Response {
+    let (mut success, mut failed) = (BTreeMap::new(), BTreeMap::new());
+    let mut missing = true;
+    for (report, answer) in reports.iter().zip(answers) {
+        missing &= answer == ReportAnswer::NotFound;
+        match answer {
+            ReportAnswer::Taken(changed) => {
+                let row: &mut Map<String, Value> = success.entry(report.job.0).or_default();
+                row.extend(fields(&changed));
+                row.insert("LastUpdateTime".to_owned(), json!(now));
+            }
+            ReportAnswer::NotFound => {
+                let detail = format!("Job {} not found", report.job);
+                failed.insert(report.job.0, json!({"detail": detail}));
+            }
+            ReportAnswer::Refused(why) => {
+                failed.insert(report.job.0, json!({"detail": why}));
+            }
+        }
+    }
+    failed.retain(|job, _| !success.contains_key(job));
+    let body = json!({"success": success, "failed": failed});
+    match missing {
+        true => (StatusCode::NOT_FOUND, Json(json!({"detail": body}))).into_response(),
+        false => Json(body).into_response(),
+    }
+}
+
+fn fields(changed: &Changed) -> Map<String, Value> {
+    let all = [
+        ("Status", changed.status.map(|status| json!(status))),
+        ("MinorStatus", changed.minor.as_ref().map(|text| json!(text))),
+        ("ApplicationStatus", changed.application.as_ref().map(|text| json!(text))),
+        ("StartExecTime", changed.started.map(|time| json!(time))),
+        ("EndExecTime", changed.ended.map(|time| json!(time))),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+/// How a job fares.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Beat {
+    #[serde(rename = "LoadAverage")]
+    load_average: Option<f64>,
+    #[serde(rename = "MemoryUsed")]
+    memory_used: Option<f64>,
+    #[serde(rename = "Vsize")]
+    vsize: Option<f64>,
+    #[serde(rename = "AvailableDiskSpace")]
+    available_disk_space: Option<f64>,
+    #[serde(rename = "CPUConsumed")]
+    cpu_consumed: Option<f64>,
+    #[serde(rename = "WallClockTime")]
+    wall_clock_time: Option<f64>,
+    #[serde(rename = "StandardOutput")]
+    standard_output: Option<String>,
+}
+
+impl Beat {
+    /// What is kept of it, under the names that it came with.
+    fn parameters(self) -> impl Iterator<Item = (&'static str, Value)> {
+        let numbers = [
+            ("LoadAverage", self.load_average),
+            ("MemoryUsed", self.memory_used),
+            ("Vsize", self.vsize),
+            ("AvailableDiskSpace", self.available_disk_space),
+            ("CPUConsumed", self.cpu_consumed),
+            ("WallClockTime", self.wall_clock_time),
+        ];
+        let numbers = numbers.into_iter().filter_map(|(name, n)| Some((name, json!(n?))));
+        let output = self.standard_output.map(|text| ("StandardOutput", json!(text)));
+        numbers.chain(output)
+    }
+}
+
+/// Says that jobs are alive; each is told what it is to do, once.
+#[utoipa::path(patch, path = "/api/jobs/heartbeat", tag = "jobs", request_body = Object,
+    responses((status = 200, body = Vec<Object>), (status = 404, body = Problem)))]
+async fn heartbeat(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    bytes: Bytes,
+) -> Result<Json<Vec<Value>>, Problem> {
+    let beats: BTreeMap<i64, Beat> = read(&bytes)?;
+    let found = theirs(&app, &subject, beats.keys().copied()).await?;
+    if let Some(missing) = beats.keys().find(|id| !found.contains_key(id)) {
+        return Err(Problem::not_found(format!("Job {missing} not found")));
+    }
+    let (store, now) = (&app.lifecycle.store, app.lifecycle.now());
+    let ids: Vec<JobId> = found.values().map(|job| job.id).collect();
+    let mut parameters = Vec::new();
+    for (id, beat) in beats {
+        let of_job = beat.parameters().map(|(name, value)| (JobId(id), name.to_owned(), value));
+        parameters.extend(of_job);
+    }
+    store.set_parameters(&parameters, now).await?;
+    let commands = store.alive(&ids, now).await?;
+    let view =
+        |(id, command): (JobId, String)| json!({"job_id": id, "command": command, "arguments": ""});
+    Ok(Json(commands.into_iter().map(view).collect()))
+}
+
+/// Columns that may be changed; the rest of what is sent is what jobs say of themselves.
+const MUTABLE: &str = "Site";
+
+/// Sets what is known of jobs.
+#[utoipa::path(patch, path = "/api/jobs/metadata", tag = "jobs", request_body = Object,
+    responses((status = 204), (status = 400, body = Problem), (status = 404, body = Problem)))]
+async fn metadata(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    bytes: Bytes,
+) -> Result<StatusCode, Problem> {
+    let told: BTreeMap<i64, BTreeMap<String, Value>> = read(&bytes)?;
+    let found = theirs(&app, &subject, told.keys().copied()).await?;
+    if let Some(missing) = told.keys().find(|id| !found.contains_key(id)) {
+        return Err(Problem::not_found(format!("Job {missing} not found")));
+    }
+    let (mut sites, mut parameters) = (Vec::new(), Vec::new());
+    for (id, fields) in told {
+        for (name, value) in fields {
+            let column = spinor_store::Table::Jobs.column(&name).is_some();
+            match (name.as_str(), value.as_str()) {
+                (MUTABLE, Some(site)) => sites.push((JobId(id), site.to_owned())),
+                _ if column => {
+                    let text = format!(
+                        "Job attribute {name} cannot be modified through this endpoint: only {MUTABLE} can"
+                    );
+                    return Err(Problem::bad_request(text));
+                }
+                _ => parameters.push((JobId(id), name, value)),
+            }
+        }
+    }
+    let (store, now) = (&app.lifecycle.store, app.lifecycle.now());
+    store.set_sites(&sites, now).await?;
+    store.set_parameters(&parameters, now).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether to count anew.
+#[derive(Debug, Deserialize, IntoParams)]
+struct Reset {
+    /// The job's count of reschedules begins anew.
+    #[serde(default)]
+    reset_jobs: bool,
+}
+
+/// Which jobs.
+#[derive(Debug, Deserialize, ToSchema)]
+struct Order {
+    /// Their numbers, at most 10000.
+    job_ids: Vec<i64>,
+}
+
+/// Sends jobs back to the start, whatever became of them, as often as their VO allows.
+#[utoipa::path(post, path = "/api/jobs/reschedule", tag = "jobs", params(Reset), request_body = Order,
+    responses((status = 200, body = Object), (status = 400, body = Object)))]
+async fn reschedule(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Query(Reset { reset_jobs }): Query<Reset>,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let order: Order = read(&bytes)?;
+    let found = theirs(&app, &subject, order.job_ids.iter().copied()).await?;
+    let mut by_vo: BTreeMap<VoName, Vec<JobId>> = BTreeMap::new();
+    for job in found.values() {
+        by_vo.entry(job.vo.clone()).or_default().push(job.id);
+    }
+    let (by, lifecycle) = (subject.to_string(), app.lifecycle.clone());
+    let (mut success, mut failed) = (BTreeMap::new(), BTreeMap::new());
+    for id in order.job_ids.iter().filter(|id| !found.contains_key(id)) {
+        failed.insert(*id, json!({"detail": format!("Job {id} not found")}));
+    }
+    for (vo, ids) in by_vo {
+        let limit = lifecycle.document(&vo)?.limits.max_reschedules;
+        let again = if reset_jobs { Again::Reset } else { Again::UpTo(limit) };
+        let (lifecycle, by, sent) = (lifecycle.clone(), by.clone(), ids.clone());
+        let answers = whole(async move {
+            let now = lifecycle.now();
+            let (answers, changes) =
+                lifecycle.store.reschedule(&vo, None, &sent, again, &by, now).await?;
+            lifecycle.note(&changes).await?;
+            Ok(answers)
+        });
+        for (id, answer) in ids.iter().zip(answers.await?) {
+            match answer {
+                OrderAnswer::Ok { .. } => drop(success.insert(id.0, Value::Null)),
+                OrderAnswer::NotFound => {
+                    drop(failed.insert(id.0, json!({"detail": format!("Job {id} not found")})))
+                }
+                OrderAnswer::Refused { reason } => {
+                    drop(failed.insert(id.0, json!({"detail": reason})))
+                }
+            }
+        }
+    }
+    let ids: Vec<JobId> = success.keys().copied().map(JobId).collect();
+    for job in app.lifecycle.store.jobs_by_id(&ids).await? {
+        success.insert(job.id.0, rescheduled(&job));
+    }
+    let body = json!({"success": success, "failed": failed});
+    Ok(match success.is_empty() {
+        true => (StatusCode::BAD_REQUEST, Json(json!({"detail": body}))).into_response(),
+        false => Json(body).into_response(),
+    })
+}
+
+fn rescheduled(job: &JobRecord) -> Value {
+    json!({
+        "Status": job.status,
+        "MinorStatus": job.minor_status,
+        "Site": job.site,
+        "UserPriority": job.priority,
+        "RescheduleTime": job.updated,
+        "RescheduleCounter": job.reschedules,
+    })
+}

@@ -1,0 +1,262 @@
+//! The keys that sign and check tokens: a file in the form of a JSON Web Key Set, which an operator may
+//! bring. The first key signs, all of them check; so a new one is put first and old ones stay until
+//! their tokens have expired.
+
+use crate::jws::{self, ALGORITHM};
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use rand::RngExt as _;
+use serde::{Deserialize, Serialize};
+use std::{
+    fs, io,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant, SystemTime},
+};
+
+/// A key, as the file has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct StoredKey {
+    kty: String,
+    crv: String,
+    x: String,
+    d: String,
+    #[serde(default)]
+    kid: String,
+    #[serde(default)]
+    alg: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct StoredKeys {
+    keys: Vec<StoredKey>,
+}
+
+/// A public key, as everybody may know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PublicKey {
+    /// `OKP`.
+    pub kty: &'static str,
+    /// `Ed25519`.
+    pub crv: &'static str,
+    /// The key, in base64url.
+    pub x: String,
+    /// Its name.
+    pub kid: String,
+    /// `Ed25519`.
+    pub alg: &'static str,
+    /// `verify`.
+    pub key_ops: [&'static str; 1],
+}
+
+/// Keys as of some moment.
+pub struct KeySet {
+    signing: SigningKey,
+    checking: Vec<(String, VerifyingKey)>,
+}
+
+impl KeySet {
+    /// The key that signs.
+    pub fn signing(&self) -> &SigningKey {
+        &self.signing
+    }
+
+    /// The key of this name.
+    pub fn checking(&self, kid: &str) -> Option<&VerifyingKey> {
+        self.checking.iter().find(|(name, _)| name == kid).map(|(_, key)| key)
+    }
+
+    /// The public keys.
+    pub fn public(&self) -> Vec<PublicKey> {
+        let public = |(kid, key): &(String, VerifyingKey)| PublicKey {
+            kty: "OKP",
+            crv: "Ed25519",
+            x: jws::to_base64(key.as_bytes()),
+            kid: kid.clone(),
+            alg: ALGORITHM,
+            key_ops: ["verify"],
+        };
+        self.checking.iter().map(public).collect()
+    }
+
+    fn of(stored: &StoredKeys) -> Result<Self, String> {
+        let mut keys = Vec::with_capacity(stored.keys.len());
+        for key in &stored.keys {
+            if (key.kty.as_str(), key.crv.as_str()) != ("OKP", "Ed25519") {
+                return Err(format!(
+                    "it has a {} {} key: only OKP Ed25519 keys sign here",
+                    key.kty, key.crv
+                ));
+            }
+            let seed = jws::from_base64(&key.d).and_then(|seed| <[u8; 32]>::try_from(seed).ok());
+            let seed = seed.ok_or("the field d of a key is not 32 bytes in base64url")?;
+            let signing = SigningKey::from_bytes(&seed);
+            if jws::to_base64(signing.verifying_key().as_bytes()) != key.x {
+                return Err("the fields x and d of a key do not belong together".to_owned());
+            }
+            keys.push(signing);
+        }
+        let named = |key: &SigningKey| (jws::thumbprint(&key.verifying_key()), key.verifying_key());
+        let checking = keys.iter().map(named).collect();
+        let signing = keys.into_iter().next().ok_or("it has no key")?;
+        Ok(Self { signing, checking })
+    }
+}
+
+/// How old what was read may become.
+const FRESH: Duration = Duration::from_secs(2);
+
+struct Read {
+    set: Arc<KeySet>,
+    changed: SystemTime,
+    looked: Instant,
+}
+
+/// The keys in a file, read again when it changes.
+pub struct KeyFile {
+    file: PathBuf,
+    read: RwLock<Read>,
+}
+
+impl KeyFile {
+    /// Reads the file; makes it, readable by its owner alone, if it is missing.
+    pub fn open(file: &Path) -> io::Result<Self> {
+        if !file.exists() {
+            create(file)?;
+        }
+        Self::existing(file)
+    }
+
+    /// Reads an existing file.
+    pub fn existing(file: &Path) -> io::Result<Self> {
+        let read = RwLock::new(read(file)?);
+        Ok(Self { file: file.to_owned(), read })
+    }
+
+    /// The keys as of now. A file that cannot be read leaves those that were there.
+    pub fn current(&self) -> Arc<KeySet> {
+        let known = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        if known.looked.elapsed() < FRESH {
+            return known.set.clone();
+        }
+        drop(known);
+        let mut known = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        known.looked = Instant::now();
+        let changed = fs::metadata(&self.file).and_then(|file| file.modified());
+        if changed.is_ok_and(|changed| changed != known.changed) {
+            match read(&self.file) {
+                Ok(fresh) => *known = fresh,
+                Err(error) => tracing::error!(%error, "the keys stay as they were"),
+            }
+        }
+        known.set.clone()
+    }
+
+    /// Puts a new key first and keeps at most `keep` old ones; the names of all, the new one first.
+    pub fn rotate(file: &Path, keep: usize) -> io::Result<Vec<String>> {
+        let mut stored = stored(file)?;
+        stored.keys.insert(0, fresh(&rand::rng().random()));
+        stored.keys.truncate(keep + 1);
+        let set = KeySet::of(&stored).map_err(|why| broken(file, &why))?;
+        write(file, &stored)?;
+        Ok(set.checking.into_iter().map(|(kid, _)| kid).collect())
+    }
+}
+
+fn broken(file: &Path, why: &str) -> io::Error {
+    io::Error::other(format!("key file {}: {why}", file.display()))
+}
+
+fn stored(file: &Path) -> io::Result<StoredKeys> {
+    serde_json::from_slice(&fs::read(file)?).map_err(|error| broken(file, &error.to_string()))
+}
+
+fn read(file: &Path) -> io::Result<Read> {
+    let changed = fs::metadata(file)?.modified()?;
+    let set = KeySet::of(&stored(file)?).map_err(|why| broken(file, &why))?;
+    Ok(Read { set: Arc::new(set), changed, looked: Instant::now() })
+}
+
+fn fresh(seed: &[u8; 32]) -> StoredKey {
+    let key = SigningKey::from_bytes(seed).verifying_key();
+    StoredKey {
+        kty: "OKP".to_owned(),
+        crv: "Ed25519".to_owned(),
+        x: jws::to_base64(key.as_bytes()),
+        d: jws::to_base64(seed),
+        kid: jws::thumbprint(&key),
+        alg: Some(ALGORITHM.to_owned()),
+    }
+}
+
+fn create(file: &Path) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    // Earlier versions kept the bare seed of one key.
+    let earlier = fs::read(file.with_file_name("token.key")).ok();
+    let seed = earlier.and_then(|seed| <[u8; 32]>::try_from(seed).ok());
+    let seed = seed.unwrap_or_else(|| rand::rng().random());
+    write(file, &StoredKeys { keys: vec![fresh(&seed)] })
+}
+
+/// Whole or not at all, and never readable by others.
+fn write(file: &Path, keys: &StoredKeys) -> io::Result<()> {
+    let new = file.with_extension(format!("new-{}", std::process::id()));
+    drop(fs::remove_file(&new));
+    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    out.write_all(&serde_json::to_vec_pretty(keys)?)?;
+    out.sync_all()?;
+    fs::rename(&new, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_key_signs_and_the_old_ones_still_check() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("keys/token.jwks");
+        let before = KeyFile::open(&file).unwrap().current();
+        let old = jws::sign(&serde_json::json!({"a": 1}), before.signing()).unwrap();
+        assert_eq!(KeyFile::rotate(&file, 1).unwrap().len(), 2);
+        let keys = KeyFile::open(&file).unwrap().current();
+        let read = |token: &str| jws::verify::<serde_json::Value>(token, |kid| keys.checking(kid));
+        let new = jws::sign(&serde_json::json!({"a": 2}), keys.signing()).unwrap();
+        assert_eq!(read(&old).unwrap()["a"], 1);
+        assert_eq!(read(&new).unwrap()["a"], 2);
+        assert_ne!(old.split('.').next(), new.split('.').next(), "another key's name");
+        KeyFile::rotate(&file, 1).unwrap();
+        let keys = KeyFile::open(&file).unwrap().current();
+        assert!(jws::verify::<serde_json::Value>(&old, |kid| keys.checking(kid)).is_none());
+    }
+
+    #[test]
+    fn a_key_is_readable_by_its_owner_alone_and_an_earlier_seed_is_taken_over() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("token.key"), [7; 32]).unwrap();
+        let file = dir.path().join("token.jwks");
+        let keys = KeyFile::open(&file).unwrap().current();
+        assert_eq!(keys.signing().to_bytes(), [7; 32]);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_file_that_an_operator_brought() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token.jwks");
+        for (text, expected) in [
+            ("{", "EOF"),
+            (r#"{"keys": []}"#, "it has no key"),
+            (r#"{"keys": [{"kty": "RSA", "crv": "", "x": "", "d": ""}]}"#, "only OKP Ed25519"),
+            (r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "", "d": "AA"}]}"#, "not 32 bytes"),
+        ] {
+            fs::write(&file, text).unwrap();
+            let error = KeyFile::open(&file).err().unwrap().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

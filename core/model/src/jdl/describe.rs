@@ -1,0 +1,275 @@
+//! What a JDL means: the same as this description.
+
+use super::{Record, Value, parameters::Parameters};
+use crate::finding::Finding;
+use serde_json::{Map, json};
+
+/// A JDL as a job description, and what is kept beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Described {
+    /// The description.
+    pub description: serde_json::Value,
+    /// `JobGroup`, if it says one.
+    pub job_group: Option<String>,
+    /// `InputData`: logical file names.
+    pub input_data: Vec<String>,
+    /// Files of the input sandbox that lie beside the JDL.
+    pub local_files: Vec<String>,
+}
+
+/// CPU work that a job may take if its JDL does not say, in HS06 seconds.
+const DEFAULT_WORK: i64 = 86_400;
+
+/// Says what a JDL means. `job_types` are those that the VO has handlers for.
+pub fn describe(jdl: &Record, job_types: &[&str]) -> Result<Described, Vec<Finding>> {
+    let parameters = Parameters::read(jdl).map_err(|finding| vec![finding])?;
+    let mut reading = Reading { jdl, parameters, findings: Vec::new() };
+    let described = reading.describe(job_types);
+    if reading.findings.is_empty() { Ok(described) } else { Err(reading.findings) }
+}
+
+struct Reading<'a> {
+    jdl: &'a Record,
+    parameters: Parameters,
+    findings: Vec<Finding>,
+}
+
+impl Reading<'_> {
+    fn wrong(&mut self, field: &str, value: impl ToString, message: impl Into<String>) {
+        let value = value.to_string().chars().take(200).collect();
+        self.findings.push(Finding { field: field.to_owned(), value, message: message.into() });
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        let text = self.jdl.get(name)?.to_string();
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// Items of a list; one text may stand for a list of one, or name several, separated by commas.
+    fn list(&self, name: &str) -> Vec<String> {
+        let items = match self.jdl.get(name) {
+            None => Vec::new(),
+            Some(Value::List(items)) => items.iter().map(ToString::to_string).collect(),
+            Some(one) => one.to_string().split(',').map(|item| item.trim().to_owned()).collect(),
+        };
+        items.into_iter().filter(|item| !item.is_empty()).collect()
+    }
+
+    fn number(&mut self, name: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
+        let value = self.jdl.get(name)?.clone();
+        let number = match &value {
+            Value::Integer(number) => Some(*number),
+            Value::Text(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let good = number.filter(|number| range.contains(number));
+        if good.is_none() {
+            let message =
+                format!("must be a whole number from {} to {}", range.start(), range.end());
+            self.wrong(name, value, message);
+        }
+        good
+    }
+
+    fn describe(&mut self, job_types: &[&str]) -> Described {
+        let mut description = Map::new();
+        let mut put =
+            |name: &str, value: serde_json::Value| drop(description.insert(name.to_owned(), value));
+        put("type", json!(self.job_type(job_types)));
+        match self.text("Executable") {
+            Some(executable) => put("executable", json!(self.parameters.text(&executable))),
+            None => self.wrong("Executable", "", "must be given: the program to run"),
+        }
+        let arguments = self.text("Arguments").unwrap_or_default();
+        match shlex::split(&arguments) {
+            Some(words) => {
+                let words: Vec<String> = words.iter().map(|w| self.parameters.text(w)).collect();
+                put("arguments", json!(words));
+            }
+            None => self.wrong("Arguments", &arguments, "has a quote that does not end"),
+        }
+        // A job's number is not known yet when it is named.
+        let name = self.text("JobName").unwrap_or_else(|| "Unknown".to_owned());
+        put("name", json!(self.parameters.text(&name).replace("%j", "%%j")));
+        let streams = ["StdOutput", "StdError"].map(|name| self.text(name));
+        let [stdout, stderr] = streams.map(|s| s.map(|s| self.parameters.text(&s)));
+        let stdout = stdout.unwrap_or_else(|| "std.out".to_owned());
+        let stderr = stderr.unwrap_or_else(|| "std.err".to_owned());
+        let kept = self.list("OutputSandbox").into_iter().map(|file| self.parameters.text(&file));
+        // Streams are always kept.
+        let kept: Vec<String> = kept.filter(|file| *file != stdout && *file != stderr).collect();
+        put("stdout", json!(stdout));
+        put("stderr", json!(stderr));
+        put("output_sandbox", json!(kept));
+        let (sandboxes, local_files) = self.input_sandbox();
+        put("input_sandboxes", json!(sandboxes));
+        if let Some(priority) =
+            self.number("Priority", 0..=10).or(self.number("UserPriority", 0..=10))
+        {
+            put("priority", json!(priority));
+        }
+        put("requirements", self.requirements());
+        if let Some(parameters) = self.parameters.to_json() {
+            put("parameters", parameters);
+        }
+        let job_group = self.text("JobGroup").map(|group| group.chars().take(64).collect());
+        let input_data = self.list("InputData");
+        let input_data =
+            input_data.iter().map(|lfn| lfn.trim_start_matches("LFN:").to_owned()).collect();
+        let description = serde_json::Value::Object(description);
+        Described { description, job_group, input_data, local_files }
+    }
+
+    fn job_type(&mut self, job_types: &[&str]) -> String {
+        let default = if job_types.contains(&"User") { "User" } else { "executable" };
+        let wanted = self.text("JobType").unwrap_or_else(|| default.to_owned());
+        if !job_types.contains(&wanted.as_str()) {
+            let message = format!("is no job type of this VO, which has {}", job_types.join(", "));
+            self.wrong("JobType", &wanted, message);
+        }
+        wanted
+    }
+
+    /// Digests of sandboxes that were uploaded, and names of files that still have to be.
+    fn input_sandbox(&mut self) -> (Vec<String>, Vec<String>) {
+        let (mut digests, mut local) = (Vec::new(), Vec::new());
+        for item in self.list("InputSandbox") {
+            if let Some(digest) = sandbox_digest(&item) {
+                digests.push(digest);
+            } else if item.starts_with("SB:") {
+                self.wrong(
+                    "InputSandbox",
+                    &item,
+                    "names no sandbox of this server: it ends in sha256:DIGEST.tar.zst",
+                );
+            } else if item.starts_with("LFN:") {
+                self.wrong("InputSandbox", &item, "is a file of a catalogue, which this server does not stage: let the payload fetch it");
+            } else {
+                local.push(item);
+            }
+        }
+        (digests, local)
+    }
+
+    fn requirements(&mut self) -> serde_json::Value {
+        let work = self.number("CPUTime", 1..=10_800_000).unwrap_or(DEFAULT_WORK);
+        let mut cpu = json!({"work": work});
+        let (min, max) = self.cores();
+        cpu["num_cores"] = json!({"min": min, "max": max});
+        let memory =
+            self.number("MinRAM", 1..=10_000_000).or(self.number("MaxRAM", 1..=10_000_000));
+        if let Some(request) = memory {
+            let limit = self.number("MaxRAM", 1..=10_000_000).unwrap_or(request);
+            if limit < request {
+                self.wrong("MaxRAM", limit, format!("is less than MinRAM, {request}"));
+            }
+            cpu["ram_mb"] = json!({"request": request, "limit": limit});
+        }
+        // What rules see; slots are asked for the time that the work takes on them.
+        let wall_time = ((work + 9) / 10).min(1_080_000);
+        let mut requirements = json!({"wall_time": wall_time, "cpu": cpu});
+        let mut tags = self.list("Tags");
+        tags.extend(self.list("Tag"));
+        let whole = self.jdl.get("WholeNode").map(ToString::to_string);
+        if whole.is_some_and(|whole| whole.eq_ignore_ascii_case("true") || whole == "yes") {
+            tags.push("WholeNode".to_owned());
+        }
+        if !tags.is_empty() {
+            requirements["tags"] = json!(tags.join(" & "));
+        }
+        let any = |site: &String| !site.eq_ignore_ascii_case("any");
+        let sites: Vec<String> = self.list("Site").into_iter().filter(any).collect();
+        let banned = self.list("BannedSites");
+        if !sites.is_empty() {
+            requirements["sites"] = json!(sites);
+        }
+        if !banned.is_empty() {
+            requirements["banned_sites"] = json!(banned);
+        }
+        let mut attributes = Map::new();
+        for (field, name) in [("Platform", "platform"), ("GridCE", "grid-ce")] {
+            let value = self.list(field).join(",");
+            if !value.is_empty() && !value.eq_ignore_ascii_case("any") {
+                attributes.insert(name.to_owned(), json!(value));
+            }
+        }
+        if !attributes.is_empty() {
+            requirements["attributes"] = serde_json::Value::Object(attributes);
+        }
+        requirements
+    }
+
+    fn cores(&mut self) -> (i64, i64) {
+        let fixed = self.number("NumberOfProcessors", 1..=1024);
+        let min = fixed.or(self.number("MinNumberOfProcessors", 1..=1024)).unwrap_or(1);
+        let max = fixed.or(self.number("MaxNumberOfProcessors", 1..=1024)).unwrap_or(min);
+        if max < min {
+            self.wrong(
+                "MaxNumberOfProcessors",
+                max,
+                format!("is less than MinNumberOfProcessors, {min}"),
+            );
+        }
+        (min, max)
+    }
+}
+
+/// The digest that a sandbox's name ends with: `[SB:SE|]/S3/…/sha256:DIGEST.tar.zst`.
+pub(crate) fn sandbox_digest(name: &str) -> Option<String> {
+    let (_, end) = name.rsplit_once("sha256:")?;
+    let digest = end.split('.').next()?;
+    let hex = digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit());
+    (hex && name.contains('/')).then(|| digest.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jdl::parse;
+
+    fn describe(text: &str) -> Result<Described, Vec<Finding>> {
+        super::describe(&parse(text).unwrap(), &["User", "Test"])
+    }
+
+    #[test]
+    fn a_jdl_is_a_description() {
+        let digest = "ab".repeat(32);
+        let text = format!(
+            r#"Executable = "run.sh"; Arguments = "-n %s 'two words' 5%"; JobName = "job_%n"; JobGroup = "g7";
+            StdOutput = "out.txt"; OutputSandbox = {{"out.txt", "std.err", "res_%j.dat"}};
+            InputSandbox = {{"SB:SandboxSE|/S3/spinor/vo/user/alice/sha256:{digest}.tar.zst"}};
+            Parameters = {{"a", "b"}}; CPUTime = 20000; Priority = 3; Site = {{"LCG.CERN.ch", "ANY"}};
+            Tags = {{"GPU"}}; MinNumberOfProcessors = 2; MaxNumberOfProcessors = 8; MinRAM = 1000; MaxRAM = 2000;
+            InputData = {{"LFN:/vo/a", "/vo/b"}}; Platform = "x86_64-el9"; LogLevel = "DEBUG";"#
+        );
+        let described = describe(&text).unwrap();
+        let expected = json!({
+            "type": "User", "executable": "run.sh", "name": "job_%(ParameterNumber)s",
+            "arguments": ["-n", "%(Parameter)s", "two words", "5%%"],
+            "stdout": "out.txt", "stderr": "std.err", "output_sandbox": ["res_%j.dat"],
+            "input_sandboxes": [digest], "priority": 3,
+            "requirements": {
+                "wall_time": 2000,
+                "cpu": {"work": 20000, "num_cores": {"min": 2, "max": 8}, "ram_mb": {"request": 1000, "limit": 2000}},
+                "tags": "GPU", "sites": ["LCG.CERN.ch"], "attributes": {"platform": "x86_64-el9"},
+            },
+            "parameters": {"Parameter": ["a", "b"], "ParameterNumber": ["0", "1"]},
+        });
+        assert_eq!(described.description, expected);
+        assert_eq!(described.job_group.as_deref(), Some("g7"));
+        assert_eq!(described.input_data, ["/vo/a", "/vo/b"]);
+    }
+
+    #[test]
+    fn mistakes_are_told_together() {
+        let text = "CPUTime = \"long\"; Priority = 11; JobType = \"Merge\"; Arguments = \"'a\";
+            MinRAM = 5; MaxRAM = 4; InputSandbox = {\"LFN:/vo/x\"};";
+        let findings = describe(text).unwrap_err();
+        let fields: Vec<&str> = findings.iter().map(|f| f.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            ["JobType", "Executable", "Arguments", "InputSandbox", "Priority", "CPUTime", "MaxRAM"]
+        );
+        assert!(findings[0].message.contains("User, Test"), "{findings:?}");
+    }
+}

@@ -1,0 +1,456 @@
+//! What is reported of jobs and pilots by those who run them elsewhere.
+
+use super::{
+    SqlStore,
+    moves::{change, job},
+    rows,
+};
+use crate::{
+    Changed, JobRecord, PilotChange, QueueChange, RegisteredPilot, ReportAnswer, ReportStore,
+    SandboxKind, StatusReport, StoreError,
+};
+use async_trait::async_trait;
+use spinor_model::{
+    id::{JobId, Stamp, VoName},
+    sandbox::SandboxName,
+    state::JobState,
+    time::Timestamp,
+};
+use sqlx::{AnyConnection, Row};
+use std::collections::BTreeMap;
+
+/// A worker's clock may be ahead by this; what it says of a later time is taken for now.
+const AHEAD: i64 = 60_000;
+
+async fn report(
+    c: &mut AnyConnection,
+    report: &StatusReport,
+    by: &str,
+    now: Timestamp,
+    changes: &mut Vec<QueueChange>,
+) -> Result<ReportAnswer, StoreError> {
+    let Some(found) = job(c, report.job).await? else { return Ok(ReportAnswer::NotFound) };
+    let time = Timestamp(report.time.0.min(now.0 + AHEAD));
+    let wanted = report.status.filter(|status| *status != found.status);
+    // A job that was thought dead is not, if somebody hears of it.
+    let from = match found.status {
+        JobState::Stalled if wanted.is_some() => JobState::Running,
+        other => other,
+    };
+    let moved = wanted.map(|to| match report.force || from == to {
+        true => Ok(to),
+        // What runs is killed on its way out.
+        false if to == JobState::Deleted => from
+            .to(to)
+            .or_else(|illegal| from.to(JobState::Killed).map(|_| to).map_err(|_| illegal)),
+        false => from.to(to),
+    });
+    let status = match moved.transpose() {
+        Ok(status) => status,
+        Err(illegal) => return Ok(ReportAnswer::Refused(illegal.to_string())),
+    };
+    let cut = |text: &Option<String>, length| -> Option<String> {
+        text.as_ref().map(|text| rows::plain(text).chars().take(length).collect())
+    };
+    let changed = Changed {
+        status,
+        minor: cut(&report.minor, 128),
+        application: cut(&report.application, 255),
+        started: status
+            .filter(|s| *s == JobState::Running && found.started.is_none())
+            .map(|_| time),
+        ended: status.filter(|s| s.is_final()).map(|_| time),
+    };
+    write_change(c, &found, &changed, now).await?;
+    if let Some(to) = status {
+        follow_up(c, &found, to, changes).await?;
+    }
+    log(c, &found, &changed, time, report, by).await?;
+    Ok(ReportAnswer::Taken(changed))
+}
+
+async fn write_change(
+    c: &mut AnyConnection,
+    found: &JobRecord,
+    changed: &Changed,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE jobs SET status = coalesce($1, status), minor_status = coalesce($2, minor_status),
+            application_status = coalesce($3, application_status), started = coalesce(started, $4),
+            ended = CASE WHEN CAST($1 AS TEXT) IS NULL THEN ended ELSE $5 END, updated = $6
+         WHERE job_id = $7",
+    )
+    .bind(changed.status.map(|status| status.as_str().to_owned()))
+    .bind(changed.minor.clone())
+    .bind(changed.application.clone())
+    .bind(changed.started.map(|time| time.0))
+    .bind(changed.ended.map(|time| time.0))
+    .bind(now.0)
+    .bind(found.id.0)
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+/// What a job's new state means for its queue, for the pilot that has it, and for whoever else runs it.
+async fn follow_up(
+    c: &mut AnyConnection,
+    found: &JobRecord,
+    to: JobState,
+    changes: &mut Vec<QueueChange>,
+) -> Result<(), StoreError> {
+    let waits = |status| status == JobState::Waiting;
+    if waits(found.status) != waits(to) {
+        changes.push(change(found, if waits(to) { 1 } else { -1 }));
+    }
+    if to.is_final() || waits(to) {
+        sqlx::query(
+            "UPDATE attempts SET state = 'killing'
+             WHERE job_id = $1 AND attempt = $2 AND state = 'active'",
+        )
+        .bind(found.id.0)
+        .bind(i64::from(found.attempt.0))
+        .execute(&mut *c)
+        .await?;
+        sqlx::query("UPDATE jobs SET not_before = NULL WHERE job_id = $1")
+            .bind(found.id.0)
+            .execute(&mut *c)
+            .await?;
+    }
+    if matches!(to, JobState::Killed | JobState::Deleted) && !found.status.is_final() {
+        sqlx::query("INSERT INTO job_commands (job_id, command) VALUES ($1, 'Kill')")
+            .bind(found.id.0)
+            .execute(c)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn log(
+    c: &mut AnyConnection,
+    found: &JobRecord,
+    changed: &Changed,
+    time: Timestamp,
+    report: &StatusReport,
+    by: &str,
+) -> Result<(), StoreError> {
+    let source = match report.source.as_str() {
+        "" | "Unknown" => by,
+        source => source,
+    };
+    sqlx::query(
+        "INSERT INTO events (job_id, attempt, time, status, minor_status, application_status, source)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(found.id.0)
+    .bind(i64::from(found.attempt.0))
+    .bind(time.0)
+    .bind(changed.status.unwrap_or(found.status).as_str())
+    .bind(changed.minor.as_ref().unwrap_or(&found.minor_status))
+    .bind(changed.application.as_ref().unwrap_or(&found.application_status))
+    .bind(rows::plain(source).chars().take(64).collect::<String>())
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+async fn alive(
+    c: &mut AnyConnection,
+    id: JobId,
+    now: Timestamp,
+) -> Result<Vec<String>, StoreError> {
+    let Some(found) = job(c, id).await? else { return Ok(Vec::new()) };
+    sqlx::query("UPDATE jobs SET heartbeat = $1 WHERE job_id = $2")
+        .bind(now.0)
+        .bind(id.0)
+        .execute(&mut *c)
+        .await?;
+    if matches!(found.status, JobState::Matched | JobState::Stalled) {
+        let runs = StatusReport {
+            job: id,
+            time: now,
+            status: Some(JobState::Running),
+            minor: None,
+            application: None,
+            source: "Heartbeat".to_owned(),
+            force: false,
+        };
+        report(c, &runs, "Heartbeat", now, &mut Vec::new()).await?;
+    }
+    let told = sqlx::query("DELETE FROM job_commands WHERE job_id = $1 RETURNING command");
+    let told = told.bind(id.0).fetch_all(c).await?;
+    told.iter().map(|row| Ok(row.try_get("command")?)).collect()
+}
+
+async fn change_pilot(
+    c: &mut AnyConnection,
+    change: &PilotChange,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE registered_pilots SET status = coalesce($1, status),
+            status_reason = coalesce($2, status_reason), benchmark = coalesce($3, benchmark),
+            destination_site = coalesce($4, destination_site), queue = coalesce($5, queue),
+            grid_site = coalesce($6, grid_site), grid_type = coalesce($7, grid_type),
+            accounting_sent = coalesce($8, accounting_sent), current_job = coalesce($9, current_job),
+            updated = $10 WHERE stamp = $11",
+    )
+    .bind(change.status.clone())
+    .bind(change.status_reason.as_deref().map(rows::plain))
+    .bind(change.benchmark)
+    .bind(change.destination_site.as_deref().map(rows::plain))
+    .bind(change.queue.as_deref().map(rows::plain))
+    .bind(change.grid_site.as_deref().map(rows::plain))
+    .bind(change.grid_type.as_deref().map(rows::plain))
+    .bind(change.accounting_sent.map(i64::from))
+    .bind(change.current_job)
+    .bind(now.0)
+    .bind(change.stamp.as_str())
+    .execute(c)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+async fn register(
+    c: &mut AnyConnection,
+    pilot: &RegisteredPilot,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let numbered =
+        sqlx::query("INSERT INTO pilot_numbers (stamp) VALUES ($1) ON CONFLICT DO NOTHING");
+    if numbered.bind(pilot.stamp.as_str()).execute(&mut *c).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query(
+        "INSERT INTO registered_pilots (stamp, vo, reference, destination_site, queue, grid_site,
+            grid_type, status, submitted, updated) VALUES ($1, $2, $3, $4, '', $5, $6, $7, $8, $8)",
+    )
+    .bind(pilot.stamp.as_str())
+    .bind(pilot.vo.as_str())
+    .bind(rows::plain(&pilot.reference))
+    .bind(rows::plain(&pilot.destination_site))
+    .bind(rows::plain(&pilot.grid_site))
+    .bind(rows::plain(&pilot.grid_type))
+    .bind(&pilot.status)
+    .bind(now.0)
+    .execute(c)
+    .await?;
+    Ok(true)
+}
+
+#[async_trait]
+impl ReportStore for SqlStore {
+    async fn report(
+        &self,
+        reports: &[StatusReport],
+        by: &str,
+        now: Timestamp,
+    ) -> Result<(Vec<ReportAnswer>, Vec<QueueChange>), StoreError> {
+        let (reports, by) = (reports.to_vec(), by.to_owned());
+        self.write(move |c| {
+            Box::pin(async move {
+                let (mut answers, mut changes) = (Vec::new(), Vec::new());
+                // In the order in which everybody holds jobs, and of each job's own times.
+                let mut order: Vec<usize> = (0..reports.len()).collect();
+                order.sort_by_key(|i| (reports[*i].job, reports[*i].time));
+                answers.resize(reports.len(), ReportAnswer::NotFound);
+                for i in order {
+                    answers[i] = report(c, &reports[i], &by, now, &mut changes).await?;
+                }
+                Ok((answers, changes))
+            })
+        })
+        .await
+    }
+
+    async fn alive(
+        &self,
+        jobs: &[JobId],
+        now: Timestamp,
+    ) -> Result<Vec<(JobId, String)>, StoreError> {
+        let mut jobs = jobs.to_vec();
+        jobs.sort();
+        self.write(move |c| {
+            Box::pin(async move {
+                let mut told = Vec::new();
+                for id in jobs {
+                    let commands = alive(c, id, now).await?;
+                    told.extend(commands.into_iter().map(|command| (id, command)));
+                }
+                Ok(told)
+            })
+        })
+        .await
+    }
+
+    async fn set_parameters(
+        &self,
+        parameters: &[(JobId, String, serde_json::Value)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let parameters = parameters.to_vec();
+        self.write(move |c| {
+            Box::pin(async move {
+                for (id, name, value) in parameters {
+                    sqlx::query(
+                        "INSERT INTO job_parameters VALUES ($1, $2, $3, $4)
+                         ON CONFLICT (job_id, name) DO UPDATE SET value = excluded.value,
+                            updated = excluded.updated",
+                    )
+                    .bind(id.0)
+                    .bind(rows::plain(&name).chars().take(128).collect::<String>())
+                    .bind(value.to_string())
+                    .bind(now.0)
+                    .execute(&mut *c)
+                    .await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn parameters(
+        &self,
+        job: JobId,
+    ) -> Result<BTreeMap<String, serde_json::Value>, StoreError> {
+        let found = sqlx::query("SELECT name, value FROM job_parameters WHERE job_id = $1");
+        let found = found.bind(job.0).fetch_all(&self.readers).await?;
+        found.iter().map(|row| Ok((row.try_get("name")?, rows::json(row, "value")?))).collect()
+    }
+
+    async fn set_sites(&self, sites: &[(JobId, String)], now: Timestamp) -> Result<(), StoreError> {
+        let sites = sites.to_vec();
+        self.write(move |c| {
+            Box::pin(async move {
+                for (id, site) in sites {
+                    sqlx::query("UPDATE jobs SET site = $1, updated = $2 WHERE job_id = $3")
+                        .bind(rows::plain(&site).chars().take(100).collect::<String>())
+                        .bind(now.0)
+                        .bind(id.0)
+                        .execute(&mut *c)
+                        .await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn source(&self, job: JobId) -> Result<Option<(String, Vec<String>)>, StoreError> {
+        let found = sqlx::query(
+            "SELECT source, input_data FROM templates JOIN jobs USING (template_id)
+             WHERE jobs.job_id = $1",
+        );
+        let found = found.bind(job.0).fetch_optional(&self.readers).await?;
+        let source = |row| Ok((Row::try_get(&row, "source")?, rows::json(&row, "input_data")?));
+        found.map(source).transpose()
+    }
+
+    async fn assign_sandboxes(
+        &self,
+        given: &[(JobId, SandboxKind, String)],
+    ) -> Result<(), StoreError> {
+        let given = given.to_vec();
+        self.write(move |c| {
+            Box::pin(async move {
+                for (id, kind, name) in given {
+                    sqlx::query(
+                        "INSERT INTO job_sandboxes VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                    )
+                    .bind(id.0)
+                    .bind(kind.as_str())
+                    .bind(name)
+                    .execute(&mut *c)
+                    .await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn unassign_sandboxes(&self, jobs: &[JobId]) -> Result<(), StoreError> {
+        let jobs = jobs.to_vec();
+        self.write(move |c| {
+            Box::pin(async move {
+                for id in jobs {
+                    sqlx::query("DELETE FROM job_sandboxes WHERE job_id = $1")
+                        .bind(id.0)
+                        .execute(&mut *c)
+                        .await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn job_sandboxes(&self, job: JobId) -> Result<Vec<(SandboxKind, String)>, StoreError> {
+        let submitted = sqlx::query(
+            "SELECT sandboxes.vo, sandboxes.grp, sandboxes.owner, sandboxes.digest, sandboxes.format,
+                templates.grp AS job_grp
+             FROM jobs JOIN templates USING (template_id) JOIN template_sandboxes USING (template_id)
+                JOIN sandboxes ON sandboxes.digest = template_sandboxes.digest
+                    AND sandboxes.vo = templates.vo AND sandboxes.owner = templates.owner
+             WHERE jobs.job_id = $1 ORDER BY sandboxes.digest",
+        );
+        let submitted = submitted.bind(job.0).fetch_all(&self.readers).await?;
+        let mut found = Vec::new();
+        for row in &submitted {
+            let group: String = row.try_get("grp")?;
+            let group = if group.is_empty() { "job_grp" } else { "grp" };
+            let name = SandboxName {
+                vo: rows::parsed(row, "vo")?,
+                group: rows::parsed(row, group)?,
+                user: rows::parsed(row, "owner")?,
+                digest: rows::parsed(row, "digest")?,
+                format: rows::parsed(row, "format")?,
+            };
+            found.push((SandboxKind::Input, name.to_string()));
+        }
+        let assigned = sqlx::query(
+            "SELECT kind, name FROM job_sandboxes WHERE job_id = $1 ORDER BY kind, name",
+        );
+        for row in assigned.bind(job.0).fetch_all(&self.readers).await? {
+            let kind: String = row.try_get("kind")?;
+            let kind = if kind == "Input" { SandboxKind::Input } else { SandboxKind::Output };
+            found.push((kind, row.try_get("name")?));
+        }
+        Ok(found)
+    }
+
+    async fn register_pilots(
+        &self,
+        pilots: &[RegisteredPilot],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let pilots = pilots.to_vec();
+        self.write(move |c| {
+            Box::pin(async move {
+                for pilot in &pilots {
+                    if !register(c, pilot, now).await? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    async fn change_pilot(&self, change: &PilotChange, now: Timestamp) -> Result<bool, StoreError> {
+        let change = change.clone();
+        self.write(move |c| Box::pin(async move { change_pilot(c, &change, now).await })).await
+    }
+
+    async fn vo_of_pilot(&self, stamp: &Stamp) -> Result<Option<VoName>, StoreError> {
+        let found = sqlx::query(
+            "SELECT vo FROM registered_pilots WHERE stamp = $1
+             UNION ALL SELECT vo FROM pilots WHERE stamp = $1",
+        );
+        let found = found.bind(stamp.as_str()).fetch_optional(&self.readers).await?;
+        found.map(|row| rows::parsed(&row, "vo")).transpose()
+    }
+}

@@ -1,0 +1,253 @@
+//! Searches by the columns that DIRAC's people know. Names of columns are constants of ours; whatever
+//! a client sends is a parameter.
+
+use super::{
+    SqlStore,
+    dialect::{Dialect, Growing},
+    rows,
+};
+use crate::{
+    Column, ColumnKind, Condition, EventRecord, Found, Operand, Page, Search, SearchStore,
+    StoreError, Table, Test,
+};
+use async_trait::async_trait;
+use spinor_model::id::{JobId, VoName};
+use sqlx::{Row, any::AnyRow};
+
+/// Pilots, ours and others', with the columns that DIRAC's people know.
+const PILOTS: &str = "(SELECT vo, stamp, coalesce(reference, stamp) AS reference, site AS destination_site,
+        queue, site AS grid_site, 'DIRAC' AS grid_type, CAST(0 AS DOUBLE PRECISION) AS benchmark,
+        status, status_reason, CAST(0 AS BIGINT) AS accounting_sent, coalesce((SELECT max(job_id)
+            FROM attempts WHERE attempts.stamp = pilots.stamp AND state = 'active'), 0) AS current_job,
+        submitted, coalesce(ended, last_seen, started, submitted) AS updated, pilot_id
+     FROM pilots JOIN pilot_numbers USING (stamp)
+     UNION ALL SELECT vo, stamp, reference, destination_site, queue, grid_site, grid_type, benchmark,
+        status, status_reason, accounting_sent, current_job, submitted, updated, pilot_id
+     FROM registered_pilots JOIN pilot_numbers USING (stamp)) AS found";
+
+fn table(table: Table) -> &'static str {
+    match table {
+        Table::Jobs => "jobs",
+        Table::Pilots => PILOTS,
+    }
+}
+
+impl Dialect {
+    /// Text is compared by its bytes, whatever the database's own order is.
+    fn bytewise(self, column: &Column) -> String {
+        match (self, column.kind) {
+            (Self::Postgres, ColumnKind::Text) => format!("{} COLLATE \"C\"", column.sql),
+            _ => column.sql.to_owned(),
+        }
+    }
+}
+
+fn operand(query: &mut Growing, value: &Operand) -> Result<(), StoreError> {
+    match value {
+        Operand::Number(number) => query.bind(*number)?,
+        Operand::Real(number) => query.bind(*number)?,
+        Operand::Text(text) => query.bind(rows::plain(text))?,
+    };
+    Ok(())
+}
+
+/// Goes on with values in parentheses, separated by commas; never empty.
+fn list(query: &mut Growing, values: &[Operand]) -> Result<(), StoreError> {
+    for (i, value) in values.iter().enumerate() {
+        query.push(if i == 0 { "(" } else { ", " });
+        operand(query, value)?;
+    }
+    query.push(")");
+    Ok(())
+}
+
+fn condition(
+    query: &mut Growing,
+    condition: &Condition,
+    dialect: Dialect,
+) -> Result<(), StoreError> {
+    let column = condition.column;
+    query.push(" AND ");
+    match &condition.test {
+        Test::In(values, within) if values.is_empty() => {
+            let nothing = if *within { "FALSE" } else { " IS NOT NULL" };
+            if !within {
+                query.push_column(column.sql);
+            }
+            query.push(nothing);
+        }
+        Test::In(values, within) => {
+            query.push_column(column.sql).push(if *within { " IN " } else { " NOT IN " });
+            list(query, values)?;
+        }
+        Test::Above(value) | Test::Below(value) => {
+            let above = matches!(condition.test, Test::Above(_));
+            query.push_column(&dialect.bytewise(column)).push(if above { " > " } else { " < " });
+            operand(query, value)?;
+        }
+        Test::Within(periods, within) => {
+            query.push(if *within { "(FALSE" } else { "NOT (FALSE" });
+            for (from, to) in periods {
+                query.push(" OR (").push_column(column.sql).push(" >= ").bind(*from)?;
+                query.push(" AND ").push_column(column.sql).push(" < ").bind(*to)?.push(")");
+            }
+            query.push(")");
+            if !within {
+                query.push(" AND ").push_column(column.sql).push(" IS NOT NULL");
+            }
+        }
+        Test::Like(pattern, alike) => {
+            query.push_column(column.sql).push(match (dialect, alike) {
+                (Dialect::Sqlite, true) => " LIKE ",
+                (Dialect::Sqlite, false) => " NOT LIKE ",
+                (Dialect::Postgres, true) => " ILIKE ",
+                (Dialect::Postgres, false) => " NOT ILIKE ",
+            });
+            query.bind(rows::plain(pattern))?;
+            if dialect == Dialect::Postgres {
+                query.push(" ESCAPE ''");
+            }
+        }
+        Test::InPilots(stamps) => {
+            let stamps: Vec<_> = stamps.iter().cloned().map(Operand::Text).collect();
+            query.push("job_id IN (SELECT job_id FROM attempts WHERE stamp IN ");
+            list(query, &stamps)?;
+            query.push(")");
+        }
+        Test::WithJobs(jobs) => {
+            let jobs: Vec<_> = jobs.iter().copied().map(Operand::Number).collect();
+            query.push("stamp IN (SELECT stamp FROM attempts WHERE job_id IN ");
+            list(query, &jobs)?;
+            query.push(")");
+        }
+    }
+    Ok(())
+}
+
+fn columns(query: &mut Growing, columns: &[&'static Column]) {
+    for (i, column) in columns.iter().enumerate() {
+        query.push(if i == 0 { "" } else { ", " }).push_column(column.sql);
+        query.push(" AS ").push_column(&format!("\"{}\"", column.name));
+    }
+}
+
+fn narrowed(query: &mut Growing, search: &Search, dialect: Dialect) -> Result<(), StoreError> {
+    query.push(" FROM ").push(table(search.table)).push(" WHERE TRUE");
+    if let Some(vo) = &search.vo {
+        query.push(" AND vo = ").bind(vo.to_string())?;
+    }
+    search.conditions.iter().try_for_each(|one| condition(query, one, dialect))
+}
+
+fn found(row: &AnyRow, column: &Column) -> Result<Found, StoreError> {
+    Ok(match column.kind {
+        ColumnKind::Text => {
+            row.try_get::<Option<String>, _>(column.name)?.map_or(Found::Nothing, Found::Text)
+        }
+        ColumnKind::Real => {
+            row.try_get::<Option<f64>, _>(column.name)?.map_or(Found::Nothing, Found::Real)
+        }
+        ColumnKind::Number | ColumnKind::Time | ColumnKind::Flag => {
+            row.try_get::<Option<i64>, _>(column.name)?.map_or(Found::Nothing, Found::Number)
+        }
+    })
+}
+
+#[async_trait]
+impl SearchStore for SqlStore {
+    async fn search(&self, search: &Search) -> Result<Page, StoreError> {
+        let mut query = Growing::new("SELECT ");
+        query.push(if search.distinct { "DISTINCT " } else { "" });
+        columns(&mut query, &search.columns);
+        narrowed(&mut query, search, self.dialect)?;
+        for (i, (column, descending)) in search.sort.iter().enumerate() {
+            query.push(if i == 0 { " ORDER BY " } else { ", " });
+            query.push_column(&self.dialect.bytewise(column));
+            query.push(if *descending { " DESC" } else { "" });
+        }
+        query.push(" LIMIT ").bind(i64::from(search.limit))?;
+        query.push(" OFFSET ").bind(i64::try_from(search.offset).unwrap_or(i64::MAX))?;
+        let (text, arguments) = query.finish();
+        let page = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
+        let values =
+            |row: &AnyRow| search.columns.iter().map(|column| found(row, column)).collect();
+        let rows: Vec<Vec<Found>> = page.iter().map(values).collect::<Result<_, _>>()?;
+        let first_page_is_all = search.offset == 0 && rows.len() < search.limit as usize;
+        let total = match first_page_is_all {
+            true => rows.len() as u64,
+            false => self.total(search).await?,
+        };
+        Ok(Page { rows, total })
+    }
+
+    async fn count_by(&self, search: &Search) -> Result<Vec<(Vec<Found>, u64)>, StoreError> {
+        let mut query = Growing::new("SELECT ");
+        columns(&mut query, &search.columns);
+        query.push(", count(*) AS n");
+        narrowed(&mut query, search, self.dialect)?;
+        for clause in [" GROUP BY ", " ORDER BY "] {
+            for i in 0..search.columns.len() {
+                // By place: a constant cannot be grouped by itself.
+                query.push(if i == 0 { clause } else { ", " }).push_column(&(i + 1).to_string());
+            }
+        }
+        let (text, arguments) = query.finish();
+        let counted = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
+        let count = |row: &AnyRow| {
+            let values = search.columns.iter().map(|column| found(row, column));
+            Ok((values.collect::<Result<_, StoreError>>()?, rows::count(row, "n")?))
+        };
+        counted.iter().map(count).collect()
+    }
+
+    async fn texts(
+        &self,
+        of: Table,
+        vo: Option<&VoName>,
+        column: &'static Column,
+        limit: u32,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut query = Growing::new("SELECT DISTINCT ");
+        query.push_column(column.sql).push(" AS text FROM ").push(table(of)).push(" WHERE ");
+        query.push_column(column.sql).push(" IS NOT NULL");
+        if let Some(vo) = vo {
+            query.push(" AND vo = ").bind(vo.to_string())?;
+        }
+        query.push(" LIMIT ").bind(i64::from(limit))?;
+        let (text, arguments) = query.finish();
+        let found = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
+        found.iter().map(|row| Ok(row.try_get("text")?)).collect()
+    }
+
+    async fn logs(&self, jobs: &[JobId]) -> Result<Vec<(JobId, EventRecord)>, StoreError> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<_> = jobs.iter().map(|job| Operand::Number(job.0)).collect();
+        let mut query = Growing::new("SELECT * FROM events WHERE job_id IN ");
+        list(&mut query, &ids)?;
+        query.push(" ORDER BY job_id, event_id");
+        let (text, arguments) = query.finish();
+        let found = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
+        found.iter().map(|row| Ok((JobId(row.try_get("job_id")?), rows::event(row)?))).collect()
+    }
+}
+
+impl SqlStore {
+    async fn total(&self, search: &Search) -> Result<u64, StoreError> {
+        let mut query = Growing::new("SELECT count(*) AS n");
+        if search.distinct {
+            query.push(" FROM (SELECT DISTINCT ");
+            columns(&mut query, &search.columns);
+        }
+        narrowed(&mut query, search, self.dialect)?;
+        if search.distinct {
+            query.push(") AS different");
+        }
+        let (text, arguments) = query.finish();
+        rows::count(&sqlx::query_with(text, arguments).fetch_one(&self.readers).await?, "n")
+    }
+}
+
+#[cfg(test)]
+mod tests;

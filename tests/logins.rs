@@ -1,0 +1,225 @@
+//! Logins and what becomes of them: who is let in, who no longer, and what a thief gets.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "support/provider.rs"]
+mod provider;
+mod support;
+
+use provider::{Provider, kit, login, python};
+use serde_json::{Value, json};
+use spinor_identity::{
+    subject::{PilotIdentity, Subject},
+    token::Keys,
+};
+use spinor_model::{
+    id::{AttemptNumber, JobId},
+    time::{Clock, SystemClock, Timestamp},
+};
+use std::{process::Command, time::Duration};
+use support::Server;
+
+const VO: &str = "vo.spinor.test";
+
+/// Tokens of a login.
+fn tokens(file: &str) -> (String, String) {
+    let text = std::fs::read_to_string(file).unwrap();
+    let tokens: Value = serde_json::from_str(&text).unwrap();
+    let token = |name: &str| tokens[name].as_str().unwrap().to_owned();
+    (token("access_token"), token("refresh_token"))
+}
+
+fn form(server: &Server, path: &str, fields: &[(&str, &str)]) -> (u16, Value) {
+    let mut curl = Command::new("curl");
+    curl.args(["-s", "-w", "\n%{http_code}", &format!("{}{path}", server.url())]);
+    for (name, value) in fields {
+        curl.args(["--data-urlencode", &format!("{name}={value}")]);
+    }
+    let output = String::from_utf8(curl.output().unwrap().stdout).unwrap();
+    let (body, status) = output.rsplit_once('\n').unwrap();
+    (status.parse().unwrap(), serde_json::from_str(body).unwrap_or_default())
+}
+
+fn renew(server: &Server, refresh: &str) -> (u16, Value) {
+    form(server, "/api/auth/token", &[("grant_type", "refresh_token"), ("refresh_token", refresh)])
+}
+
+fn who(server: &Server, token: &str) -> u16 {
+    server.request("GET", "/api/auth/userinfo", Some(token), "").0
+}
+
+/// Why somebody is not let in.
+fn turned_away(server: &Server, user: &str, group: &str) -> String {
+    let output = Command::new(python())
+        .arg(kit().join("login.py"))
+        .args(["--url", &server.url(), "--user", user, "--group", group, "--credentials", "none.json"])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .current_dir(server.scratch())
+        .output()
+        .unwrap();
+    assert!(!output.status.success(), "{user} was let in");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+fn ids(answer: &str) -> Vec<i64> {
+    let rows: Vec<Value> = serde_json::from_str(answer).unwrap();
+    rows.iter().map(|row| row["JobID"].as_i64().unwrap()).collect()
+}
+
+fn submit(server: &Server, token: &str) -> i64 {
+    let jdl = r#"Executable = "/bin/true"; Site = "NOWHERE.never.test";"#;
+    let (status, body) =
+        server.request("POST", "/api/jobs/jdl", Some(token), &json!([jdl]).to_string());
+    assert_eq!(status, 201, "{body}");
+    ids(&body)[0]
+}
+
+#[test]
+fn members_come_and_go_as_their_provider_says() {
+    let (provider, server) = Provider::with_server();
+    let document = provider.vo(VO, false).replace("client_id", "recheck_minutes = 0\nclient_id");
+    server.apply(&document).unwrap();
+    let (access, refresh) = tokens(&login(&server, "alice", "user"));
+    assert_eq!(who(&server, &access), 200);
+    assert!(turned_away(&server, "mallory", "user").contains("is in no group of VO"));
+    assert!(turned_away(&server, "alice", "admin").contains("not a member of the requested group"));
+
+    // The provider changes its keys; its people come in all the same.
+    provider.control("POST", "rotate", r#"{"keep": false}"#).unwrap();
+    login(&server, "anna", "user");
+    // So does this server, and nobody is logged out.
+    let data = server.data().display().to_string();
+    let rotated = server.run("", &["token", "rotate", "--data", &data]);
+    assert!(rotated.status.success());
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(who(&server, &access), 200);
+    let (status, renewed) = renew(&server, &refresh);
+    assert_eq!(status, 200, "{renewed}");
+    let refresh = renewed["refresh_token"].as_str().unwrap().to_owned();
+
+    // Who is no member any more is told so with the next renewal, and every session ends.
+    provider.control("POST", "users/alice", r#"{"entitlements": []}"#).unwrap();
+    let (status, refused) = renew(&server, &refresh);
+    assert_eq!(status, 403, "{refused}");
+    assert_eq!(renew(&server, &refresh).0, 401);
+}
+
+#[test]
+fn who_is_shut_out_is_out_with_all_tokens_and_jobs() {
+    let (_provider, server) = Provider::with_server();
+    let (alice, refresh) = tokens(&login(&server, "alice", "user"));
+    let (anna, _) = tokens(&login(&server, "anna", "user"));
+    let (job, other) = (submit(&server, &alice), submit(&server, &anna));
+    let operator = server.operator();
+    let ban = ["user", "ban", "alice", "--reason", "mining coins", "--vo", VO];
+    let done = server.json(&operator, &ban);
+    assert_eq!(done["killed"], 1, "{done}");
+    assert_eq!(who(&server, &alice), 401);
+    assert_eq!(renew(&server, &refresh).0, 401);
+    let told = turned_away(&server, "alice", "user");
+    assert!(told.contains("shut out"), "{told}");
+    let status = |id: i64| {
+        let jobs = server.json(&operator, &["job", "list", "--vo", VO]);
+        let found = jobs.as_array().unwrap().iter().find(|j| j["job_id"] == id).cloned();
+        found.unwrap()["status"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((status(job), status(other)), ("Killed".to_owned(), "Waiting".to_owned()));
+    assert!(server.run(&operator, &["user", "unban", "alice", "--vo", VO]).status.success());
+    login(&server, "alice", "user");
+}
+
+#[test]
+fn vos_do_not_see_each_other_by_any_of_diracxs_routes() {
+    let (_provider, server) = Provider::with_server();
+    let (alice, _) = tokens(&login(&server, "alice", "user"));
+    let job = submit(&server, &alice);
+    let file = server.scratch().join("bob.json").display().to_string();
+    let arguments = ["--user", "bob", "--vo", "other.spinor.test", "--credentials", &file];
+    provider::script(&server, "login.py", &arguments).unwrap();
+    let (bob, _) = tokens(&file);
+    let ask = |method: &str, path: &str, body: Value| {
+        server.request(method, path, Some(&bob), &body.to_string())
+    };
+    assert_eq!(ask("POST", "/api/jobs/search", json!({})).1, "[]");
+    let all = json!({"grouping": ["VO"], "search": [{"parameter": "VO", "operator": "eq", "value": VO}]});
+    assert_eq!(ask("POST", "/api/jobs/summary", all).1, "[]");
+    assert_eq!(ask("POST", "/api/pilots/search", json!({})).1, "[]");
+    let now = SystemClock.now().to_string();
+    for (method, path, body) in [
+        ("PATCH", "/api/jobs/status".to_owned(), json!({job.to_string(): {now: {"Status": "Killed"}}})),
+        ("PATCH", "/api/jobs/heartbeat".to_owned(), json!({job.to_string(): {}})),
+        ("PATCH", "/api/jobs/metadata".to_owned(), json!({job.to_string(): {"Site": "X"}})),
+        ("POST", "/api/jobs/reschedule".to_owned(), json!({"job_ids": [job]})),
+        ("GET", format!("/api/jobs/{job}/sandbox"), json!({})),
+        ("DELETE", format!("/api/jobs/{job}/sandbox"), json!({})),
+    ] {
+        let (status, text) = ask(method, &path, body);
+        assert_eq!(status, 403, "{method} {path}: {text}");
+    }
+    for path in ["parameters", "jdl", "input-data", "events"] {
+        assert_eq!(ask("GET", &format!("/api/jobs/{job}/{path}"), json!({})).0, 404, "{path}");
+    }
+    let config = ask("GET", "/api/config/", json!({})).1;
+    assert!(config.contains("other.spinor.test") && !config.contains("\"vo.spinor.test\""), "{config}");
+}
+
+#[test]
+fn a_thief_gets_nothing_and_leaves_no_token_in_the_log() {
+    let (_provider, server) = Provider::with_server();
+    let (alice, stolen) = tokens(&login(&server, "alice", "user"));
+    let (one, sibling) = (submit(&server, &alice), submit(&server, &alice));
+    // A refresh token that was used is worth nothing, and its person's sessions end.
+    let (_, first) = renew(&server, &stolen);
+    let second = first["refresh_token"].as_str().unwrap().to_owned();
+    let (status, answer) = renew(&server, &stolen);
+    assert_eq!(status, 401, "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("potential attack"), "{answer}");
+    assert_eq!(renew(&server, &second).0, 401);
+
+    let keys = Keys::existing(&server.data().join("keys/token.jwks"), "test").unwrap();
+    let foreign = Keys::open(&server.scratch().join("foreign.jwks"), "test").unwrap();
+    let hour = Duration::from_secs(3600);
+    let subject = |job| Subject::Job {
+        job: JobId(job),
+        attempt: AttemptNumber(0),
+        vo: VO.parse().unwrap(),
+        owner: "alice".parse().unwrap(),
+    };
+    let now = SystemClock.now();
+    let own = keys.issue(&subject(one), hour, now).unwrap();
+    let expired = keys.issue(&subject(one), hour, Timestamp(now.0 - 2 * 3_600_000)).unwrap();
+    let forged = foreign.issue(&subject(one), hour, now).unwrap();
+    let beat = |token: &str, job: i64| {
+        let body = json!({job.to_string(): {"LoadAverage": 1.0}}).to_string();
+        server.request("PATCH", "/api/jobs/heartbeat", Some(token), &body).0
+    };
+    assert_eq!(beat(&own, one), 200);
+    assert_eq!(beat(&own, sibling), 403);
+    assert_eq!((beat(&expired, one), beat(&forged, one)), (401, 401));
+    // A job's token is good for its own attempt alone, and for nothing that its owner may beside.
+    assert_eq!(server.request("POST", "/api/jobs/jdl", Some(&own), "[]").0, 403);
+    assert_eq!(server.request("POST", "/api/jobs/search", Some(&own), "{}").0, 403);
+
+    // A pilot speaks for itself: with another's name it has nothing to say.
+    let pilot = |stamp: &str| {
+        let identity = PilotIdentity {
+            stamp: stamp.parse().unwrap(),
+            vo: VO.parse().unwrap(),
+            site: "HERE".parse().unwrap(),
+            ce: "here".parse().unwrap(),
+            queue: "all".parse().unwrap(),
+        };
+        keys.issue(&Subject::Pilot(identity), hour, now).unwrap()
+    };
+    let result = json!({"job": one, "attempt": 1, "nonce": "x", "ending": {"how": "exited", "code": 0},
+        "consumption": {"wall_seconds": 1.0, "cpu_seconds": 1.0, "max_memory_mb": 1}, "output": null,
+        "missing_outputs": [], "stdout_tail": "", "stderr_tail": ""});
+    let brought = server.request("POST", "/api/pilots/result", Some(&pilot("thief")), &result.to_string());
+    assert_eq!(brought.0, 409, "{}", brought.1);
+
+    let log = server.log();
+    for token in [&alice, &stolen, &second, &own, &expired, &forged] {
+        let signature = token.rsplit('.').next().unwrap();
+        assert!(!log.contains(signature), "a token is in the log");
+    }
+    assert!(log.contains("a refresh token was used again"), "{log}");
+}

@@ -1,0 +1,191 @@
+//! An OpenID provider, and DiracX's clients: installed once into the target directory, from the lists in
+//! `tests/diracx`.
+#![allow(clippy::unwrap_used, dead_code)]
+
+use crate::support::{Server, free_port};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// The secret that this server has at the provider.
+const SECRET: &str = "a-secret-of-the-test";
+
+/// Where clients with a browser may be sent back to, in these tests.
+pub const REDIRECT: &str = "http://127.0.0.1:18999/cb";
+
+/// The scripts.
+pub fn kit() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/diracx")
+}
+
+/// Where programs are installed, for ever the same for the same lists.
+fn installed(list: &str, name: &str, install: impl FnOnce(&Path)) -> PathBuf {
+    let text = fs::read(kit().join(list)).unwrap();
+    let digest = spinor_model::id::Digest::of(&text).short();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{digest}"));
+    let done = folder.join("installed");
+    if !done.exists() {
+        drop(fs::remove_dir_all(&folder));
+        fs::create_dir_all(&folder).unwrap();
+        install(&folder);
+        fs::write(done, "").unwrap();
+    }
+    folder
+}
+
+fn must(command: &mut Command) {
+    let output = command.output();
+    let output = output.unwrap_or_else(|error| {
+        panic!("{command:?}: {error}; these tests need python3-venv, nodejs and npm")
+    });
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Python with DiracX's clients.
+pub fn python() -> PathBuf {
+    let folder = installed("requirements.txt", "diracx-clients", |folder| {
+        must(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")));
+        let pip = folder.join("venv/bin/pip");
+        must(
+            Command::new(pip)
+                .args(["install", "--quiet", "-r"])
+                .arg(kit().join("requirements.txt")),
+        );
+    });
+    folder.join("venv/bin/python")
+}
+
+/// A provider that runs until it is dropped.
+pub struct Provider {
+    /// Its address.
+    pub issuer: String,
+    child: Child,
+}
+
+impl Provider {
+    /// Starts one that sends people back to `server`.
+    pub fn start(server: &str) -> Self {
+        let modules = installed("provider/package-lock.json", "diracx-provider", |folder| {
+            for file in ["package.json", "package-lock.json"] {
+                fs::copy(kit().join("provider").join(file), folder.join(file)).unwrap();
+            }
+            must(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(folder));
+        });
+        fs::copy(kit().join("provider/server.mjs"), modules.join("server.mjs")).unwrap();
+        let port = free_port();
+        let back = ["device", "authorize"].map(|flow| format!("{server}/api/auth/{flow}/complete"));
+        let child = Command::new("node")
+            .arg(modules.join("server.mjs"))
+            .env("PORT", port.to_string())
+            .env("CLIENT_SECRET", SECRET)
+            .env("REDIRECT_URIS", back.join(","))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let provider = Self { issuer: format!("http://127.0.0.1:{port}"), child };
+        let started = Instant::now();
+        while provider.control("GET", "users", "").is_none() {
+            assert!(started.elapsed() < Duration::from_secs(60), "the provider does not start");
+            sleep(Duration::from_millis(50));
+        }
+        provider
+    }
+
+    /// Changes people or keys while it runs.
+    pub fn control(&self, method: &str, path: &str, body: &str) -> Option<String> {
+        let url = format!("{}/test/{path}", self.issuer);
+        let output = Command::new("curl").args(["-sf", "-X", method, "-d", body, &url]).output();
+        output
+            .ok()
+            .filter(|output| output.status.success())
+            .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+    }
+
+    /// A VO whose people log in there, and whose jobs run on this machine.
+    pub fn vo(&self, vo: &str, sites: bool) -> String {
+        let ce = r#"
+[sites.HERE]
+[ces.here]
+site = "HERE"
+backend = { plugin = "computing/local", grants.process.max = 1 }
+queues.all = { cores = 2, memory_mb = 2048, wall_time = 172800, max_pilots = 1 }
+"#;
+        format!(
+            r#"
+vo = "{vo}"
+default_group = "user"
+[identity]
+issuer = "{}"
+client_id = "spinor"
+[support]
+email = "help@{vo}"
+[groups.user]
+entitlements = ["urn:mace:egi.eu:group:{vo}:role=member"]
+[groups.admin]
+entitlements = ["urn:mace:egi.eu:group:{vo}:role=admin"]
+properties = ["JobAdministrator", "ServiceAdministrator"]
+[groups.pilot]
+entitlements = ["urn:mace:egi.eu:group:{vo}:role=admin"]
+properties = ["GenericPilot"]
+{}
+[matching]
+plugin = "matching/standard"
+[handling.User]
+plugin = "handling/executable"
+[handling.Test]
+plugin = "handling/executable"
+"#,
+            self.issuer,
+            if sites { ce } else { "" }
+        )
+    }
+
+    /// A server with two VOs whose people log in there.
+    pub fn with_server() -> (Self, Server) {
+        let server = Server::start_with(&format!("[auth]\nredirects = [\"{REDIRECT}\"]\n"));
+        let provider = Self::start(&server.url());
+        for (vo, sites) in [("vo.spinor.test", true), ("other.spinor.test", false)] {
+            let folder = server.data().join("secrets").join(vo);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("identity"), SECRET).unwrap();
+            server.apply(&provider.vo(vo, sites)).unwrap();
+        }
+        (provider, server)
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Runs one of the scripts; what it printed, if it was content.
+pub fn script(server: &Server, name: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(python())
+        .arg(kit().join(name))
+        .args(["--url", &server.url()])
+        .args(arguments)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .current_dir(server.scratch())
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    if output.status.success() { Ok(text) } else { Err(text) }
+}
+
+/// Logs somebody in by device flow; their credentials' file.
+pub fn login(server: &Server, user: &str, group: &str) -> String {
+    let file = server.scratch().join(format!("{user}-{group}.json")).display().to_string();
+    let arguments = ["--user", user, "--group", group, "--credentials", &file];
+    script(server, "login.py", &arguments)
+        .unwrap_or_else(|text| panic!("{text}\n{}", server.log()));
+    file
+}
