@@ -87,7 +87,9 @@ fn body(path: &str, job: i64) -> String {
         "/api/jobs/status" => told.to_string(),
         "/api/jobs/heartbeat" => json!({job.to_string(): {}}).to_string(),
         "/api/jobs/metadata" => json!({job.to_string(): {"Mood": "good"}}).to_string(),
-        "/api/jobs/reschedule" | "/api/jobs/sandbox/unassign" => json!({"job_ids": [job]}).to_string(),
+        "/api/jobs/reschedule" | "/api/jobs/sandbox/unassign" => {
+            json!({"job_ids": [job]}).to_string()
+        }
         "/api/jobs/kill" => json!({"job_ids": [job], "vo": "lab"}).to_string(),
         "/api/jobs/jdl" => json!([]).to_string(),
         "/api/pilots/" => json!({"pilot_stamp": "walk", "vo": "lab"}).to_string(),
@@ -126,7 +128,8 @@ fn every_route_asks_for_its_permission() {
         for method in methods.as_object().unwrap().keys() {
             let method = method.to_uppercase();
             write!(table, "| {:<52} |", format!("{method} {path}")).unwrap();
-            let concrete = path.replace("{id}", &jobs[0].to_string()).replace("{digest}", &"0".repeat(64));
+            let concrete =
+                path.replace("{id}", &jobs[0].to_string()).replace("{digest}", &"0".repeat(64));
             let concrete = concrete
                 .replace("{vo}", "lab")
                 .replace("{path}", "matching")
@@ -148,8 +151,12 @@ fn every_route_asks_for_its_permission() {
     if std::env::var_os("SPINOR_UPDATE").is_some() {
         std::fs::write(PAGE, &wanted).unwrap();
     }
-    let differ: Vec<_> = wanted.lines().filter(|line| !page.lines().any(|own| own == *line)).collect();
-    assert!(page == wanted, "docs/reference/access.md says otherwise (SPINOR_UPDATE=1 writes it): {differ:#?}");
+    let differ: Vec<_> =
+        wanted.lines().filter(|line| !page.lines().any(|own| own == *line)).collect();
+    assert!(
+        page == wanted,
+        "docs/reference/access.md says otherwise (SPINOR_UPDATE=1 writes it): {differ:#?}"
+    );
 }
 
 #[test]

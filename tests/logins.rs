@@ -51,7 +51,16 @@ fn who(server: &Server, token: &str) -> u16 {
 fn turned_away(server: &Server, user: &str, group: &str) -> String {
     let output = Command::new(python())
         .arg(kit().join("login.py"))
-        .args(["--url", &server.url(), "--user", user, "--group", group, "--credentials", "none.json"])
+        .args([
+            "--url",
+            &server.url(),
+            "--user",
+            user,
+            "--group",
+            group,
+            "--credentials",
+            "none.json",
+        ])
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(server.scratch())
         .output()
@@ -140,12 +149,17 @@ fn vos_do_not_see_each_other_by_any_of_diracxs_routes() {
         server.request(method, path, Some(&bob), &body.to_string())
     };
     assert_eq!(ask("POST", "/api/jobs/search", json!({})).1, "[]");
-    let all = json!({"grouping": ["VO"], "search": [{"parameter": "VO", "operator": "eq", "value": VO}]});
+    let all =
+        json!({"grouping": ["VO"], "search": [{"parameter": "VO", "operator": "eq", "value": VO}]});
     assert_eq!(ask("POST", "/api/jobs/summary", all).1, "[]");
     assert_eq!(ask("POST", "/api/pilots/search", json!({})).1, "[]");
     let now = SystemClock.now().to_string();
     for (method, path, body) in [
-        ("PATCH", "/api/jobs/status".to_owned(), json!({job.to_string(): {now: {"Status": "Killed"}}})),
+        (
+            "PATCH",
+            "/api/jobs/status".to_owned(),
+            json!({job.to_string(): {now: {"Status": "Killed"}}}),
+        ),
         ("PATCH", "/api/jobs/heartbeat".to_owned(), json!({job.to_string(): {}})),
         ("PATCH", "/api/jobs/metadata".to_owned(), json!({job.to_string(): {"Site": "X"}})),
         ("POST", "/api/jobs/reschedule".to_owned(), json!({"job_ids": [job]})),
@@ -159,7 +173,10 @@ fn vos_do_not_see_each_other_by_any_of_diracxs_routes() {
         assert_eq!(ask("GET", &format!("/api/jobs/{job}/{path}"), json!({})).0, 404, "{path}");
     }
     let config = ask("GET", "/api/config/", json!({})).1;
-    assert!(config.contains("other.spinor.test") && !config.contains("\"vo.spinor.test\""), "{config}");
+    assert!(
+        config.contains("other.spinor.test") && !config.contains("\"vo.spinor.test\""),
+        "{config}"
+    );
 }
 
 #[test]
@@ -213,7 +230,8 @@ fn a_thief_gets_nothing_and_leaves_no_token_in_the_log() {
     let result = json!({"job": one, "attempt": 1, "nonce": "x", "ending": {"how": "exited", "code": 0},
         "consumption": {"wall_seconds": 1.0, "cpu_seconds": 1.0, "max_memory_mb": 1}, "output": null,
         "missing_outputs": [], "stdout_tail": "", "stderr_tail": ""});
-    let brought = server.request("POST", "/api/pilots/result", Some(&pilot("thief")), &result.to_string());
+    let brought =
+        server.request("POST", "/api/pilots/result", Some(&pilot("thief")), &result.to_string());
     assert_eq!(brought.0, 409, "{}", brought.1);
 
     let log = server.log();

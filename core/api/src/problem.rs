@@ -149,7 +149,10 @@ const MAX_TEXT: usize = 64 << 10;
 /// Makes a problem document of what axum says by itself, e.g. of a body that is no JSON.
 pub async fn as_problem(response: Response) -> Response {
     let (status, headers) = (response.status(), response.headers());
-    let ours = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM);
+    // What is JSON was made here; axum itself speaks plain text.
+    let ours = headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == PROBLEM || kind == "application/json");
     if ours || !status.is_client_error() {
         return response;
     }

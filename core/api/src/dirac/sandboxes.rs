@@ -276,6 +276,14 @@ async fn of_job(
     Ok(Json(json!({"Input": input, "Output": output})))
 }
 
+fn kind_of(text: &str) -> Result<SandboxKind, Problem> {
+    match text {
+        "input" => Ok(SandboxKind::Input),
+        "output" => Ok(SandboxKind::Output),
+        other => Err(unprocessable(format!("`{other}`: write input or output"))),
+    }
+}
+
 /// Sandboxes of a job: `input` or `output`.
 #[utoipa::path(get, path = "/api/jobs/{id}/sandbox/{kind}", tag = "jobs", responses((status = 200, body = Vec<String>)))]
 async fn of_kind(
@@ -283,24 +291,24 @@ async fn of_kind(
     Extension(subject): Extension<Subject>,
     Path((id, kind)): Path<(i64, String)>,
 ) -> Result<Json<Vec<String>>, Problem> {
-    let kind = match kind.as_str() {
-        "input" => SandboxKind::Input,
-        "output" => SandboxKind::Output,
-        other => return Err(unprocessable(format!("`{other}`: write input or output"))),
-    };
+    let kind = kind_of(&kind)?;
     let job = own(&app, &subject, id).await?;
     Ok(Json(names(&app, job, kind).await?))
 }
 
-/// Gives a job the sandbox that it leaves.
-#[utoipa::path(patch, path = "/api/jobs/{id}/sandbox/output", tag = "jobs", request_body = String,
+/// Gives a job the sandbox that it leaves: `output`.
+#[utoipa::path(patch, path = "/api/jobs/{id}/sandbox/{kind}", tag = "jobs", request_body = String,
     responses((status = 200), (status = 400, body = Problem)))]
 async fn assign(
     State(app): State<Shared>,
     Extension(subject): Extension<Subject>,
-    Path(id): Path<i64>,
+    Path((id, kind)): Path<(i64, String)>,
     body: String,
 ) -> Result<Json<Value>, Problem> {
+    if kind_of(&kind)? == SandboxKind::Input {
+        let text = "input sandboxes are given to a job by its description, when it is submitted";
+        return Err(unprocessable(text.to_owned()));
+    }
     let job = own(&app, &subject, id).await?;
     // DiracX's client announces JSON and sends the name as it is.
     let pfn = serde_json::from_str(&body).unwrap_or(body);

@@ -65,7 +65,9 @@ fn like(text: &[char], pattern: &[char]) -> bool {
         None => text.is_empty(),
         Some(('%', rest)) => (0..=text.len()).any(|skip| like(&text[skip..], rest)),
         Some(('_', rest)) => !text.is_empty() && like(&text[1..], rest),
-        Some((c, rest)) => text.first().is_some_and(|t| t.eq_ignore_ascii_case(c)) && like(&text[1..], rest),
+        Some((c, rest)) => {
+            text.first().is_some_and(|t| t.eq_ignore_ascii_case(c)) && like(&text[1..], rest)
+        }
     }
 }
 
@@ -113,20 +115,25 @@ fn condition() -> impl Strategy<Value = Condition> {
     let time = || prop_oneof![Just(column("StartExecTime")), Just(column("SubmissionTime"))];
     let made = |(column, test): (&'static Column, Test)| Condition { column, test };
     let texts = (prop::collection::vec(word().prop_map(Operand::Text), 0..3), any::<bool>());
-    let numbers = (prop::collection::vec((0..12i64).prop_map(Operand::Number), 0..3), any::<bool>());
+    let numbers =
+        (prop::collection::vec((0..12i64).prop_map(Operand::Number), 0..3), any::<bool>());
     let periods = (prop::collection::vec((0..9_000i64, 0..4_000i64), 0..3), any::<bool>());
     prop_oneof![
         (text(), texts.prop_map(|(v, within)| Test::In(v, within))).prop_map(made),
         (text(), word().prop_map(|w| Test::Above(Operand::Text(w)))).prop_map(made),
         (text(), word().prop_map(|w| Test::Below(Operand::Text(w)))).prop_map(made),
-        (text(), (word(), any::<bool>()).prop_map(|(w, alike)| Test::Like(w, alike))).prop_map(made),
+        (text(), (word(), any::<bool>()).prop_map(|(w, alike)| Test::Like(w, alike)))
+            .prop_map(made),
         (number(), numbers.prop_map(|(v, within)| Test::In(v, within))).prop_map(made),
         (number(), (0..12i64).prop_map(|n| Test::Above(Operand::Number(n)))).prop_map(made),
         (time(), (0..9_000i64).prop_map(|n| Test::Below(Operand::Number(n)))).prop_map(made),
         (
             time(),
             periods.prop_map(|(p, within)| {
-                Test::Within(p.into_iter().map(|(from, length)| (from, from + length)).collect(), within)
+                Test::Within(
+                    p.into_iter().map(|(from, length)| (from, from + length)).collect(),
+                    within,
+                )
             })
         )
             .prop_map(made),
