@@ -136,7 +136,7 @@ fn every_refusal_is_a_problem_document() {
         ("GET", "/api/jobs/seven", Some(&ada), "", 400, "seven"),
         ("PATCH", "/api/jobs", Some(&ada), "", 405, "/api/openapi.json"),
         ("GET", "/api/nowhere", Some(&operator), "", 404, "there is no /api/nowhere"),
-        ("GET", "/api/jobs", None, "", 401, "no Authorization header"),
+        ("GET", "/api/jobs", None, "", 401, "Authorization header is missing"),
     ] {
         let (found, answer) = server.request(method, path, token.map(String::as_str), body);
         let problem: serde_json::Value =

@@ -2,6 +2,8 @@
 //! submit JDLs, our pilots run them, outputs are fetched; and every operation that the clients have.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/install.rs"]
+mod install;
 #[path = "support/provider.rs"]
 mod provider;
 mod support;

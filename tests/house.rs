@@ -12,7 +12,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("spinor-model", &[]),
     ("spinor-pilot", &["spinor-model"]),
     ("spinor-store", &["spinor-model"]),
-    ("spinor-identity", &["spinor-model"]),
+    ("spinor-identity", &["spinor-model", "spinor-store"]),
     ("spinor-plugins", &["spinor-model"]),
     ("spinor-lifecycle", &["spinor-identity", "spinor-model", "spinor-store"]),
     ("spinor-api", &["spinor-identity", "spinor-lifecycle", "spinor-model", "spinor-store"]),

@@ -1,6 +1,8 @@
 //! Logins and what becomes of them: who is let in, who no longer, and what a thief gets.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/install.rs"]
+mod install;
 #[path = "support/provider.rs"]
 mod provider;
 mod support;
@@ -72,6 +74,15 @@ fn turned_away(server: &Server, user: &str, group: &str) -> String {
 fn ids(answer: &str) -> Vec<i64> {
     let rows: Vec<Value> = serde_json::from_str(answer).unwrap();
     rows.iter().map(|row| row["JobID"].as_i64().unwrap()).collect()
+}
+
+/// An operator says that a job runs somewhere.
+fn run(server: &Server, job: i64) {
+    let told = json!({job.to_string(): {SystemClock.now().to_string(): {"Status": "Running"}}});
+    let operator = server.operator();
+    let path = "/api/jobs/status?force=true";
+    let (status, text) = server.request("PATCH", path, Some(&operator), &told.to_string());
+    assert_eq!(status, 200, "{text}");
 }
 
 fn submit(server: &Server, token: &str) -> i64 {
@@ -209,6 +220,10 @@ fn a_thief_gets_nothing_and_leaves_no_token_in_the_log() {
         let body = json!({job.to_string(): {"LoadAverage": 1.0}}).to_string();
         server.request("PATCH", "/api/jobs/heartbeat", Some(token), &body).0
     };
+    assert_eq!(beat(&own, one), 403, "nothing runs that could speak");
+    for job in [one, sibling] {
+        run(&server, job);
+    }
     assert_eq!(beat(&own, one), 200);
     assert_eq!(beat(&own, sibling), 403);
     assert_eq!((beat(&expired, one), beat(&forged, one)), (401, 401));

@@ -2,10 +2,13 @@
 //! `tests/diracx`.
 #![allow(clippy::unwrap_used, dead_code)]
 
-use crate::support::{Server, free_port};
+use crate::{
+    install::{installed, must, python_of, repository},
+    support::{Server, free_port},
+};
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -19,44 +22,12 @@ pub const REDIRECT: &str = "http://127.0.0.1:18999/cb";
 
 /// The scripts.
 pub fn kit() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/diracx")
-}
-
-/// Where programs are installed, for ever the same for the same lists.
-fn installed(list: &str, name: &str, install: impl FnOnce(&Path)) -> PathBuf {
-    let text = fs::read(kit().join(list)).unwrap();
-    let digest = spinor_model::id::Digest::of(&text).short();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{digest}"));
-    let done = folder.join("installed");
-    if !done.exists() {
-        drop(fs::remove_dir_all(&folder));
-        fs::create_dir_all(&folder).unwrap();
-        install(&folder);
-        fs::write(done, "").unwrap();
-    }
-    folder
-}
-
-fn must(command: &mut Command) {
-    let output = command.output();
-    let output = output.unwrap_or_else(|error| {
-        panic!("{command:?}: {error}; these tests need python3-venv, nodejs and npm")
-    });
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    repository("tests/diracx")
 }
 
 /// Python with DiracX's clients.
 pub fn python() -> PathBuf {
-    let folder = installed("requirements.txt", "diracx-clients", |folder| {
-        must(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")));
-        let pip = folder.join("venv/bin/pip");
-        must(
-            Command::new(pip)
-                .args(["install", "--quiet", "-r"])
-                .arg(kit().join("requirements.txt")),
-        );
-    });
-    folder.join("venv/bin/python")
+    python_of("tests/diracx/requirements.txt", "diracx-clients")
 }
 
 /// A provider that runs until it is dropped.
@@ -69,12 +40,15 @@ pub struct Provider {
 impl Provider {
     /// Starts one that sends people back to `server`.
     pub fn start(server: &str) -> Self {
-        let modules = installed("provider/package-lock.json", "diracx-provider", |folder| {
-            for file in ["package.json", "package-lock.json"] {
-                fs::copy(kit().join("provider").join(file), folder.join(file)).unwrap();
-            }
-            must(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(folder));
-        });
+        let modules =
+            installed("tests/diracx/provider/package-lock.json", "diracx-provider", |folder| {
+                for file in ["package.json", "package-lock.json"] {
+                    fs::copy(kit().join("provider").join(file), folder.join(file)).unwrap();
+                }
+                must(
+                    Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(folder),
+                );
+            });
         fs::copy(kit().join("provider/server.mjs"), modules.join("server.mjs")).unwrap();
         let port = free_port();
         let back = ["device", "authorize"].map(|flow| format!("{server}/api/auth/{flow}/complete"));

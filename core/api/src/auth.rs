@@ -9,7 +9,7 @@ use axum::{
 };
 use spinor_identity::{
     access::{Permission, administers_jobs, may},
-    subject::{Member, PilotIdentity, Subject},
+    subject::{LOCAL, Member, PilotIdentity, Subject},
 };
 use spinor_model::id::{UserName, VoName};
 
@@ -66,13 +66,16 @@ fn as_of_now(app: &Shared, subject: Subject) -> Result<Subject, Problem> {
     let Some(found) = document.groups.get(group) else {
         return Err(out(format!("VO {vo} has no group {group} any more: log in anew")));
     };
-    // Whom the document lists by name may be taken from the list; others are asked of their provider.
-    let by_list = found.entitlements.is_empty() && found.subs.is_empty();
-    if by_list && !found.users.contains(user) {
-        return Err(out(format!("{user} is not in group {group} of VO {vo} any more")));
+    if member.sub.starts_with(LOCAL) {
+        // Those without a provider are whom the document lists, with what it gives them.
+        if !found.users.contains(user) {
+            return Err(out(format!("{user} is not in group {group} of VO {vo} any more")));
+        }
+        member.properties.retain(|property| found.properties.contains(property));
+    } else {
+        let known = |p: &String| document.groups.values().any(|group| group.properties.contains(p));
+        member.properties.retain(known);
     }
-    let known = |p: &String| document.groups.values().any(|group| group.properties.contains(p));
-    member.properties.retain(known);
     Ok(Subject::Member(member))
 }
 

@@ -166,7 +166,7 @@ pub(crate) async fn visible(
 }
 
 /// A job whose files the caller may have: its owner's, or an administrator's.
-async fn own(app: &Shared, subject: &Subject, id: i64) -> Result<JobRecord, Problem> {
+pub(crate) async fn own(app: &Shared, subject: &Subject, id: i64) -> Result<JobRecord, Problem> {
     let job = visible(app, subject, id).await?;
     let owner = matches!(subject, Subject::Member(member) if member.user == job.owner);
     if owner || administers_jobs(subject) {
@@ -280,7 +280,12 @@ async fn output(
     let attempts = app.lifecycle.store.attempts(job.id).await?;
     let digest = attempts.iter().rev().find_map(|a| a.result.as_ref()?.output);
     let none = || Problem::not_found(format!("job {id} has no output yet; it is {}", job.status));
-    let content = app.blobs.get(&digest.ok_or_else(none)?).await?.ok_or_else(none)?;
+    let digest = digest.ok_or_else(none)?;
+    // A pilot names what it brought; what it did not bring to this VO is not the job's.
+    if !app.lifecycle.store.has_sandbox(&job.vo, None, digest).await? {
+        return Err(none());
+    }
+    let content = app.blobs.get(&digest).await?.ok_or_else(none)?;
     Ok(([(header::CONTENT_TYPE, "application/gzip")], content))
 }
 

@@ -106,6 +106,9 @@ pub struct Banned {
     pub killed: u64,
 }
 
+/// By then every server has heard who is shut out.
+const ELSEWHERE: std::time::Duration = std::time::Duration::from_secs(15);
+
 /// Jobs killed in one go.
 const PAGE: u32 = 1_000;
 
@@ -124,7 +127,15 @@ async fn ban(
     whole(async move {
         app.sessions.ban(&vo, &user, Some(&reason.reason)).await?;
         tracing::info!(target: "spinor::audit", by = %subject, %vo, %user, reason = reason.reason, "shut out");
-        let killed = kill_all(&app, &vo, &user, &subject.to_string()).await?;
+        let by = subject.to_string();
+        let killed = kill_all(&app, &vo, &user, &by).await?;
+        // What came in elsewhere before that server had heard.
+        tokio::spawn(async move {
+            tokio::time::sleep(ELSEWHERE).await;
+            if let Err(problem) = kill_all(&app, &vo, &user, &by).await {
+                tracing::error!(%vo, %user, problem.detail, "jobs of somebody who is shut out may run");
+            }
+        });
         Ok(Json(Banned { killed }))
     })
     .await

@@ -34,16 +34,13 @@ fn covers(wanted: &str, has: &BTreeSet<String>) -> bool {
     }
 }
 
-/// The groups of a VO that somebody is in.
+/// The groups of a VO that somebody is in. Names do not count: at many providers people choose theirs.
 pub fn groups(
     document: &VoDocument,
-    user: &str,
     sub: &str,
     entitlements: &BTreeSet<String>,
 ) -> BTreeSet<spinor_model::id::GroupName> {
-    let listed = |group: &spinor_model::registry::Group| {
-        group.users.iter().any(|own| own.as_str() == user) || group.subs.contains(sub)
-    };
+    let listed = |group: &spinor_model::registry::Group| group.subs.contains(sub);
     let entitled = |group: &spinor_model::registry::Group| {
         group.entitlements.iter().any(|wanted| covers(wanted, entitlements))
     };
@@ -69,9 +66,9 @@ mod tests {
         subs = ["9@egi.eu"]
     "#;
 
-    fn groups_of(user: &str, sub: &str, claims: serde_json::Value) -> Vec<String> {
+    fn groups_of(sub: &str, claims: serde_json::Value) -> Vec<String> {
         let document = VoDocument::from_toml(DOCUMENT).unwrap();
-        let found = groups(&document, user, sub, &of_claims(&claims));
+        let found = groups(&document, sub, &of_claims(&claims));
         found.iter().map(ToString::to_string).collect()
     }
 
@@ -79,20 +76,20 @@ mod tests {
     fn entitlements_make_members() {
         let member = "urn:mace:egi.eu:group:lab:role=member#aai.egi.eu";
         let claims = serde_json::json!({"eduperson_entitlement": [member]});
-        assert_eq!(groups_of("x", "1", claims), ["user"]);
+        assert_eq!(groups_of("1", claims), ["user"]);
         let claims = serde_json::json!({"wlcg.groups": ["/lab", "/lab/member"]});
-        assert_eq!(groups_of("x", "1", claims), ["user"]);
+        assert_eq!(groups_of("1", claims), ["user"]);
         let admin =
             serde_json::json!({"entitlements": "urn:mace:egi.eu:group:lab:role=admin#aai.egi.eu"});
-        assert_eq!(groups_of("x", "1", admin), ["admin"]);
+        assert_eq!(groups_of("1", admin), ["admin"]);
         let other = serde_json::json!({"entitlements": ["urn:mace:egi.eu:group:lab:role=admin#evil.org",
             "urn:mace:egi.eu:group:lab:role=members", "/lab"]});
-        assert!(groups_of("x", "1", other).is_empty());
+        assert!(groups_of("1", other).is_empty());
     }
 
     #[test]
-    fn the_document_lists_others() {
-        assert_eq!(groups_of("ada", "1", serde_json::json!({})), ["listed"]);
-        assert_eq!(groups_of("eve", "9@egi.eu", serde_json::json!({})), ["listed"]);
+    fn the_document_lists_others_by_number_alone() {
+        assert!(groups_of("1", serde_json::json!({"preferred_username": "ada"})).is_empty());
+        assert_eq!(groups_of("9@egi.eu", serde_json::json!({})), ["listed"]);
     }
 }

@@ -89,9 +89,23 @@ impl<'c> AsyncHttpClient<'c> for Wire {
             if let Some(headers) = response.headers_mut() {
                 *headers = std::mem::take(answer.headers_mut());
             }
-            Ok(response.body(answer.bytes().await?.to_vec())?)
+            Ok(response.body(limited(answer).await?)?)
         })
     }
+}
+
+/// What a provider says is short.
+const MAX_ANSWER: usize = 1 << 20;
+
+async fn limited(mut answer: reqwest::Response) -> Result<Vec<u8>, WireError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(WireError::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 /// How an exchange failed below the protocol.
@@ -101,6 +115,8 @@ enum WireError {
     Http(#[from] reqwest::Error),
     #[error("{0}")]
     Message(#[from] openidconnect::http::Error),
+    #[error("the answer has over {MAX_ANSWER} bytes")]
+    TooLong,
 }
 
 fn unreachable(identity: &Identity, why: impl std::fmt::Display) -> ProviderError {
@@ -201,7 +217,7 @@ impl Providers {
         let token = answer.extra_fields().id_token();
         let token = token.ok_or_else(|| ProviderError::BadToken("there is none".to_owned()))?;
         let claims = self.verified(identity, secret, token, Some(&begun.nonce)).await?;
-        let told = self.userinfo(&discovered, answer.access_token().secret()).await;
+        let told = self.userinfo(identity, &discovered, answer.access_token().secret()).await?;
         let refresh_token = answer.refresh_token().map(|token| token.secret().clone());
         person(identity, &claims, told.as_ref(), refresh_token)
     }
@@ -225,7 +241,7 @@ impl Providers {
             Some(token) => self.verified(identity, secret, token, None).await?,
             None => serde_json::json!({"sub": sub}),
         };
-        let told = self.userinfo(&discovered, answer.access_token().secret()).await;
+        let told = self.userinfo(identity, &discovered, answer.access_token().secret()).await?;
         let next = answer.refresh_token().map_or(refresh_token, |token| token.secret()).to_owned();
         let person = person(identity, &claims, told.as_ref(), Some(next))?;
         match person.sub == sub {
@@ -261,15 +277,22 @@ impl Providers {
         Err(ProviderError::BadToken(last))
     }
 
-    /// What the provider says of the holder of an access token, if it does.
+    /// What the provider says of the holder of an access token; nothing if it has no place for that. If
+    /// it does not answer there is no telling what somebody is a member of.
     async fn userinfo(
         &self,
+        identity: &Identity,
         discovered: &CoreProviderMetadata,
         access_token: &str,
-    ) -> Option<serde_json::Value> {
-        let endpoint = discovered.userinfo_endpoint()?.url().clone();
-        let answer = self.http.0.get(endpoint).bearer_auth(access_token).send().await.ok()?;
-        answer.error_for_status().ok()?.json().await.ok()
+    ) -> Result<Option<serde_json::Value>, ProviderError> {
+        let Some(endpoint) = discovered.userinfo_endpoint() else { return Ok(None) };
+        let failed = |error: WireError| unreachable(identity, causes(&error));
+        let asked = self.http.0.get(endpoint.url().clone()).bearer_auth(access_token).send().await;
+        let answer = asked.and_then(reqwest::Response::error_for_status);
+        let body =
+            limited(answer.map_err(|e| failed(e.without_url().into()))?).await.map_err(failed)?;
+        // Some providers sign this answer; what the id token says is enough there.
+        Ok(serde_json::from_slice(&body).ok())
     }
 }
 
@@ -282,9 +305,12 @@ fn refused<
     error: RequestTokenError<E, T>,
 ) -> ProviderError {
     match error {
-        RequestTokenError::ServerResponse(answer) => {
+        RequestTokenError::ServerResponse(answer)
+            if answer.to_string().contains("invalid_grant") =>
+        {
             ProviderError::Refused { what, why: answer.to_string() }
         }
+        RequestTokenError::ServerResponse(answer) => unreachable(identity, answer),
         other => unreachable(identity, causes(&other)),
     }
 }
@@ -295,6 +321,9 @@ fn payload(token: &str) -> Result<serde_json::Value, ProviderError> {
     let claims = claims.and_then(|claims| serde_json::from_slice(&claims).ok());
     claims.ok_or_else(|| ProviderError::BadToken("its claims are no JSON".to_owned()))
 }
+
+/// Memberships of somebody that are kept.
+const MAX_ENTITLEMENTS: usize = 1_000;
 
 fn person(
     identity: &Identity,
@@ -310,6 +339,8 @@ fn person(
     let told = told.filter(|told| told["sub"].as_str() == Some(&sub));
     let mut entitlements = entitlement::of_claims(claims);
     entitlements.extend(told.map(entitlement::of_claims).unwrap_or_default());
+    let short = entitlements.into_iter().filter(|entitlement| entitlement.len() <= 512);
+    let entitlements = short.take(MAX_ENTITLEMENTS).collect();
     let name =
         |claims: &serde_json::Value| claims[&identity.username_claim].as_str().map(str::to_owned);
     let name = name(claims).or_else(|| told.and_then(name));

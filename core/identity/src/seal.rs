@@ -17,11 +17,17 @@ pub struct Seal(ChaCha20Poly1305);
 impl Seal {
     /// With the secret of a file that all servers share; made, readable by its owner alone, if it is
     /// missing.
-    pub fn of_file(file: &Path) -> io::Result<Self> {
+    pub fn open(file: &Path) -> io::Result<Self> {
         if !file.exists() {
-            let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+            // Whole or not at all; of two servers that start together, one is first.
+            let draft = file.with_extension(format!("draft-{}", std::process::id()));
+            drop(fs::remove_file(&draft));
+            let mut out =
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
             out.write_all(&rand::rng().random::<[u8; 32]>())?;
             out.sync_all()?;
+            drop(fs::hard_link(&draft, file));
+            fs::remove_file(&draft)?;
         }
         let secret = fs::read(file)?.try_into().ok().and_then(|secret| Self::new(&secret));
         let broken = || io::Error::other(format!("{} does not have 32 bytes", file.display()));
@@ -43,7 +49,7 @@ impl Seal {
     }
 
     /// Opens what was sealed here.
-    pub fn open(&self, sealed: &str) -> Option<String> {
+    pub fn unseal(&self, sealed: &str) -> Option<String> {
         let bytes = hex::decode(sealed).ok()?;
         let (nonce, sealed) = bytes.split_at_checked(12)?;
         let nonce: [u8; 12] = nonce.try_into().ok()?;
@@ -60,8 +66,8 @@ mod tests {
         let (own, other) = (Seal::new(&[1; 32]).unwrap(), Seal::new(&[2; 32]).unwrap());
         let sealed = own.seal("a token").unwrap();
         assert!(!sealed.contains("token"));
-        assert_eq!(own.open(&sealed).as_deref(), Some("a token"));
-        assert_eq!(other.open(&sealed), None);
-        assert_eq!(own.open("00"), None);
+        assert_eq!(own.unseal(&sealed).as_deref(), Some("a token"));
+        assert_eq!(other.unseal(&sealed), None);
+        assert_eq!(own.unseal("00"), None);
     }
 }

@@ -103,6 +103,7 @@ pub struct Sessions {
     seal: Seal,
     providers: Providers,
     banned: RwLock<HashSet<(VoName, UserName)>>,
+    looking: tokio::sync::Mutex<()>,
 }
 
 impl Sessions {
@@ -113,7 +114,20 @@ impl Sessions {
     pub fn new(parts: Parts) -> Result<Self, reqwest::Error> {
         let Parts { store, documents, keys, clock, url, redirects, secrets, seal } = parts;
         let (providers, banned) = (Providers::new()?, RwLock::default());
-        Ok(Self { store, documents, keys, clock, url, redirects, secrets, seal, providers, banned })
+        let looking = tokio::sync::Mutex::default();
+        Ok(Self {
+            store,
+            documents,
+            keys,
+            clock,
+            url,
+            redirects,
+            secrets,
+            seal,
+            providers,
+            banned,
+            looking,
+        })
     }
 
     fn now(&self) -> Timestamp {
@@ -139,6 +153,7 @@ impl Sessions {
 
     /// Takes over who is shut out by now, on whichever server that was said.
     pub async fn look_at_bans(&self) -> Result<(), StoreError> {
+        let _turn = self.looking.lock().await;
         let bans = self.store.bans().await?;
         let bans = bans.into_iter().map(|ban| (ban.vo, ban.user)).collect();
         *self.banned.write().unwrap_or_else(PoisonError::into_inner) = bans;

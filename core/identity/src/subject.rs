@@ -32,6 +32,9 @@ pub enum Subject {
     },
 }
 
+/// What numbers of people begin with whose tokens were made on the server's machine, without a provider.
+pub const LOCAL: &str = "local:";
+
 /// A member of a VO, in one of its groups.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {

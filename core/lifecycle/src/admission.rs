@@ -259,7 +259,7 @@ fn job(name: &str, row: u32, parameters: BTreeMap<String, String>) -> Result<New
     if name.contains('\0') {
         return Err(finding("/name", name, "contains a NUL character"));
     }
-    if name.contains("%j") {
+    if name.replace("%%", "").contains("%j") {
         return Err(finding("/name", name, "%j is not known when a job is named"));
     }
     let filled = Parameters { values: &parameters, row, job: JobId(0) }

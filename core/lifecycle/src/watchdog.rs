@@ -38,6 +38,7 @@ impl Lifecycle {
             let patience =
                 i64::try_from(document.limits.stalled_seconds).unwrap_or(i64::MAX / 2000);
             let before = Timestamp(now.0.saturating_sub(patience.saturating_mul(1000)));
+            self.store.fail_unheard(vo, before, now).await?;
             if self.store.lose_stalled(vo, before, now).await? > 0 {
                 self.concluding.notify_one();
             }

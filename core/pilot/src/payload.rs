@@ -104,7 +104,7 @@ fn start(job: &Assignment, directory: &Path) -> io::Result<Child> {
     let token = directory.join(TOKEN);
     write_token(&token, &job.token)?;
     let own = directory.join(program);
-    let program = if own.is_file() { own } else { PathBuf::from(program) };
+    let program = if own.is_file() { executable(own)? } else { PathBuf::from(program) };
     Command::new(program)
         .args(arguments)
         .current_dir(directory)
@@ -121,6 +121,15 @@ fn start(job: &Assignment, directory: &Path) -> io::Result<Child> {
         .stderr(File::create(directory.join(stderr))?)
         .process_group(0)
         .spawn()
+}
+
+/// A program that came with the job may have lost its permission on the way.
+fn executable(program: PathBuf) -> io::Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut permissions = fs::metadata(&program)?.permissions();
+    permissions.set_mode(permissions.mode() | 0o500);
+    fs::set_permissions(&program, permissions)?;
+    Ok(program)
 }
 
 /// Puts a payload's token where it looks for it.

@@ -100,8 +100,8 @@ impl Credentials {
         }
         let text = serde_json::to_vec_pretty(&self.tokens)?;
         self.file.rewind()?;
-        self.file.set_len(0)?;
         self.file.write_all(&text)?;
+        self.file.set_len(text.len() as u64)?;
         Ok(self.file.sync_all()?)
     }
 }
@@ -127,7 +127,7 @@ pub async fn access_token(http: &reqwest::Client, server: &str) -> anyhow::Resul
             credentials.set(server, Some(fresh))?;
             Ok(Some(token))
         }
-        None if status.is_client_error() => {
+        None if [400, 401, 403].contains(&status.as_u16()) => {
             credentials.set(server, None)?;
             let why = body["detail"].as_str().unwrap_or("the login is over").to_owned();
             bail!("{why}; log in again with `spinor login`")

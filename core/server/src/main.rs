@@ -18,13 +18,7 @@ fn main() -> ExitCode {
     // Another part of the process may have chosen already.
     drop(rustls::crypto::ring::default_provider().install_default());
     let cli = cli::Cli::parse();
-    // A command whose reader has gone, as in `spinor job list | head`, ends quietly; a server goes on.
-    if !matches!(
-        cli.command,
-        cli::Command::Serve { .. } | cli::Command::Demo { .. } | cli::Command::Pilot { .. }
-    ) {
-        sigpipe::reset();
-    }
+    end_quietly_without_a_reader();
     // The pilot has a runtime and a log of its own.
     if let cli::Command::Pilot { configuration } = &cli.command {
         return spinor_pilot::run(configuration);
@@ -44,4 +38,16 @@ fn main() -> ExitCode {
             commands::exit_code(&error)
         }
     }
+}
+
+/// A command whose reader has gone, as in `spinor job list | head`, has nothing to tell.
+fn end_quietly_without_a_reader() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        tell(panic);
+    }));
 }

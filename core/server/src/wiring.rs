@@ -89,7 +89,7 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
         url: url.clone(),
         redirects: configuration.redirects.clone(),
         secrets: data.join("secrets"),
-        seal: Seal::of_file(&files.join("keys/seal.key"))?,
+        seal: Seal::open(&files.join("keys/seal.key"))?,
     })?;
     sessions.look_at_bans().await?;
     let sessions = Arc::new(sessions);

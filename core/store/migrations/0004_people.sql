@@ -32,6 +32,7 @@ CREATE TABLE flows (
     body TEXT NOT NULL,
     expires BIGINT NOT NULL
 );
+CREATE INDEX flows_over ON flows (expires);
 CREATE TABLE refresh_tokens (
     jti TEXT PRIMARY KEY,
     vo TEXT NOT NULL,
@@ -40,6 +41,7 @@ CREATE TABLE refresh_tokens (
     revoked BIGINT NOT NULL DEFAULT 0,
     expires BIGINT NOT NULL
 );
+CREATE INDEX refresh_tokens_over ON refresh_tokens (expires);
 CREATE INDEX refresh_tokens_of ON refresh_tokens (vo, sub);
 
 ALTER TABLE jobs ADD COLUMN job_group TEXT NOT NULL DEFAULT '00000000';

@@ -470,6 +470,9 @@ pub trait IdentityStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<RefreshRecord>, StoreError>;
 
+    /// A refresh token is used up, and the next one takes its place; whether it was still good.
+    async fn rotate(&self, jti: &str, next: &RefreshRecord) -> Result<bool, StoreError>;
+
     /// A refresh token counts no more; whether it did until now.
     async fn revoke(&self, jti: &str) -> Result<bool, StoreError>;
 
@@ -517,6 +520,14 @@ pub trait ReportStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<(JobId, String)>, StoreError>;
 
+    /// Fails jobs of a VO that are run elsewhere and have not been heard of since before `before`.
+    async fn fail_unheard(
+        &self,
+        vo: &VoName,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
+
     /// Sets what jobs say of themselves; values are JSON.
     async fn set_parameters(
         &self,
@@ -536,11 +547,13 @@ pub trait ReportStore: Send + Sync {
     /// What was sent as a job's description, and the logical files that it names.
     async fn source(&self, job: JobId) -> Result<Option<(String, Vec<String>)>, StoreError>;
 
-    /// Gives sandboxes to jobs by name.
-    async fn assign_sandboxes(
+    /// Gives a sandbox to a job by name; whether it did not have it yet.
+    async fn assign_sandbox(
         &self,
-        given: &[(JobId, SandboxKind, String)],
-    ) -> Result<(), StoreError>;
+        job: JobId,
+        kind: SandboxKind,
+        name: &str,
+    ) -> Result<bool, StoreError>;
 
     /// Takes all sandboxes away from jobs.
     async fn unassign_sandboxes(&self, jobs: &[JobId]) -> Result<(), StoreError>;

@@ -18,7 +18,7 @@ pub const TARGET: &str = "wasm32-wasip2";
 pub fn build(packages: &[&str], sources: &[&str]) {
     let root = workspace_root();
     for source in sources.iter().chain(&["sdk/rust", "wit", "Cargo.toml", "Cargo.lock"]) {
-        println!("cargo::rerun-if-changed={}", root.join(source).display());
+        println!("cargo::rerun-if-changed={}{source}", up(&root));
     }
     if !target_is_installed() {
         fail(&format!("the target {TARGET} is missing: run `rustup target add {TARGET}`"));
@@ -38,6 +38,14 @@ pub fn build(packages: &[&str], sources: &[&str]) {
     if let Err(error) = std::fs::write(out.join("guests.rs"), code) {
         fail(&format!("cannot write guests.rs: {error}"));
     }
+}
+
+/// The way to the workspace from the package that is built. Relative, as a target directory may be shared
+/// by several clones: what changed in one must be seen from there.
+fn up(root: &Path) -> String {
+    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let depth = package.strip_prefix(root).map_or(0, |inside| inside.components().count());
+    "../".repeat(depth)
 }
 
 /// Fails the build with one line: cargo does so for `cargo::error`, and adds a dump to an exit code.

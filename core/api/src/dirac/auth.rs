@@ -1,6 +1,10 @@
 //! Logins, as DiracX's clients make them.
 
-use crate::{Guarded, Shared, auth::member, problem::Problem};
+use crate::{
+    Guarded, Shared,
+    auth::{member, whole},
+    problem::Problem,
+};
 use axum::{
     Extension, Form, Json,
     extract::{Path, Query, State},
@@ -117,6 +121,8 @@ struct Back {
     /// Which login it is.
     #[serde(default)]
     state: String,
+    /// Which provider sends them (RFC 9207), if it says so.
+    iss: Option<String>,
     /// Why there is no code.
     error: Option<String>,
     /// In words.
@@ -142,7 +148,13 @@ async fn device_complete(
     Query(back): Query<Back>,
 ) -> Result<Response, Problem> {
     back.check()?;
-    match app.sessions.finish_device(&back.code, &back.state).await? {
+    match {
+        let sessions = app.sessions.clone();
+        whole(async move {
+            Ok(sessions.finish_device(&back.code, &back.state, back.iss.as_deref()).await?)
+        })
+        .await?
+    } {
         None => to(&format!("{}/api/auth/device/complete/finished", app.lifecycle.url)),
         Some(refused) => Err(Problem::new(StatusCode::FORBIDDEN, refused)),
     }
@@ -207,7 +219,11 @@ async fn authorize_complete(
     Query(back): Query<Back>,
 ) -> Result<Response, Problem> {
     back.check()?;
-    to(&app.sessions.finish_authorization(&back.code, &back.state).await?)
+    let sessions = app.sessions.clone();
+    let url = whole(async move {
+        Ok(sessions.finish_authorization(&back.code, &back.state, back.iss.as_deref()).await?)
+    });
+    to(&url.await?)
 }
 
 /// What a client shows for tokens.
@@ -246,7 +262,7 @@ async fn token(
     };
     let client =
         form.client_id.clone().unwrap_or_else(|| spinor_identity::session::CLIENT_ID.to_owned());
-    let sessions = &app.sessions;
+    let sessions = app.sessions.clone();
     let granted = match form.grant_type.as_str() {
         "urn:ietf:params:oauth:grant-type:device_code" => {
             sessions.device_tokens(&client, &given("device_code", &form.device_code)?).await
@@ -258,7 +274,10 @@ async fn token(
             sessions.code_tokens(&client, &code, &redirect, &verifier).await
         }
         "refresh_token" => {
-            sessions.refresh(&client, &given("refresh_token", &form.refresh_token)?).await
+            // A token is used up and the next one made, even if the client hangs up half way.
+            let token = given("refresh_token", &form.refresh_token)?;
+            let renewed = tokio::spawn(async move { sessions.refresh(&client, &token).await });
+            renewed.await.unwrap_or_else(|error| Err(SessionError::Bad(error.to_string())))
         }
         other => {
             let text = format!("Grant type {other} is not supported");

@@ -44,7 +44,9 @@ pub struct InsertedJob {
 }
 
 /// JDLs in one request.
-const MAX_JDLS: usize = 10_000;
+const MAX_JDLS: usize = 5_000;
+/// Bytes of a JDL.
+const MAX_JDL: usize = 256 << 10;
 
 /// Submits jobs by their JDLs: all of them, or none.
 ///
@@ -67,7 +69,12 @@ async fn submit(
     }
     let document = app.lifecycle.document(&member.vo)?;
     let id = headers.get("x-ms-client-request-id").and_then(|id| id.to_str().ok());
-    let requests = requests(&jdls, member, &document, id)?;
+    let (who, id) = (member.clone(), id.map(str::to_owned));
+    let read = tokio::task::spawn_blocking(move || requests(&jdls, &who, &document, id.as_deref()));
+    let requests = read.await.map_err(|error| {
+        tracing::error!(%error, "a JDL broke its reader");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the JDL cannot be read")
+    })??;
     let several = requests.len() > 1;
     if several && requests.iter().any(|request| request.description.get("parameters").is_some()) {
         let text = "You cannot submit parametric jobs in a bulk fashion: send each in a request of its own";
@@ -103,12 +110,17 @@ fn requests(
     id: Option<&str>,
 ) -> Result<Vec<Request>, Problem> {
     let job_types: Vec<&str> = document.handling.keys().map(|name| name.as_str()).collect();
+    let max_jobs = document.limits.max_jobs_per_submission;
     let mut requests = Vec::with_capacity(jdls.len());
     for (i, text) in jdls.iter().enumerate() {
         let place = if jdls.len() > 1 { format!("JDL {i}: ") } else { String::new() };
+        if text.len() > MAX_JDL {
+            let text = format!("{place}{} bytes: a JDL may have {MAX_JDL}", text.len());
+            return Err(Problem::bad_request(text));
+        }
         let record =
             jdl::parse(text).map_err(|error| Problem::bad_request(format!("{place}{error}")))?;
-        let described = jdl::describe(&record, &job_types).map_err(|findings| {
+        let described = jdl::describe(&record, &job_types, max_jobs).map_err(|findings| {
             let named = |f: Finding| Finding { field: format!("{place}{}", f.field), ..f };
             client_error(Problem::findings(findings.into_iter().map(named).collect()))
         })?;

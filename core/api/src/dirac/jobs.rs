@@ -1,6 +1,10 @@
 //! What DiracX has no routes for, in its style: what jobs say of themselves, their JDL, their input data.
 
-use crate::{Guarded, Shared, jobs::visible, problem::Problem};
+use crate::{
+    Guarded, Shared,
+    jobs::{own, visible},
+    problem::Problem,
+};
 use axum::{
     Extension, Json,
     extract::{Path, State},
@@ -26,7 +30,12 @@ async fn parameters(
     Path(id): Path<i64>,
 ) -> Result<Json<BTreeMap<String, Value>>, Problem> {
     let job = visible(&app, &subject, id).await?;
-    Ok(Json(app.lifecycle.store.parameters(job.id).await?))
+    let mut parameters = app.lifecycle.store.parameters(job.id).await?;
+    if own(&app, &subject, id).await.is_err() {
+        // What a job writes is its owner's.
+        parameters.remove("StandardOutput");
+    }
+    Ok(Json(parameters))
 }
 
 /// The JDL that a job was submitted with.

@@ -170,7 +170,7 @@ async fn metadata(
         let none = || Problem::not_found(format!("Pilot {name} not found"));
         let stamp: Stamp = name.parse().map_err(|_| none())?;
         let vo = store.vo_of_pilot(&stamp).await?.ok_or_else(none)?;
-        check_vo(&subject, &vo)?;
+        check_vo(&subject, &vo).map_err(|_| none())?;
         changes.push(PilotChange {
             stamp,
             status: change.status.as_deref().map(status).transpose()?,

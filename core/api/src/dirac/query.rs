@@ -151,7 +151,9 @@ pub(super) fn columns(
     table: Table,
     names: Option<&[String]>,
 ) -> Result<Vec<&'static Column>, Problem> {
-    let Some(names) = names else { return Ok(table.columns().iter().collect()) };
+    let Some(names) = names.filter(|names| !names.is_empty()) else {
+        return Ok(table.columns().iter().collect());
+    };
     let unknown: Vec<&String> = names.iter().filter(|name| table.column(name).is_none()).collect();
     if !unknown.is_empty() {
         return Err(Problem::bad_request(format!("Unrecognised parameters requested {unknown:?}")));
@@ -225,7 +227,12 @@ fn operand(column: &Column, value: &Value) -> Result<Operand, Problem> {
 }
 
 /// Different texts that a regular expression is held against, at most.
-const MAX_TEXTS: u32 = 100_000;
+const MAX_TEXTS: u32 = 20_000;
+/// Regular expressions, and conditions, of a search.
+const MAX_REGEXES: usize = 3;
+const MAX_SPECS: usize = 50;
+/// Dates of a list.
+const MAX_DATES: usize = 200;
 
 async fn regex(
     app: &Shared,
@@ -233,7 +240,8 @@ async fn regex(
     column: &'static Column,
     pattern: &str,
 ) -> Result<Test, Problem> {
-    let size = 1 << 20;
+    // Small programs over short texts: it ends soon, whatever it is.
+    let size = 64 << 10;
     let regex = regex::RegexBuilder::new(pattern).size_limit(size).build();
     let regex = regex.map_err(|_| Problem::bad_request(format!("Invalid regex {pattern}")))?;
     if column.kind != ColumnKind::Text {
@@ -250,8 +258,13 @@ async fn regex(
         );
         return Err(Problem::bad_request(text));
     }
-    let found = texts.into_iter().filter(|text| regex.is_match(text)).map(Operand::Text);
-    Ok(Test::In(found.collect(), true))
+    let matching = tokio::task::spawn_blocking(move || {
+        let found = texts.into_iter().filter(|text| regex.is_match(text));
+        found.map(Operand::Text).collect()
+    });
+    let found =
+        matching.await.map_err(|_| Problem::bad_request(format!("Invalid regex {pattern}")))?;
+    Ok(Test::In(found, true))
 }
 
 fn value_of(spec: &Spec) -> Result<&Value, Problem> {
@@ -275,6 +288,10 @@ fn times(column: &Column, spec: &Spec) -> Result<Test, Problem> {
         Operator::Greater => Test::Above(Operand::Number(one()?.to - 1)),
         Operator::Less => Test::Below(Operand::Number(one()?.from)),
         Operator::In | Operator::NotIn => {
+            if values_of(spec)?.len() > MAX_DATES {
+                let text = format!("{}: a list may have {MAX_DATES} dates", column.name);
+                return Err(Problem::bad_request(text));
+            }
             let periods: Vec<_> = values_of(spec)?.iter().map(read).collect::<Result<_, _>>()?;
             if periods.windows(2).any(|pair| pair[0].resolution != pair[1].resolution) {
                 let text =
@@ -359,6 +376,12 @@ pub(super) async fn conditions(
     vo: Option<&VoName>,
     specs: &[Spec],
 ) -> Result<Vec<Condition>, Problem> {
+    let regexes = specs.iter().filter(|spec| spec.operator == Operator::Regex).count();
+    if specs.len() > MAX_SPECS || regexes > MAX_REGEXES {
+        let text =
+            format!("a search may have {MAX_SPECS} conditions, {MAX_REGEXES} of them `regex`");
+        return Err(Problem::bad_request(text));
+    }
     let mut conditions = Vec::with_capacity(specs.len());
     for spec in specs {
         if spec.values.as_ref().is_some_and(|values| values.len() > MAX_VALUES) {

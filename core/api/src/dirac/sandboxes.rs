@@ -22,13 +22,15 @@ use spinor_model::{
 };
 use spinor_store::{NewSandbox, SandboxKind};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
     let read = |route| guarded.route(Permission::ReadSandboxes, route);
     let report = |route| guarded.route(Permission::ReportJobs, route);
-    let upload = OpenApiRouter::new().routes(routes!(upload)).layer(DefaultBodyLimit::disable());
+    let upload =
+        OpenApiRouter::new().routes(routes!(upload)).layer(DefaultBodyLimit::max(MAX_FORM));
     OpenApiRouter::new()
         .merge(guarded.route(Permission::WriteSandboxes, routes!(initiate)))
         .merge(read(routes!(link)))
@@ -40,6 +42,15 @@ pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
         .merge(report(routes!(unassign)))
         .merge(report(routes!(unassign_all)))
 }
+
+/// Bytes of a form: a VO's `limits.max_sandbox_mb` counts up to this.
+const MAX_FORM: usize = 256 << 20;
+
+/// Forms that are taken at a time: each is held in memory.
+static FORMS: Semaphore = Semaphore::const_new(4);
+
+/// Bytes of a grant.
+const MAX_GRANT: u64 = 4096;
 
 /// A form or a link works so long.
 const VALID: Duration = Duration::from_secs(300);
@@ -147,11 +158,13 @@ async fn content(mut field: Field<'_>, size: u64) -> Result<Vec<u8>, Problem> {
     request_body(content = Object, content_type = "multipart/form-data"),
     responses((status = 204), (status = 400, body = Problem), (status = 403, body = Problem)))]
 async fn upload(State(app): State<Shared>, mut form: Multipart) -> Result<StatusCode, Problem> {
+    let _turn = FORMS.acquire().await.map_err(broken)?;
     let mut granted = None;
     while let Some(field) = form.next_field().await.map_err(broken)? {
         match field.name().unwrap_or_default() {
             "grant" => {
-                granted = Some(Grant::check(&app, "upload", &field.text().await.map_err(broken)?)?);
+                let text = content(field, MAX_GRANT).await?;
+                granted = Some(Grant::check(&app, "upload", &String::from_utf8_lossy(&text))?);
             }
             "file" => {
                 let missing =
@@ -318,11 +331,10 @@ async fn assign(
     if !store.has_sandbox(&name.vo, Some(&name.user), name.digest).await? {
         return Err(Problem::bad_request("Sandbox not found"));
     }
-    if !names(&app, job, SandboxKind::Output).await?.is_empty() {
-        return Err(Problem::bad_request("Sandbox already assigned"));
+    match store.assign_sandbox(job, SandboxKind::Output, &name.to_string()).await? {
+        true => Ok(Json(Value::Null)),
+        false => Err(Problem::bad_request("Sandbox already assigned")),
     }
-    store.assign_sandboxes(&[(job, SandboxKind::Output, name.to_string())]).await?;
-    Ok(Json(Value::Null))
 }
 
 /// Takes its sandboxes away from a job.

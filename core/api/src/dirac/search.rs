@@ -38,6 +38,9 @@ async fn search(
 ) -> Result<Response, Problem> {
     let mut asked: SearchBody = body(&bytes)?;
     let with_log = take_log(&mut asked);
+    if with_log && asked.distinct {
+        return Err(Problem::bad_request("LoggingInfo is a job's: distinct rows have none"));
+    }
     let (offset, limit) = page.window()?;
     let mut shown = columns(Table::Jobs, asked.parameters.as_deref())?;
     let key = Table::Jobs.key();
@@ -125,6 +128,9 @@ async fn summary(
     counted(&app, &subject, Table::Jobs, &bytes).await
 }
 
+/// Rows of a summary.
+const MAX_COUNTS: u32 = 10_000;
+
 /// Counts by columns.
 pub(super) async fn counted(
     app: &Shared,
@@ -143,9 +149,13 @@ pub(super) async fn counted(
         sort: Vec::new(),
         distinct: false,
         offset: 0,
-        limit: u32::MAX,
+        limit: MAX_COUNTS + 1,
     };
     let counts = app.lifecycle.store.count_by(&search).await?;
+    if counts.len() > MAX_COUNTS as usize {
+        let text = format!("grouping: over {MAX_COUNTS} different rows; narrow the search");
+        return Err(Problem::bad_request(text));
+    }
     let view = |(values, count): (Vec<Found>, u64)| {
         let values = search.columns.iter().zip(&values);
         let mut row: Map<String, Value> =

@@ -35,10 +35,22 @@ pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
 }
 
 /// Jobs of one request.
-const MAX_JOBS: usize = 10_000;
+const MAX_JOBS: usize = 5_000;
+/// Moments told of a job in one request, and things that it says of itself.
+const MAX_UPDATES: usize = 100;
+/// Characters of what a job says of itself.
+const MAX_VALUE: usize = 64 << 10;
 
 fn read<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| unprocessable(format!("the body: {error}")))
+}
+
+fn few(job: i64, count: usize) -> Result<(), Problem> {
+    if count <= MAX_UPDATES {
+        return Ok(());
+    }
+    let text = format!("job {job}: {count} entries, send {MAX_UPDATES} at most");
+    Err(Problem::bad_request(text))
 }
 
 /// Jobs that the caller may speak for: all of them, or it is an error. Those that are not there are left
@@ -56,7 +68,10 @@ pub(super) async fn theirs(
         return Err(Problem::bad_request(format!("{} jobs: send {MAX_JOBS} at most", ids.len())));
     }
     let found = app.lifecycle.store.jobs_by_id(&ids).await?;
-    let found: BTreeMap<i64, JobRecord> = found.into_iter().map(|job| (job.id.0, job)).collect();
+    // Another VO's jobs are as if they were not there.
+    let seen = |job: &JobRecord| subject.vo().is_none_or(|vo| *vo == job.vo);
+    let found: BTreeMap<i64, JobRecord> =
+        found.into_iter().filter(seen).map(|job| (job.id.0, job)).collect();
     for id in &ids {
         let may = match (subject, found.get(&id.0)) {
             (Subject::Operator { .. }, _) => true,
@@ -69,7 +84,9 @@ pub(super) async fn theirs(
                 }
             }
             (Subject::Job { job: own, attempt, vo, .. }, Some(job)) => {
-                own == id && job.vo == *vo && job.attempt == *attempt
+                // A payload speaks while it runs, and for itself.
+                let runs = job.status.is_held_by_pilot() || job.status == JobState::Completing;
+                own == id && job.vo == *vo && job.attempt == *attempt && runs
             }
             (Subject::Job { .. } | Subject::Pilot(_), _) => false,
         };
@@ -126,6 +143,7 @@ async fn statuses(
     let updates: BTreeMap<i64, BTreeMap<String, Update>> = read(&bytes)?;
     let mut reports = Vec::new();
     for (job, updates) in &updates {
+        few(*job, updates.len())?;
         for (time, update) in updates {
             let status = update.status.as_ref().map(|s| s.parse::<JobState>()).transpose();
             reports.push(StatusReport {
@@ -178,7 +196,6 @@ fn told(reports: &[StatusReport], answers: Vec<ReportAnswer>, now: Timestamp) ->
             }
         }
     }
-    failed.retain(|job, _| !success.contains_key(job));
     let body = json!({"success": success, "failed": failed});
     match missing {
         true => (StatusCode::NOT_FOUND, Json(json!({"detail": body}))).into_response(),
@@ -230,7 +247,8 @@ impl Beat {
             ("WallClockTime", self.wall_clock_time),
         ];
         let numbers = numbers.into_iter().filter_map(|(name, n)| Some((name, json!(n?))));
-        let output = self.standard_output.map(|text| ("StandardOutput", json!(text)));
+        let cut = |text: String| text.chars().take(MAX_VALUE / 4).collect::<String>();
+        let output = self.standard_output.map(|text| ("StandardOutput", json!(cut(text))));
         numbers.chain(output)
     }
 }
@@ -280,6 +298,7 @@ async fn metadata(
     }
     let (mut sites, mut parameters) = (Vec::new(), Vec::new());
     for (id, fields) in told {
+        few(id, fields.len())?;
         for (name, value) in fields {
             let column = spinor_store::Table::Jobs.column(&name).is_some();
             match (name.as_str(), value.as_str()) {
@@ -288,6 +307,10 @@ async fn metadata(
                     let text = format!(
                         "Job attribute {name} cannot be modified through this endpoint: only {MUTABLE} can"
                     );
+                    return Err(Problem::bad_request(text));
+                }
+                _ if value.to_string().len() > MAX_VALUE => {
+                    let text = format!("{name} of job {id} has over {MAX_VALUE} characters");
                     return Err(Problem::bad_request(text));
                 }
                 _ => parameters.push((JobId(id), name, value)),

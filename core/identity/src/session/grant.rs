@@ -106,7 +106,9 @@ impl Sessions {
         let member = self.admit(&document, &user, &self.scope(&login.scope)?)?;
         let hours = document.identity.as_ref().map_or(1, |identity| identity.session_hours);
         let expires = self.now().plus(Duration::from_secs(u64::from(hours) * 3600));
-        self.tokens(member, &sub, login.scope, expires).await
+        let (tokens, record) = self.made(member, &sub, login.scope, expires)?;
+        self.store.add_refresh(&record, self.now()).await?;
+        Ok(tokens)
     }
 
     /// Somebody as a member of the group that they ask for, if they are.
@@ -120,7 +122,7 @@ impl Sessions {
             return unauthorized(format!("{} is shut out of VO {}", user.user, user.vo));
         }
         let (name, sub) = (&user.user, &user.sub);
-        let groups = entitlement::groups(document, name.as_str(), sub, &user.entitlements);
+        let groups = entitlement::groups(document, sub, &user.entitlements);
         if !groups.contains(&scope.group) {
             let own: Vec<_> = groups.iter().map(ToString::to_string).collect();
             return Err(SessionError::Forbidden(format!(
@@ -146,20 +148,21 @@ impl Sessions {
         })
     }
 
-    async fn tokens(
+    /// Tokens, and what is kept of the refresh token.
+    fn made(
         &self,
         member: Member,
         sub: &str,
         scope: String,
         expires: Timestamp,
-    ) -> Result<Tokens, SessionError> {
+    ) -> Result<(Tokens, RefreshRecord), SessionError> {
         let now = self.now();
         let (refresh_token, jti) = self.keys.issue_refresh(expires)?;
         let (vo, sub) = (member.vo.clone(), sub.to_owned());
         let record = RefreshRecord { jti, vo, sub, scope, revoked: false, expires };
         let access_token = self.keys.issue(&Subject::Member(member), ACCESS, now)?;
-        self.store.add_refresh(&record, now).await?;
-        Ok(Tokens { access_token, expires_in: ACCESS.as_secs(), refresh_token })
+        let expires_in = ACCESS.as_secs();
+        Ok((Tokens { access_token, expires_in, refresh_token }, record))
     }
 
     /// The next tokens, for a refresh token that has not been used. One that has costs its person every
@@ -181,10 +184,12 @@ impl Sessions {
         let document = self.document(&record.vo)?;
         let user = self.asked_again(&document, &record).await?;
         let member = self.admit(&document, &user, &self.scope(&record.scope)?)?;
-        if !self.store.revoke(&jti).await? {
-            return self.reused(&record).await;
+        let (tokens, next) =
+            self.made(member, &record.sub, record.scope.clone(), record.expires)?;
+        match self.store.rotate(&jti, &next).await? {
+            true => Ok(tokens),
+            false => self.reused(&record).await,
         }
-        self.tokens(member, &record.sub, record.scope.clone(), record.expires).await
     }
 
     async fn reused<T>(&self, record: &RefreshRecord) -> Result<T, SessionError> {
@@ -207,11 +212,15 @@ impl Sessions {
         let Some(user) = known else { return unauthorized("the person is not known any more") };
         let Some(identity) = &document.identity else { return Ok(user) };
         let age = self.now().since(user.checked);
-        let sealed = user
-            .provider_token
-            .as_ref()
-            .filter(|_| age >= Duration::from_secs(u64::from(identity.recheck_minutes) * 60));
-        let Some(token) = sealed.and_then(|sealed| self.seal.open(sealed)) else { return Ok(user) };
+        if age < Duration::from_secs(u64::from(identity.recheck_minutes) * 60) {
+            return Ok(user);
+        }
+        let sealed = user.provider_token.as_ref();
+        let Some(token) = sealed.and_then(|sealed| self.seal.unseal(sealed)) else {
+            return unauthorized(
+                "your provider cannot be asked whether you are still a member (it gave no refresh token, scope offline_access): log in anew",
+            );
+        };
         let secret = self.secret(&record.vo);
         let told = self.providers.again(identity, secret.as_deref(), &token, &user.sub).await;
         match told {
@@ -230,6 +239,11 @@ impl Sessions {
                 Ok(user)
             }
             Err(refused) => {
+                // Another session of the same person may have been quicker with the same token.
+                let now = self.store.user(&record.vo, &record.sub).await?;
+                if let Some(now) = now.filter(|now| now.provider_token != user.provider_token) {
+                    return Ok(now);
+                }
                 self.store.revoke_all(&record.vo, &record.sub).await?;
                 unauthorized(format!("{refused}: log in anew"))
             }

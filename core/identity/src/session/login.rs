@@ -202,8 +202,9 @@ impl Sessions {
         &self,
         code: &str,
         state: &str,
+        issuer: Option<&str>,
     ) -> Result<Option<String>, SessionError> {
-        let (flow, mut login) = self.came_back(code, state).await?;
+        let (flow, mut login) = self.came_back(code, state, issuer).await?;
         let refused = login.refused.clone();
         login.begun = None;
         let (id, body) = (flow.flow, login.body());
@@ -219,8 +220,9 @@ impl Sessions {
         &self,
         code: &str,
         state: &str,
+        issuer: Option<&str>,
     ) -> Result<String, SessionError> {
-        let (flow, mut login) = self.came_back(code, state).await?;
+        let (flow, mut login) = self.came_back(code, state, issuer).await?;
         let Some(client) = login.client.clone() else { return bad("Invalid state") };
         login.begun = None;
         let own_code = secret::fresh();
@@ -241,6 +243,7 @@ impl Sessions {
         &self,
         code: &str,
         state: &str,
+        issuer: Option<&str>,
     ) -> Result<(FlowRecord, Login), SessionError> {
         let found = self.store.flow(FlowKey::State(hash(state))).await?;
         let open = |flow: &FlowRecord| flow.stage == FlowStage::Begun && flow.expires > self.now();
@@ -251,6 +254,9 @@ impl Sessions {
         let document = self.document(&login.vo)?;
         let Some(begun) = &login.begun else { return bad("Invalid state") };
         let identity = self.identity(&document)?;
+        if issuer.is_some_and(|issuer| issuer != identity.issuer) {
+            return bad("Invalid state: another provider answers than the one that was asked");
+        }
         let secret = self.secret(&login.vo);
         let person = self.providers.finish(identity, secret.as_deref(), begun, code).await?;
         match self.register(&document, person).await? {
@@ -285,7 +291,7 @@ impl Sessions {
             provider_token: refresh_token.and_then(|token| self.seal.seal(&token)),
             registered: known.map_or(now, |known| known.registered),
         };
-        let groups = entitlement::groups(document, wanted.as_str(), &sub, &record.entitlements);
+        let groups = entitlement::groups(document, &sub, &record.entitlements);
         if groups.is_empty() {
             return Ok(Err(format!(
                 "{wanted} ({sub}) is in no group of VO {vo}: the provider says {:?}, and the VO's document lists who is in which group",
@@ -293,11 +299,17 @@ impl Sessions {
             )));
         }
         // Names are told apart by who came first: a name is whose jobs are whose.
+        let listed = |name: &UserName| document.groups.values().any(|g| g.users.contains(name));
+        let is_new = record.registered == now;
         for number in 1..100 {
             if number > 1 {
                 record.user = format!("{wanted}-{number}").parse().map_err(|_| {
                     SessionError::Forbidden(format!("the name {wanted} is another's"))
                 })?;
+            }
+            // Names that the document lists are those of people without a provider.
+            if is_new && listed(&record.user) {
+                continue;
             }
             if self.store.put_user(&record).await? {
                 return Ok(Ok(sub));

@@ -20,9 +20,19 @@ pub struct Described {
 /// CPU work that a job may take if its JDL does not say, in HS06 seconds.
 const DEFAULT_WORK: i64 = 86_400;
 
-/// Says what a JDL means. `job_types` are those that the VO has handlers for.
-pub fn describe(jdl: &Record, job_types: &[&str]) -> Result<Described, Vec<Finding>> {
-    let parameters = Parameters::read(jdl).map_err(|finding| vec![finding])?;
+/// MiB that a slot must have if the JDL does not say.
+const DEFAULT_RAM: i64 = 512;
+/// MiB that no job reaches.
+const NO_LIMIT: i64 = 10_000_000;
+
+/// Says what a JDL means. `job_types` are those that the VO has handlers for, `max_jobs` is how many one
+/// may stand for.
+pub fn describe(
+    jdl: &Record,
+    job_types: &[&str],
+    max_jobs: u32,
+) -> Result<Described, Vec<Finding>> {
+    let parameters = Parameters::read(jdl, max_jobs).map_err(|finding| vec![finding])?;
     let mut reading = Reading { jdl, parameters, findings: Vec::new() };
     let described = reading.describe(job_types);
     if reading.findings.is_empty() { Ok(described) } else { Err(reading.findings) }
@@ -101,6 +111,8 @@ impl Reading<'_> {
         put("stdout", json!(stdout));
         put("stderr", json!(stderr));
         put("output_sandbox", json!(kept));
+        // DIRAC's jobs do not fail for what they did not make.
+        put("optional_outputs", json!(true));
         let (sandboxes, local_files) = self.input_sandbox();
         put("input_sandboxes", json!(sandboxes));
         if let Some(priority) =
@@ -111,6 +123,13 @@ impl Reading<'_> {
         put("requirements", self.requirements());
         if let Some(parameters) = self.parameters.to_json() {
             put("parameters", parameters);
+        }
+        for field in ["JobGroup", "JobType", "InputData", "InputSandbox", "Site"] {
+            let text = self.list(field).join(",");
+            if self.parameters.text(&text) != text.replace('%', "%%") && !text.contains("%j") {
+                let message = "holds a parameter: they are put into Executable, Arguments, JobName, StdOutput, StdError and OutputSandbox alone";
+                self.wrong(field, text, message);
+            }
         }
         let job_group = self.text("JobGroup").map(|group| group.chars().take(64).collect());
         let input_data = self.list("InputData");
@@ -155,35 +174,38 @@ impl Reading<'_> {
         let work = self.number("CPUTime", 1..=10_800_000).unwrap_or(DEFAULT_WORK);
         let mut cpu = json!({"work": work});
         let (min, max) = self.cores();
+        let whole = self.jdl.get("WholeNode").map(ToString::to_string);
+        let whole = whole.is_some_and(|w| w.eq_ignore_ascii_case("true") || w == "yes");
+        let max = if whole { 1024 } else { max };
         cpu["num_cores"] = json!({"min": min, "max": max});
-        let memory =
-            self.number("MinRAM", 1..=10_000_000).or(self.number("MaxRAM", 1..=10_000_000));
-        if let Some(request) = memory {
-            let limit = self.number("MaxRAM", 1..=10_000_000).unwrap_or(request);
-            if limit < request {
-                self.wrong("MaxRAM", limit, format!("is less than MinRAM, {request}"));
-            }
-            cpu["ram_mb"] = json!({"request": request, "limit": limit});
+        // MinRAM is what a slot must have; a job is ended only for using more than its MaxRAM.
+        let request = self.number("MinRAM", 1..=10_000_000).unwrap_or(DEFAULT_RAM);
+        let limit = self.number("MaxRAM", 1..=10_000_000);
+        if let Some(limit) = limit.filter(|limit| *limit < request) {
+            self.wrong("MaxRAM", limit, format!("is less than MinRAM, {request}"));
         }
+        cpu["ram_mb"] = json!({"request": request, "limit": limit.unwrap_or(NO_LIMIT)});
         // What rules see; slots are asked for the time that the work takes on them.
         let wall_time = ((work + 9) / 10).min(1_080_000);
         let mut requirements = json!({"wall_time": wall_time, "cpu": cpu});
         let mut tags = self.list("Tags");
         tags.extend(self.list("Tag"));
-        let whole = self.jdl.get("WholeNode").map(ToString::to_string);
-        if whole.is_some_and(|whole| whole.eq_ignore_ascii_case("true") || whole == "yes") {
+        if whole {
             tags.push("WholeNode".to_owned());
         }
         if !tags.is_empty() {
             requirements["tags"] = json!(tags.join(" & "));
         }
         let any = |site: &String| !site.eq_ignore_ascii_case("any");
-        let sites: Vec<String> = self.list("Site").into_iter().filter(any).collect();
+        let named: Vec<String> = self.list("Site").into_iter().filter(any).collect();
         let banned = self.list("BannedSites");
+        let sites: Vec<&String> = named.iter().filter(|site| !banned.contains(site)).collect();
+        if sites.is_empty() && !named.is_empty() {
+            self.wrong("BannedSites", banned.join(", "), "bans all sites that Site names");
+        }
         if !sites.is_empty() {
             requirements["sites"] = json!(sites);
-        }
-        if !banned.is_empty() {
+        } else if !banned.is_empty() {
             requirements["banned_sites"] = json!(banned);
         }
         let mut attributes = Map::new();
@@ -228,7 +250,7 @@ mod tests {
     use crate::jdl::parse;
 
     fn describe(text: &str) -> Result<Described, Vec<Finding>> {
-        super::describe(&parse(text).unwrap(), &["User", "Test"])
+        super::describe(&parse(text).unwrap(), &["User", "Test"], 100)
     }
 
     #[test]
@@ -246,7 +268,7 @@ mod tests {
         let expected = json!({
             "type": "User", "executable": "run.sh", "name": "job_%(ParameterNumber)s",
             "arguments": ["-n", "%(Parameter)s", "two words", "5%%"],
-            "stdout": "out.txt", "stderr": "std.err", "output_sandbox": ["res_%j.dat"],
+            "stdout": "out.txt", "stderr": "std.err", "output_sandbox": ["res_%j.dat"], "optional_outputs": true,
             "input_sandboxes": [digest], "priority": 3,
             "requirements": {
                 "wall_time": 2000,

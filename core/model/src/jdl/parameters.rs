@@ -10,8 +10,9 @@ const UNNAMED: &str = "Parameter";
 /// The number of the job with leading zeros, `%n` in texts.
 const NUMBER: &str = "ParameterNumber";
 
-/// More jobs than anyone's limit allows are not spelled out.
-const MAX_JOBS: i64 = 1_000_000;
+/// Parameters of a JDL, and values of all of them together: more are not spelled out.
+const MAX_NAMES: usize = 50;
+const MAX_VALUES: usize = 500_000;
 
 /// What stands for each job.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ fn wrong(field: &str, value: impl ToString, message: &str) -> Finding {
 impl Parameters {
     /// Reads `Parameters`, `Parameters.x`, `ParameterStart.x`, `ParameterStep.x` and
     /// `ParameterFactor.x`.
-    pub fn read(jdl: &Record) -> Result<Self, Finding> {
+    pub fn read(jdl: &Record, max_jobs: u32) -> Result<Self, Finding> {
         let mut columns = BTreeMap::new();
         let mut count = None;
         for (attribute, value) in &jdl.0 {
@@ -59,7 +60,7 @@ impl Parameters {
             }
         }
         if let Some(count) = count {
-            sequences(jdl, count, &mut columns)?;
+            sequences(jdl, (count, max_jobs), &mut columns)?;
         }
         let mut lengths = columns.values().map(Vec::len);
         let first = lengths.next();
@@ -114,9 +115,13 @@ impl Parameters {
         if let Some(put) = after.starts_with('n').then(|| known(NUMBER)).flatten() {
             return (put, 1);
         }
-        let named = after.strip_prefix('(').and_then(|rest| rest.split_once(")s"));
-        if let Some((name, put)) = named.and_then(|(name, _)| Some((name, known(name)?))) {
-            return (put, name.len() + 3);
+        let named = self.columns.keys().find(|own| {
+            let there = after.strip_prefix('(').and_then(|rest| rest.get(..own.len()));
+            there.is_some_and(|name| name.eq_ignore_ascii_case(own))
+                && after[own.len() + 1..].starts_with(")s")
+        });
+        if let Some(own) = named {
+            return (format!("%({own})s"), own.len() + 3);
         }
         ("%%".to_owned(), 0)
     }
@@ -127,14 +132,59 @@ impl Parameters {
     }
 }
 
+/// A number as DIRAC has it: whole numbers stay whole.
+#[derive(Clone, Copy)]
+enum Number {
+    Whole(i64),
+    Real(f64),
+}
+
+impl Number {
+    fn of(value: &Value) -> Option<Self> {
+        match value {
+            Value::Integer(number) => Some(Self::Whole(*number)),
+            Value::Real(number) => Some(Self::Real(*number)),
+            Value::Text(text) => {
+                let whole = text.parse().map(Self::Whole);
+                whole.or_else(|_| text.parse().map(Self::Real)).ok()
+            }
+            _ => None,
+        }
+    }
+
+    fn real(self) -> f64 {
+        match self {
+            Self::Whole(number) => number as f64,
+            Self::Real(number) => number,
+        }
+    }
+}
+
+fn sequence(start: Number, step: Number, factor: Number, count: usize) -> Vec<String> {
+    if let (Number::Whole(start), Number::Whole(step), Number::Whole(factor)) =
+        (start, step, factor)
+    {
+        let next = |value: &i64| Some(value.saturating_mul(factor).saturating_add(step));
+        return std::iter::successors(Some(start), next)
+            .take(count)
+            .map(|v| v.to_string())
+            .collect();
+    }
+    let next = |value: &f64| Some(value * factor.real() + step.real());
+    let values = std::iter::successors(Some(start.real()), next).take(count);
+    // As Python writes them: `1.0`.
+    values.map(|value| format!("{value:?}")).collect()
+}
+
 /// Sequences of a given length: each value is the one before times a factor plus a step.
 fn sequences(
     jdl: &Record,
-    count: i64,
+    (count, max_jobs): (i64, u32),
     columns: &mut BTreeMap<String, Vec<String>>,
 ) -> Result<(), Finding> {
-    if !(1..=MAX_JOBS).contains(&count) {
-        return Err(wrong("Parameters", count, "must be a number of jobs from 1 to 1000000"));
+    if !(1..=i64::from(max_jobs)).contains(&count) {
+        let message = format!("must be a number of jobs from 1 to {max_jobs}, the VO's limit");
+        return Err(wrong("Parameters", count, &message));
     }
     let mut names = BTreeMap::from([(String::new(), UNNAMED.to_owned())]);
     for (attribute, _) in &jdl.0 {
@@ -145,21 +195,20 @@ fn sequences(
             names.insert(format!(".{name}"), name.to_owned());
         }
     }
+    if names.len() > MAX_NAMES || names.len() * count as usize > MAX_VALUES {
+        let message = "are too many values: 50 parameters, and 500000 values of all, at most";
+        return Err(wrong("Parameters", names.len(), message));
+    }
     for (suffix, name) in names {
-        let number = |what: &str, default: f64| match jdl.get(&format!("{what}{suffix}")) {
-            None => Ok(default),
-            Some(Value::Integer(n)) => Ok(*n as f64),
-            Some(Value::Real(n)) => Ok(*n),
-            Some(Value::Text(text)) if text.parse::<f64>().is_ok() => {
-                Ok(text.parse().unwrap_or(0.0))
-            }
-            Some(other) => Err(wrong(&format!("{what}{suffix}"), other, "must be a number")),
+        let number = |what: &str, default: i64| {
+            let field = format!("{what}{suffix}");
+            let value = jdl.get(&field).cloned().unwrap_or(Value::Integer(default));
+            Number::of(&value).ok_or_else(|| wrong(&field, value, "must be a number"))
         };
-        let (start, step) = (number("ParameterStart", 0.0)?, number("ParameterStep", 1.0)?);
-        let factor = number("ParameterFactor", 1.0)?;
-        let next = |value: &f64| Some(value * factor + step);
-        let values = std::iter::successors(Some(start), next).take(count as usize);
-        columns.entry(name).or_insert_with(|| values.map(|value| value.to_string()).collect());
+        let start = number("ParameterStart", 1)?;
+        let (step, factor) = (number("ParameterStep", 0)?, number("ParameterFactor", 1)?);
+        let values = sequence(start, step, factor, count as usize);
+        columns.entry(name).or_insert(values);
     }
     Ok(())
 }
@@ -170,13 +219,19 @@ mod tests {
     use crate::jdl::parse;
 
     fn read(text: &str) -> Parameters {
-        Parameters::read(&parse(text).unwrap()).unwrap()
+        Parameters::read(&parse(text).unwrap(), 100).unwrap()
     }
 
     #[test]
     fn sequences_and_lists() {
         let p = read("Parameters = 4; ParameterStart = 1; ParameterStep = 2; ParameterFactor = 3;");
         assert_eq!(p.columns["Parameter"], ["1", "5", "17", "53"]);
+        let p = read("Parameters = 3; ParameterStart = 1; ParameterFactor = 2;");
+        assert_eq!(p.columns["Parameter"], ["1", "2", "4"]);
+        let p = read("Parameters = 3; ParameterStep = 2;");
+        assert_eq!(p.columns["Parameter"], ["1", "3", "5"]);
+        let p = read("Parameters = 3; ParameterStep = 0.5;");
+        assert_eq!(p.columns["Parameter"], ["1.0", "1.5", "2.0"]);
         let p = read("Parameters = {\"a\", \"b\"}; Parameters.Seed = {7, 8};");
         assert_eq!((&p.columns["Parameter"][1], &p.columns["Seed"][1]), (&"b".into(), &"8".into()));
         let p = read("Parameters = 12; ParameterStart.x = 0.5; ParameterStep.x = 0;");
@@ -196,7 +251,8 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let refused = |text: &str| Parameters::read(&parse(text).unwrap()).unwrap_err().message;
+        let refused =
+            |text: &str| Parameters::read(&parse(text).unwrap(), 100).unwrap_err().message;
         assert!(refused("Parameters = {1}; Parameters.x = {1, 2};").contains("as many values"));
         assert!(refused("Parameters = 0;").contains("from 1 to"));
         assert!(refused("Parameters = \"many\";").contains("number of jobs"));

@@ -80,8 +80,7 @@ impl<'a> Reader<'a> {
     fn skip(&mut self) -> Result<(), SyntaxError> {
         loop {
             self.at += self.rest().len() - self.rest().trim_start().len();
-            let line_begins = self.text[..self.at].rsplit('\n').next().unwrap_or_default();
-            let hash = self.peek() == Some('#') && line_begins.trim().is_empty();
+            let hash = self.peek() == Some('#') && self.line_begins();
             if hash || self.rest().starts_with("//") {
                 self.at += self.rest().find('\n').unwrap_or(self.rest().len());
             } else if self.rest().starts_with("/*") {
@@ -92,6 +91,11 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
         }
+    }
+
+    fn line_begins(&self) -> bool {
+        let before = self.text[..self.at].rsplit('\n').next().unwrap_or_default();
+        before.trim().is_empty()
     }
 
     fn attributes(&mut self, end: Option<char>) -> Result<Record, SyntaxError> {
@@ -250,8 +254,9 @@ impl<'a> Reader<'a> {
 
     /// Whether the next line begins like an attribute: then a `;` was forgotten.
     fn attribute_follows(&self) -> bool {
-        let line = self.rest().trim_start().split('\n').next().unwrap_or_default();
-        let Some((name, rest)) = line.split_once('=') else { return false };
+        let line: String =
+            self.rest().chars().skip(1).take(100).take_while(|c| *c != '\n').collect();
+        let Some((name, rest)) = line.trim_start().split_once('=') else { return false };
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
         !name.trim().is_empty() && name.trim().chars().all(plain) && !rest.starts_with('=')
     }
@@ -307,7 +312,6 @@ mod tests {
             ("[ a = 1;", "expected `]`, found the end"),
             ("a = ;", "line 1, column 5: expected a value, found `;`"),
             ("a = \"b", "line 1, column 5: expected a text that ends with `\"`"),
-            ("a = {1 2};\n", "`,` or `}`"),
             ("a = {\"x\" \"y\"};", "expected `,` or `}` after an item of a list, found `\"y\"};`"),
             ("= 3;", "expected the name of an attribute, found `=`"),
             ("a 3;", "expected `=`"),
@@ -316,7 +320,7 @@ mod tests {
         ] {
             let told = parse(text).map_err(|error| error.to_string());
             let told = told.expect_err(text);
-            assert!(told.contains(expected) || expected.contains("`,` or `}`"), "{text}: {told}");
+            assert!(told.contains(expected), "{text}: {told}");
         }
         let deep = format!("a = {}", "{".repeat(100_000));
         assert!(parse(&deep).unwrap_err().to_string().contains("at most 16"));

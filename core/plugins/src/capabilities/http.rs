@@ -41,7 +41,8 @@ fn denied<T>(text: String) -> Answer<T> {
 }
 
 /// Headers that are the host's own: they frame the message or lead it elsewhere.
-const OWN_HEADERS: [&str; 11] = [
+const OWN_HEADERS: [&str; 13] = [
+    "accept-encoding",
     "connection",
     "content-length",
     "expect",
@@ -49,6 +50,7 @@ const OWN_HEADERS: [&str; 11] = [
     "keep-alive",
     "proxy-authorization",
     "proxy-connection",
+    "range",
     "te",
     "trailer",
     "transfer-encoding",
@@ -203,8 +205,13 @@ impl HttpCapability {
             })
             .collect();
         let max = checked.grant.max_kb as usize * 1024;
-        let (body, complete) = up_to(answer, max).await?;
-        Ok(Response { status, headers, body: clear(&body), complete })
+        // A secret that is cut off must not be shown in part: it is read whole, and cleared first.
+        let longest = checked.secrets.iter().map(|(_, value)| value.len()).max().unwrap_or(0);
+        let (body, complete) = up_to(answer, max + longest).await?;
+        let mut body = clear(&body);
+        let complete = complete && body.len() <= max;
+        body.truncate(max);
+        Ok(Response { status, headers, body, complete })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{Context, bail};
 use spinor_identity::{
     keys::KeyFile,
-    subject::{Member, Subject},
+    subject::{LOCAL, Member, Subject},
     token::Keys,
 };
 use spinor_model::{
@@ -66,6 +66,6 @@ async fn member(
     if !found.users.contains(&user) {
         bail!("{user} is not in group {group} of VO {vo}: add them to `groups.{group}.users`");
     }
-    let (sub, properties) = (user.to_string(), found.properties.clone());
+    let (sub, properties) = (format!("{LOCAL}{user}"), found.properties.clone());
     Ok(Subject::Member(Member { vo, group, user, sub, properties }))
 }

@@ -12,7 +12,7 @@ use spinor_api::{
     administration::{Applied, PluginView},
     jobs::SubmittedJobs,
 };
-use spinor_identity::subject::{Member, Subject};
+use spinor_identity::subject::{LOCAL, Member, Subject};
 use spinor_lifecycle::Pace;
 use spinor_model::registry::VoDocument;
 use spinor_plugins::compiler::CompileLimits;
@@ -123,7 +123,7 @@ impl Stage {
             vo: submission.vo.clone(),
             group: submission.group.clone(),
             user: submission.user.clone(),
-            sub: submission.user.to_string(),
+            sub: format!("{LOCAL}{}", submission.user),
             properties: group.properties.clone(),
         });
         client(&self.app, &self.url, &subject)

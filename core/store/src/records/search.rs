@@ -55,7 +55,7 @@ pub static JOB_COLUMNS: [Column; 21] = [
     column("ApplicationStatus", "application_status", Text),
     column("UserPriority", "priority", Number),
     column("RescheduleCounter", "reschedules", Number),
-    column("VerifiedFlag", "1", Flag),
+    column("VerifiedFlag", "CAST(1 AS BIGINT)", Flag),
     column(
         "AccountedFlag",
         "CASE WHEN status IN ('Done', 'Failed', 'Killed') THEN 'true' ELSE 'false' END",
@@ -66,7 +66,7 @@ pub static JOB_COLUMNS: [Column; 21] = [
 /// Columns of pilots.
 pub static PILOT_COLUMNS: [Column; 16] = [
     column("PilotID", "pilot_id", Number),
-    column("InitialJobID", "0", Number),
+    column("InitialJobID", "CAST(0 AS BIGINT)", Number),
     column("CurrentJobID", "current_job", Number),
     column("PilotJobReference", "reference", Text),
     column("PilotStamp", "stamp", Text),

@@ -85,7 +85,9 @@ async fn repeated(
 ) -> Result<Option<Vec<JobId>>, StoreError> {
     let Some(key) = &new.key else { return Ok(None) };
     // Two requests with one key, at the same time on two servers, are one submission as well.
-    alone(c, &format!("submission {} {} {key}", new.vo, new.owner)).await?;
+    // Requests number their descriptions behind a slash: one lock for all of them.
+    let request = key.rsplit_once('/').map_or(key.as_str(), |(request, _)| request);
+    alone(c, &format!("submission {} {} {request}", new.vo, new.owner)).await?;
     let found = sqlx::query(
         "SELECT job_id FROM jobs WHERE template_id IN (SELECT template_id FROM templates
             WHERE vo = $1 AND owner = $2 AND submission_key = $3) ORDER BY row_number",

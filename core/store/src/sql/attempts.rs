@@ -88,9 +88,14 @@ async fn finish(
         AttemptState::Killing => {
             end(c, result, now).await?;
             let attempt = AttemptRecord { result: Some(result.clone()), ..attempt };
-            let killed = job.status == JobState::Killed && job.attempt == attempt.attempt;
-            let outcome = if killed { Outcome::Killed } else { Outcome::Rescheduled };
-            record_usage(c, &usage_of(&job, &attempt, outcome, now)).await?;
+            record_usage(c, &usage_of(&job, &attempt, outcome_of(&job, &attempt), now)).await?;
+            Ok(ResultAnswer::UsageOnly)
+        }
+        // Somebody else has said how the job ends: what it used still counts.
+        AttemptState::Active if job.status.to(JobState::Completing).is_err() => {
+            end(c, result, now).await?;
+            let attempt = AttemptRecord { result: Some(result.clone()), ..attempt };
+            record_usage(c, &usage_of(&job, &attempt, outcome_of(&job, &attempt), now)).await?;
             Ok(ResultAnswer::UsageOnly)
         }
         AttemptState::Active => {
@@ -102,6 +107,17 @@ async fn finish(
             hand_over(c, &job, result).await?;
             Ok(ResultAnswer::Accepted)
         }
+    }
+}
+
+/// What an attempt led to that no handler judges.
+pub fn outcome_of(job: &JobRecord, attempt: &AttemptRecord) -> Outcome {
+    match job.status {
+        _ if job.attempt != attempt.attempt => Outcome::Rescheduled,
+        JobState::Killed | JobState::Deleted => Outcome::Killed,
+        JobState::Done => Outcome::Done,
+        JobState::Failed => Outcome::Failed,
+        _ => Outcome::Rescheduled,
     }
 }
 

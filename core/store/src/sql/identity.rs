@@ -1,6 +1,6 @@
 //! People and their logins.
 
-use super::{SqlStore, rows};
+use super::{SqlStore, dialect::alone, rows};
 use crate::{
     Ban, FlowKey, FlowRecord, FlowStage, IdentityStore, RefreshRecord, StoreError, UserRecord,
 };
@@ -9,7 +9,7 @@ use spinor_model::{
     id::{Digest, UserName, VoName},
     time::Timestamp,
 };
-use sqlx::{Row, any::AnyRow};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 
 fn user(row: &AnyRow) -> Result<UserRecord, StoreError> {
     Ok(UserRecord {
@@ -48,8 +48,21 @@ fn refresh(row: &AnyRow) -> Result<RefreshRecord, StoreError> {
     })
 }
 
-/// What is over is still known for a day, so that a late client is told so.
-const DAY: i64 = 24 * 3600 * 1000;
+/// What is over is still known for an hour, so that a late client is told so.
+const LATE: i64 = 3600 * 1000;
+
+async fn insert_refresh(c: &mut AnyConnection, token: RefreshRecord) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO refresh_tokens VALUES ($1, $2, $3, $4, $5, $6)")
+        .bind(token.jti)
+        .bind(token.vo.as_str())
+        .bind(token.sub)
+        .bind(token.scope)
+        .bind(i64::from(token.revoked))
+        .bind(token.expires.0)
+        .execute(c)
+        .await?;
+    Ok(())
+}
 
 #[async_trait]
 impl IdentityStore for SqlStore {
@@ -69,8 +82,15 @@ impl IdentityStore for SqlStore {
         let entitlements = rows::to_json(&user.entitlements)?;
         self.write(move |c| {
             Box::pin(async move {
+                alone(c, &format!("users {}", user.vo)).await?;
+                // Whoever is new must not come into what another has left.
                 let taken = sqlx::query(
-                    "SELECT 1 FROM users WHERE vo = $1 AND user_name = $2 AND sub <> $3",
+                    "SELECT 1 FROM users WHERE vo = $1 AND user_name = $2 AND sub <> $3
+                     UNION ALL SELECT 1 FROM jobs WHERE vo = $1 AND owner = $2
+                        AND NOT EXISTS (SELECT 1 FROM users WHERE vo = $1 AND sub = $3)
+                     UNION ALL SELECT 1 FROM sandboxes WHERE vo = $1 AND owner = $2
+                        AND NOT EXISTS (SELECT 1 FROM users WHERE vo = $1 AND sub = $3)
+                     LIMIT 1",
                 )
                 .bind(user.vo.as_str())
                 .bind(user.user.as_str())
@@ -83,7 +103,8 @@ impl IdentityStore for SqlStore {
                 sqlx::query(
                     "INSERT INTO users VALUES ($1, $2, $3, $4, $5, $6, $7)
                      ON CONFLICT (vo, sub) DO UPDATE SET entitlements = excluded.entitlements,
-                        checked = excluded.checked, provider_token = excluded.provider_token",
+                        checked = excluded.checked,
+                        provider_token = coalesce(excluded.provider_token, users.provider_token)",
                 )
                 .bind(user.vo.as_str())
                 .bind(user.sub)
@@ -148,7 +169,7 @@ impl IdentityStore for SqlStore {
         self.write(move |c| {
             Box::pin(async move {
                 sqlx::query("DELETE FROM flows WHERE expires < $1")
-                    .bind(now.0 - DAY)
+                    .bind(now.0 - LATE)
                     .execute(&mut *c)
                     .await?;
                 sqlx::query("INSERT INTO flows VALUES ($1, $2, $3, $4, $5, $6)")
@@ -215,18 +236,10 @@ impl IdentityStore for SqlStore {
         self.write(move |c| {
             Box::pin(async move {
                 sqlx::query("DELETE FROM refresh_tokens WHERE expires < $1")
-                    .bind(now.0 - DAY)
+                    .bind(now.0 - LATE)
                     .execute(&mut *c)
                     .await?;
-                sqlx::query("INSERT INTO refresh_tokens VALUES ($1, $2, $3, $4, $5, $6)")
-                    .bind(token.jti)
-                    .bind(token.vo.as_str())
-                    .bind(token.sub)
-                    .bind(token.scope)
-                    .bind(i64::from(token.revoked))
-                    .bind(token.expires.0)
-                    .execute(c)
-                    .await?;
+                insert_refresh(c, token).await?;
                 Ok(())
             })
         })
@@ -250,6 +263,23 @@ impl IdentityStore for SqlStore {
         );
         let found = found.bind(vo.as_str()).bind(sub.map(str::to_owned)).bind(now.0);
         found.fetch_all(&self.readers).await?.iter().map(refresh).collect()
+    }
+
+    async fn rotate(&self, jti: &str, next: &RefreshRecord) -> Result<bool, StoreError> {
+        let (jti, next) = (jti.to_owned(), next.clone());
+        self.write(move |c| {
+            Box::pin(async move {
+                let used = sqlx::query(
+                    "UPDATE refresh_tokens SET revoked = 1 WHERE jti = $1 AND revoked = 0",
+                );
+                if used.bind(jti).execute(&mut *c).await?.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                insert_refresh(c, next).await?;
+                Ok(true)
+            })
+        })
+        .await
     }
 
     async fn revoke(&self, jti: &str) -> Result<bool, StoreError> {

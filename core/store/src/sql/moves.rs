@@ -62,7 +62,8 @@ pub async fn move_job(
     sqlx::query(
         "UPDATE jobs SET status = $1, minor_status = $2, updated = $3,
             started = CASE WHEN $4 = 'Running' AND started IS NULL THEN $5 ELSE started END,
-            ended = CASE WHEN $6 THEN $7 ELSE NULL END
+            ended = CASE WHEN $6 THEN $7 ELSE NULL END,
+            not_before = CASE WHEN $6 THEN NULL ELSE not_before END
          WHERE job_id = $8",
     )
     .bind(to.as_str())

@@ -3,6 +3,7 @@
 use super::{
     dialect::{Dialect, statement},
     moves::{Move, change, job, move_job},
+    reports::{forget_commands, tell_to_end},
     rows,
 };
 use crate::{Again, JobRecord, OrderAnswer, QueueChange, StoreError};
@@ -84,7 +85,10 @@ impl Order {
                 continue;
             }
             move_job(c, &job, Move { to, minor, source: &self.by, now: self.now }).await?;
-            self.release_attempt(c, &job).await?;
+            let ours = self.release_attempt(c, &job).await?;
+            if to == JobState::Killed && !ours {
+                tell_to_end(c, &job).await?;
+            }
             if to == JobState::Received {
                 self.restart(c, &job, again).await?;
             }
@@ -96,21 +100,18 @@ impl Order {
         Ok((answers, changes))
     }
 
-    /// The job's attempt, if one is under way, is no longer the job's.
+    /// The job's attempt, if one is under way, is no longer the job's; whether there was one.
     async fn release_attempt(
         &self,
         c: &mut AnyConnection,
         job: &JobRecord,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
+    ) -> Result<bool, StoreError> {
+        let released = sqlx::query(
             "UPDATE attempts SET state = 'killing'
              WHERE job_id = $1 AND attempt = $2 AND state = 'active'",
-        )
-        .bind(job.id.0)
-        .bind(i64::from(job.attempt.0))
-        .execute(c)
-        .await?;
-        Ok(())
+        );
+        let released = released.bind(job.id.0).bind(i64::from(job.attempt.0)).execute(c).await?;
+        Ok(released.rows_affected() == 1)
     }
 
     /// A job that was sent back too often fails, unless it has ended already.
@@ -139,6 +140,11 @@ impl Order {
         job: &JobRecord,
         again: Again,
     ) -> Result<(), StoreError> {
+        forget_commands(c, job.id).await?;
+        sqlx::query("DELETE FROM job_sandboxes WHERE job_id = $1 AND kind = 'Output'")
+            .bind(job.id.0)
+            .execute(&mut *c)
+            .await?;
         let reschedules = match again {
             Again::UpTo(_) => job.reschedules + 1,
             Again::Reset => 0,

@@ -19,8 +19,60 @@ use spinor_model::{
 use sqlx::{AnyConnection, Row};
 use std::collections::BTreeMap;
 
-/// A worker's clock may be ahead by this; what it says of a later time is taken for now.
-const AHEAD: i64 = 60_000;
+/// States that whoever runs a job elsewhere may report, or its owner order. The others are this server's.
+const REPORTED: [JobState; 9] = [
+    JobState::Received,
+    JobState::Waiting,
+    JobState::Matched,
+    JobState::Running,
+    JobState::Completing,
+    JobState::Completed,
+    JobState::Done,
+    JobState::Failed,
+    JobState::Killed,
+];
+
+/// What a report makes of a job's state.
+enum Step {
+    /// Nothing.
+    Stay,
+    /// This.
+    To(JobState),
+    /// It cannot be.
+    Refused(String),
+}
+
+fn step(found: &JobRecord, held: bool, report: &StatusReport) -> Step {
+    let wanted = match report.status {
+        // A job that is sent back begins anew.
+        Some(JobState::Rescheduled) => JobState::Received,
+        Some(status) => status,
+        None => return Step::Stay,
+    };
+    let order = matches!(wanted, JobState::Killed | JobState::Deleted);
+    if wanted == found.status || (held && !order && wanted != JobState::Running) {
+        // The pilot that has it says how it ends.
+        return Step::Stay;
+    }
+    if report.force {
+        return Step::To(wanted);
+    }
+    if !REPORTED.contains(&wanted) && !order {
+        return Step::Refused(format!("{wanted} is for this server to say"));
+    }
+    // A job that was thought dead is not, if somebody hears of it; what runs is killed on its way out.
+    let from = if found.status == JobState::Stalled { JobState::Running } else { found.status };
+    let ended = found.status.is_final() && wanted != JobState::Deleted;
+    match found.status.to(wanted).or_else(|_| from.to(wanted)) {
+        _ if ended => Step::Refused(format!("it is {} and stays so; reschedule it", found.status)),
+        Ok(to) => Step::To(to),
+        Err(_) if from == wanted => Step::To(wanted),
+        Err(_) if wanted == JobState::Deleted && from.to(JobState::Killed).is_ok() => {
+            Step::To(wanted)
+        }
+        Err(illegal) => Step::Refused(illegal.to_string()),
+    }
+}
 
 async fn report(
     c: &mut AnyConnection,
@@ -30,25 +82,26 @@ async fn report(
     changes: &mut Vec<QueueChange>,
 ) -> Result<ReportAnswer, StoreError> {
     let Some(found) = job(c, report.job).await? else { return Ok(ReportAnswer::NotFound) };
-    let time = Timestamp(report.time.0.min(now.0 + AHEAD));
-    let wanted = report.status.filter(|status| *status != found.status);
-    // A job that was thought dead is not, if somebody hears of it.
-    let from = match found.status {
-        JobState::Stalled if wanted.is_some() => JobState::Running,
-        other => other,
+    // Clocks of workers are not trusted to be ahead.
+    let time = Timestamp(report.time.0.min(now.0));
+    let held = is_held(c, &found).await?;
+    let status = match step(&found, held, report) {
+        Step::Refused(why) => return Ok(ReportAnswer::Refused(why)),
+        Step::Stay => None,
+        Step::To(status) => Some(status),
     };
-    let moved = wanted.map(|to| match report.force || from == to {
-        true => Ok(to),
-        // What runs is killed on its way out.
-        false if to == JobState::Deleted => from
-            .to(to)
-            .or_else(|illegal| from.to(JobState::Killed).map(|_| to).map_err(|_| illegal)),
-        false => from.to(to),
-    });
-    let status = match moved.transpose() {
-        Ok(status) => status,
-        Err(illegal) => return Ok(ReportAnswer::Refused(illegal.to_string())),
-    };
+    let order = matches!(status, Some(JobState::Killed | JobState::Deleted));
+    if !order && !report.force && time < latest(c, report.job).await? {
+        // Something newer is known: it is only logged.
+        let told = Changed {
+            status: report.status,
+            minor: report.minor.clone(),
+            application: report.application.clone(),
+            ..Changed::default()
+        };
+        log(c, &found, &told, time, report, by).await?;
+        return Ok(ReportAnswer::Taken(Changed::default()));
+    }
     let cut = |text: &Option<String>, length| -> Option<String> {
         text.as_ref().map(|text| rows::plain(text).chars().take(length).collect())
     };
@@ -63,10 +116,25 @@ async fn report(
     };
     write_change(c, &found, &changed, now).await?;
     if let Some(to) = status {
-        follow_up(c, &found, to, changes).await?;
+        follow_up(c, &found, to, held, now, changes).await?;
     }
     log(c, &found, &changed, time, report, by).await?;
     Ok(ReportAnswer::Taken(changed))
+}
+
+/// Whether a pilot of ours has a job.
+async fn is_held(c: &mut AnyConnection, found: &JobRecord) -> Result<bool, StoreError> {
+    let held = sqlx::query(
+        "SELECT 1 FROM attempts WHERE job_id = $1 AND attempt = $2 AND state = 'active'",
+    );
+    let held = held.bind(found.id.0).bind(i64::from(found.attempt.0)).fetch_optional(c).await?;
+    Ok(held.is_some())
+}
+
+/// The time of the newest entry of a job's log.
+async fn latest(c: &mut AnyConnection, id: JobId) -> Result<Timestamp, StoreError> {
+    let row = sqlx::query("SELECT coalesce(max(time), 0) AS newest FROM events WHERE job_id = $1");
+    rows::time(&row.bind(id.0).fetch_one(c).await?, "newest")
 }
 
 async fn write_change(
@@ -98,13 +166,15 @@ async fn follow_up(
     c: &mut AnyConnection,
     found: &JobRecord,
     to: JobState,
+    held: bool,
+    now: Timestamp,
     changes: &mut Vec<QueueChange>,
 ) -> Result<(), StoreError> {
     let waits = |status| status == JobState::Waiting;
     if waits(found.status) != waits(to) {
         changes.push(change(found, if waits(to) { 1 } else { -1 }));
     }
-    if to.is_final() || waits(to) {
+    if to != JobState::Running {
         sqlx::query(
             "UPDATE attempts SET state = 'killing'
              WHERE job_id = $1 AND attempt = $2 AND state = 'active'",
@@ -113,17 +183,38 @@ async fn follow_up(
         .bind(i64::from(found.attempt.0))
         .execute(&mut *c)
         .await?;
-        sqlx::query("UPDATE jobs SET not_before = NULL WHERE job_id = $1")
-            .bind(found.id.0)
-            .execute(&mut *c)
-            .await?;
     }
-    if matches!(to, JobState::Killed | JobState::Deleted) && !found.status.is_final() {
+    // What is Received becomes Waiting with the next round.
+    let due = (to == JobState::Received).then_some(now.0);
+    sqlx::query("UPDATE jobs SET not_before = $1 WHERE job_id = $2")
+        .bind(due)
+        .bind(found.id.0)
+        .execute(&mut *c)
+        .await?;
+    match to {
+        JobState::Killed | JobState::Deleted if !held => tell_to_end(c, found).await,
+        JobState::Received | JobState::Waiting => forget_commands(c, found.id).await,
+        _ => Ok(()),
+    }
+}
+
+/// Whoever runs a job elsewhere hears with its next heartbeat that it is to end.
+pub(super) async fn tell_to_end(
+    c: &mut AnyConnection,
+    found: &JobRecord,
+) -> Result<(), StoreError> {
+    if found.status.is_held_by_pilot() || found.status == JobState::Completing {
         sqlx::query("INSERT INTO job_commands (job_id, command) VALUES ($1, 'Kill')")
             .bind(found.id.0)
             .execute(c)
             .await?;
     }
+    Ok(())
+}
+
+/// What was meant for an attempt is not for the next.
+pub(super) async fn forget_commands(c: &mut AnyConnection, id: JobId) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM job_commands WHERE job_id = $1").bind(id.0).execute(c).await?;
     Ok(())
 }
 
@@ -190,7 +281,7 @@ async fn change_pilot(
 ) -> Result<bool, StoreError> {
     let done = sqlx::query(
         "UPDATE registered_pilots SET status = coalesce($1, status),
-            status_reason = coalesce($2, status_reason), benchmark = coalesce($3, benchmark),
+            status_reason = coalesce($2, status_reason), benchmark = coalesce(CAST($3 AS DOUBLE PRECISION), benchmark),
             destination_site = coalesce($4, destination_site), queue = coalesce($5, queue),
             grid_site = coalesce($6, grid_site), grid_type = coalesce($7, grid_type),
             accounting_sent = coalesce($8, accounting_sent), current_job = coalesce($9, current_job),
@@ -198,7 +289,8 @@ async fn change_pilot(
     )
     .bind(change.status.clone())
     .bind(change.status_reason.as_deref().map(rows::plain))
-    .bind(change.benchmark)
+    // As text: the driver tells a missing number's type wrongly.
+    .bind(change.benchmark.map(|number| number.to_string()))
     .bind(change.destination_site.as_deref().map(rows::plain))
     .bind(change.queue.as_deref().map(rows::plain))
     .bind(change.grid_site.as_deref().map(rows::plain))
@@ -284,6 +376,42 @@ impl ReportStore for SqlStore {
         .await
     }
 
+    async fn fail_unheard(
+        &self,
+        vo: &VoName,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let vo = vo.clone();
+        self.write(move |c| {
+            Box::pin(async move {
+                let unheard = sqlx::query(
+                    "SELECT job_id FROM jobs WHERE vo = $1
+                        AND status IN ('Matched', 'Running', 'Stalled', 'Completing', 'Completed')
+                        AND coalesce(heartbeat, 0) < $2 AND updated < $2
+                        AND NOT EXISTS (SELECT 1 FROM attempts WHERE attempts.job_id = jobs.job_id
+                            AND attempts.attempt = jobs.attempt AND state <> 'killing')
+                     ORDER BY job_id LIMIT 500",
+                );
+                let unheard = unheard.bind(vo.as_str()).bind(before.0).fetch_all(&mut *c).await?;
+                for row in &unheard {
+                    let failed = StatusReport {
+                        job: JobId(row.try_get("job_id")?),
+                        time: now,
+                        status: Some(JobState::Failed),
+                        minor: Some("Job stalled: pilot not running".to_owned()),
+                        application: None,
+                        source: "Watchdog".to_owned(),
+                        force: true,
+                    };
+                    report(c, &failed, "Watchdog", now, &mut Vec::new()).await?;
+                }
+                Ok(unheard.len() as u64)
+            })
+        })
+        .await
+    }
+
     async fn set_parameters(
         &self,
         parameters: &[(JobId, String, serde_json::Value)],
@@ -348,24 +476,20 @@ impl ReportStore for SqlStore {
         found.map(source).transpose()
     }
 
-    async fn assign_sandboxes(
+    async fn assign_sandbox(
         &self,
-        given: &[(JobId, SandboxKind, String)],
-    ) -> Result<(), StoreError> {
-        let given = given.to_vec();
+        job: JobId,
+        kind: SandboxKind,
+        name: &str,
+    ) -> Result<bool, StoreError> {
+        let name = name.to_owned();
         self.write(move |c| {
             Box::pin(async move {
-                for (id, kind, name) in given {
-                    sqlx::query(
-                        "INSERT INTO job_sandboxes VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                    )
-                    .bind(id.0)
-                    .bind(kind.as_str())
-                    .bind(name)
-                    .execute(&mut *c)
-                    .await?;
-                }
-                Ok(())
+                let given = sqlx::query(
+                    "INSERT INTO job_sandboxes VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                );
+                let given = given.bind(job.0).bind(kind.as_str()).bind(name).execute(c).await?;
+                Ok(given.rows_affected() == 1)
             })
         })
         .await

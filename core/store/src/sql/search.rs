@@ -51,13 +51,42 @@ fn operand(query: &mut Growing, value: &Operand) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Goes on with values in parentheses, separated by commas; never empty.
-fn list(query: &mut Growing, values: &[Operand]) -> Result<(), StoreError> {
-    for (i, value) in values.iter().enumerate() {
-        query.push(if i == 0 { "(" } else { ", " });
-        operand(query, value)?;
+/// Values that are parameters each; more of them are one, in JSON: databases count parameters.
+const FEW: usize = 50;
+
+/// Goes on with values in parentheses; never empty.
+fn list(query: &mut Growing, values: &[Operand], dialect: Dialect) -> Result<(), StoreError> {
+    if values.len() <= FEW {
+        for (i, value) in values.iter().enumerate() {
+            query.push(if i == 0 { "(" } else { ", " });
+            operand(query, value)?;
+        }
+        query.push(")");
+        return Ok(());
     }
-    query.push(")");
+    let json = |value: &Operand| match value {
+        Operand::Number(number) => serde_json::json!(number),
+        Operand::Real(number) => serde_json::json!(number),
+        Operand::Text(text) => serde_json::json!(rows::plain(text)),
+    };
+    let json: Vec<serde_json::Value> = values.iter().map(json).collect();
+    query.push(match (dialect, &values[0]) {
+        (Dialect::Sqlite, _) => "(SELECT value FROM json_each(",
+        (Dialect::Postgres, Operand::Number(_)) => {
+            "(SELECT CAST(value AS BIGINT) FROM jsonb_array_elements_text(CAST("
+        }
+        (Dialect::Postgres, Operand::Real(_)) => {
+            "(SELECT CAST(value AS DOUBLE PRECISION) FROM jsonb_array_elements_text(CAST("
+        }
+        (Dialect::Postgres, Operand::Text(_)) => {
+            "(SELECT value FROM jsonb_array_elements_text(CAST("
+        }
+    });
+    query.bind(rows::to_json(&json)?)?;
+    query.push(match dialect {
+        Dialect::Sqlite => "))",
+        Dialect::Postgres => " AS JSONB)))",
+    });
     Ok(())
 }
 
@@ -78,7 +107,7 @@ fn condition(
         }
         Test::In(values, within) => {
             query.push_column(column.sql).push(if *within { " IN " } else { " NOT IN " });
-            list(query, values)?;
+            list(query, values, dialect)?;
         }
         Test::Above(value) | Test::Below(value) => {
             let above = matches!(condition.test, Test::Above(_));
@@ -111,22 +140,22 @@ fn condition(
         Test::InPilots(stamps) => {
             let stamps: Vec<_> = stamps.iter().cloned().map(Operand::Text).collect();
             query.push("job_id IN (SELECT job_id FROM attempts WHERE stamp IN ");
-            list(query, &stamps)?;
+            list(query, &stamps, dialect)?;
             query.push(")");
         }
         Test::WithJobs(jobs) => {
             let jobs: Vec<_> = jobs.iter().copied().map(Operand::Number).collect();
             query.push("stamp IN (SELECT stamp FROM attempts WHERE job_id IN ");
-            list(query, &jobs)?;
+            list(query, &jobs, dialect)?;
             query.push(")");
         }
     }
     Ok(())
 }
 
-fn columns(query: &mut Growing, columns: &[&'static Column]) {
+fn columns(query: &mut Growing, columns: &[&'static Column], dialect: Dialect) {
     for (i, column) in columns.iter().enumerate() {
-        query.push(if i == 0 { "" } else { ", " }).push_column(column.sql);
+        query.push(if i == 0 { "" } else { ", " }).push_column(&dialect.bytewise(column));
         query.push(" AS ").push_column(&format!("\"{}\"", column.name));
     }
 }
@@ -158,11 +187,14 @@ impl SearchStore for SqlStore {
     async fn search(&self, search: &Search) -> Result<Page, StoreError> {
         let mut query = Growing::new("SELECT ");
         query.push(if search.distinct { "DISTINCT " } else { "" });
-        columns(&mut query, &search.columns);
+        columns(&mut query, &search.columns, self.dialect);
         narrowed(&mut query, search, self.dialect)?;
         for (i, (column, descending)) in search.sort.iter().enumerate() {
             query.push(if i == 0 { " ORDER BY " } else { ", " });
-            query.push_column(&self.dialect.bytewise(column));
+            match search.distinct {
+                true => query.push_column(&format!("\"{}\"", column.name)),
+                false => query.push_column(&self.dialect.bytewise(column)),
+            };
             query.push(if *descending { " DESC" } else { "" });
         }
         query.push(" LIMIT ").bind(i64::from(search.limit))?;
@@ -172,9 +204,10 @@ impl SearchStore for SqlStore {
         let values =
             |row: &AnyRow| search.columns.iter().map(|column| found(row, column)).collect();
         let rows: Vec<Vec<Found>> = page.iter().map(values).collect::<Result<_, _>>()?;
-        let first_page_is_all = search.offset == 0 && rows.len() < search.limit as usize;
-        let total = match first_page_is_all {
-            true => rows.len() as u64,
+        // A page that is not full is the last one, and says how many there are.
+        let last = rows.len() < search.limit as usize && (search.offset == 0 || !rows.is_empty());
+        let total = match last {
+            true => search.offset + rows.len() as u64,
             false => self.total(search).await?,
         };
         Ok(Page { rows, total })
@@ -182,7 +215,7 @@ impl SearchStore for SqlStore {
 
     async fn count_by(&self, search: &Search) -> Result<Vec<(Vec<Found>, u64)>, StoreError> {
         let mut query = Growing::new("SELECT ");
-        columns(&mut query, &search.columns);
+        columns(&mut query, &search.columns, self.dialect);
         query.push(", count(*) AS n");
         narrowed(&mut query, search, self.dialect)?;
         for clause in [" GROUP BY ", " ORDER BY "] {
@@ -191,6 +224,7 @@ impl SearchStore for SqlStore {
                 query.push(if i == 0 { clause } else { ", " }).push_column(&(i + 1).to_string());
             }
         }
+        query.push(" LIMIT ").bind(i64::from(search.limit))?;
         let (text, arguments) = query.finish();
         let counted = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
         let count = |row: &AnyRow| {
@@ -225,7 +259,7 @@ impl SearchStore for SqlStore {
         }
         let ids: Vec<_> = jobs.iter().map(|job| Operand::Number(job.0)).collect();
         let mut query = Growing::new("SELECT * FROM events WHERE job_id IN ");
-        list(&mut query, &ids)?;
+        list(&mut query, &ids, self.dialect)?;
         query.push(" ORDER BY job_id, event_id");
         let (text, arguments) = query.finish();
         let found = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
@@ -238,7 +272,7 @@ impl SqlStore {
         let mut query = Growing::new("SELECT count(*) AS n");
         if search.distinct {
             query.push(" FROM (SELECT DISTINCT ");
-            columns(&mut query, &search.columns);
+            columns(&mut query, &search.columns, self.dialect);
         }
         narrowed(&mut query, search, self.dialect)?;
         if search.distinct {

@@ -1,6 +1,7 @@
 //! What time does to attempts: leases run out, stalled ones are given up, the dead are buried.
 
 use super::{
+    attempts::outcome_of,
     conclusions,
     dialect::{Dialect, statement},
     moves::{self, Move, move_job},
@@ -13,7 +14,6 @@ use spinor_model::{
     plan::{AttemptResult, Consumption, Ending},
     state::JobState,
     time::Timestamp,
-    usage::Outcome,
 };
 use sqlx::{AnyConnection, any::AnyRow};
 
@@ -102,14 +102,14 @@ async fn lose(
         .execute(&mut *c)
         .await?;
         let Some(job) = moves::job(c, attempt.job).await? else { continue };
-        if attempt.state == AttemptState::Active {
+        let open = job.status.to(JobState::Completing).is_ok();
+        if attempt.state == AttemptState::Active && open {
             let minor = "Judging the loss of its pilot";
             let change = Move { to: JobState::Completing, minor, source: "Watchdog", now };
             move_job(c, &job, change).await?;
             conclusions::ask(c, attempt.job, attempt.attempt, now).await?;
         } else {
-            let killed = job.status == JobState::Killed && job.attempt == attempt.attempt;
-            let outcome = if killed { Outcome::Killed } else { Outcome::Rescheduled };
+            let outcome = outcome_of(&job, &attempt);
             let attempt = AttemptRecord { result: Some(result), ..attempt };
             record_usage(c, &usage_of(&job, &attempt, outcome, now)).await?;
         }

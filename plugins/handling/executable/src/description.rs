@@ -30,6 +30,9 @@ pub struct Description {
     /// Names or patterns of files to keep.
     #[serde(default)]
     pub output_sandbox: Vec<String>,
+    /// Whether the job is good even if it made none of them.
+    #[serde(default)]
+    pub optional_outputs: bool,
     /// File that gets standard output.
     #[serde(default = "default_stdout")]
     pub stdout: String,

@@ -78,13 +78,18 @@ impl Handler for Executable {
     }
 
     fn conclude(settings: &Settings, template: &str, attempt: &Attempt) -> Result<Verdict, Error> {
-        let own = Description::stored(template)?.retry_exit_codes;
+        let description = Description::stored(template)?;
+        let own = description.retry_exit_codes;
         let again = |reason: String, avoid_site| {
             let delay_seconds = settings.retry_delay_seconds;
             Verdict::Retry(Retry { reason, delay_seconds, avoid_site })
         };
         Ok(match &attempt.ending {
-            Ending::Exited(0) if attempt.missing_outputs.is_empty() => Verdict::Done,
+            Ending::Exited(0)
+                if attempt.missing_outputs.is_empty() || description.optional_outputs =>
+            {
+                Verdict::Done
+            }
             Ending::Exited(0) => {
                 let missing = attempt.missing_outputs.join(", ");
                 Verdict::Failed(format!("No output {missing}"))
