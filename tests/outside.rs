@@ -41,7 +41,10 @@ fn document(vo: &str, grants: &str, settings: &Value) -> String {
     format!("{}{sink}", load::document(vo))
 }
 
-fn settings(requests: &[(&str, &str, &[(&str, &str)])]) -> Value {
+/// Method, URL, headers.
+type Wanted<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+fn settings(requests: &[Wanted<'_>]) -> Value {
     let requests: Vec<Value> = requests
         .iter()
         .map(|(method, url, headers)| json!({"method": method, "url": url, "headers": headers}))

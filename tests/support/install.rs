@@ -17,6 +17,9 @@ pub fn installed(list: &str, name: &str, install: impl FnOnce(&Path)) -> PathBuf
     let text = fs::read(repository(list)).unwrap();
     let digest = spinor_model::id::Digest::of(&text).short();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{digest}"));
+    // One test installs, the others wait for it.
+    let lock = fs::File::create(folder.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
     let done = folder.join("installed");
     if !done.exists() {
         drop(fs::remove_dir_all(&folder));

@@ -7,6 +7,7 @@
 pub mod administration;
 mod auth;
 mod bindings;
+mod description;
 pub mod dirac;
 mod health;
 pub mod jobs;
@@ -78,7 +79,7 @@ pub(crate) const MAX_BODY: usize = 16 << 20;
 /// Every route of the server.
 pub fn router(app: Shared) -> Router {
     let (router, document) = routes(&app).split_for_parts();
-    let json = document.to_json().unwrap_or_default();
+    let json = description::complete(document).to_json().unwrap_or_default();
     let openapi = axum::routing::get(move || {
         let json = json.clone();
         async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], json) }
@@ -93,7 +94,7 @@ pub fn router(app: Shared) -> Router {
 
 /// The OpenAPI document of an application.
 pub fn openapi(app: &Shared) -> String {
-    routes(app).split_for_parts().1.to_pretty_json().unwrap_or_default()
+    description::complete(routes(app).split_for_parts().1).to_pretty_json().unwrap_or_default()
 }
 
 /// Puts routes behind a permission.

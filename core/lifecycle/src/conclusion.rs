@@ -91,7 +91,7 @@ impl Lifecycle {
             Conclusion::Retry(Retry { reason, delay_seconds, avoid_site }) => {
                 let not_before = self.now().plus(Duration::from_secs(delay_seconds.into()));
                 let requirement = match avoid_site {
-                    true => self.without_site(pending).await?,
+                    true => self.without_site(pending).await?.map(Box::new),
                     false => None,
                 };
                 (Judgement::Retry { reason, not_before, requirement }, Outcome::Rescheduled)

@@ -148,13 +148,11 @@ async fn device_complete(
     Query(back): Query<Back>,
 ) -> Result<Response, Problem> {
     back.check()?;
-    match {
-        let sessions = app.sessions.clone();
-        whole(async move {
-            Ok(sessions.finish_device(&back.code, &back.state, back.iss.as_deref()).await?)
-        })
-        .await?
-    } {
+    let sessions = app.sessions.clone();
+    let refused = whole(async move {
+        Ok(sessions.finish_device(&back.code, &back.state, back.iss.as_deref()).await?)
+    });
+    match refused.await? {
         None => to(&format!("{}/api/auth/device/complete/finished", app.lifecycle.url)),
         Some(refused) => Err(Problem::new(StatusCode::FORBIDDEN, refused)),
     }

@@ -185,6 +185,6 @@ pub enum Judgement {
         /// When it may wait again.
         not_before: Timestamp,
         /// What it asks for from now on, if that changed.
-        requirement: Option<Requirement>,
+        requirement: Option<Box<Requirement>>,
     },
 }
