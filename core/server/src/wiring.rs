@@ -11,12 +11,12 @@ use spinor_identity::{
     token::Keys,
 };
 use spinor_lifecycle::{Lifecycle, Parts, Tasks, observations::Observations};
-use spinor_model::time::{Clock, SystemClock};
+use spinor_model::time::{Clock, SystemClock, Timestamp};
 use spinor_plugins::{
     bound::Surroundings, compiled::CompiledCache, compiler::Compiler, engine::Engines,
     load::Loader, registry::Registry,
 };
-use spinor_store::{Blobs, NewComponent, RegistryStore, ServerStore, sql::SqlStore};
+use spinor_store::{Blobs, NewComponent, RegistryStore, ServerStore, StoreError, sql::SqlStore};
 use std::{
     path::Path,
     sync::{Arc, OnceLock},
@@ -98,11 +98,46 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     tasks.also(administrator.clone().heed(alarms));
     tasks.also(administrator.clone().follow());
     tasks.also(watch_bans(sessions.clone()));
+    tasks.also(clear_sandboxes(lifecycle.clone(), blobs.clone()));
     let metrics = metrics()?;
     let security_contact = configuration.security_contact.clone();
     let administration = administrator;
     let app = App { lifecycle, keys, sessions, administration, blobs, security_contact, metrics };
     Ok(Running { url, app: Arc::new(app), listener, tasks })
+}
+
+/// Sandboxes that nobody needs are looked for this often, and so many at a time.
+const CLEARING: Duration = Duration::from_secs(600);
+const CLEARED: u32 = 500;
+/// Content that was brought again since is kept.
+const BROUGHT: Duration = Duration::from_secs(3600);
+
+async fn clear_sandboxes(lifecycle: Arc<Lifecycle>, blobs: Blobs) {
+    loop {
+        tokio::time::sleep(CLEARING).await;
+        if lifecycle.has_duty()
+            && let Err(error) = clear_round(&lifecycle, &blobs).await
+        {
+            tracing::error!(%error, "old sandboxes stay");
+        }
+    }
+}
+
+async fn clear_round(lifecycle: &Lifecycle, blobs: &Blobs) -> Result<(), StoreError> {
+    for (vo, document) in lifecycle.documents().iter() {
+        let days = i64::try_from(document.limits.sandbox_days).unwrap_or(36_500).min(36_500);
+        let before = Timestamp(lifecycle.now().0 - days * 24 * 3_600_000);
+        loop {
+            let gone = lifecycle.store.expire_sandboxes(vo, before, CLEARED).await?;
+            for digest in &gone {
+                blobs.remove_older(digest, BROUGHT).await?;
+            }
+            if gone.len() < CLEARED as usize {
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Somebody who is shut out on one server is out on all after this.

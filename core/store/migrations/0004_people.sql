@@ -74,6 +74,10 @@ CREATE TABLE job_sandboxes (
     name TEXT NOT NULL,
     PRIMARY KEY (job_id, kind, name)
 );
+CREATE INDEX job_sandboxes_name ON job_sandboxes (name);
+CREATE INDEX template_sandboxes_digest ON template_sandboxes (digest);
+CREATE INDEX sandboxes_age ON sandboxes (vo, uploaded);
+CREATE INDEX sandboxes_digest ON sandboxes (digest);
 ALTER TABLE sandboxes ADD COLUMN grp TEXT NOT NULL DEFAULT '';
 ALTER TABLE sandboxes ADD COLUMN format TEXT NOT NULL DEFAULT 'tar.gz';
 

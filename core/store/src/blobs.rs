@@ -2,7 +2,10 @@
 
 use crate::StoreError;
 use spinor_model::id::Digest;
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 use tokio::{fs, io::AsyncWriteExt};
 
 /// A directory of blobs, named by digest.
@@ -28,7 +31,11 @@ impl Blobs {
         let digest = Digest::of(bytes);
         let path = self.path(&digest);
         if fs::try_exists(&path).await? {
-            return Ok(digest);
+            // Whoever takes old content away sees that this is wanted again.
+            let there = std::fs::File::options().append(true).open(&path);
+            if there.and_then(|file| file.set_modified(SystemTime::now())).is_ok() {
+                return Ok(digest);
+            }
         }
         let Some(folder) = path.parent() else { return Ok(digest) };
         fs::create_dir_all(folder).await?;
@@ -45,6 +52,17 @@ impl Blobs {
     pub async fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
         match fs::remove_file(self.path(digest)).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes bytes away that nobody has brought for `age`.
+    pub async fn remove_older(&self, digest: &Digest, age: Duration) -> Result<(), StoreError> {
+        let brought = fs::metadata(self.path(digest)).await.and_then(|file| file.modified());
+        match brought {
+            Ok(brought) if brought.elapsed().is_ok_and(|old| old >= age) => {
+                self.remove(digest).await
+            }
             _ => Ok(()),
         }
     }
@@ -78,5 +96,9 @@ mod tests {
         assert_eq!(blobs.put(b"content").await.unwrap(), digest);
         assert_eq!(blobs.get(&digest).await.unwrap().unwrap(), b"content");
         assert_eq!(blobs.get(&Digest::of(b"other")).await.unwrap(), None);
+        blobs.remove_older(&digest, Duration::from_secs(60)).await.unwrap();
+        assert!(blobs.get(&digest).await.unwrap().is_some(), "it is new");
+        blobs.remove_older(&digest, Duration::ZERO).await.unwrap();
+        assert!(blobs.get(&digest).await.unwrap().is_none());
     }
 }

@@ -1,3 +1,9 @@
+mod identity;
+mod reports;
+
+pub use identity::IdentityStore;
+pub use reports::{ReportStore, SearchStore};
+
 use crate::{StoreError, records::*};
 use async_trait::async_trait;
 use spinor_model::{
@@ -295,6 +301,19 @@ pub trait PilotStore: Send + Sync {
 
     /// Their CE keeps nothing of them any more.
     async fn set_cleaned(&self, stamps: &[Stamp]) -> Result<(), StoreError>;
+
+    /// Remembers pilots that somebody else sends; whether all were new.
+    async fn register_pilots(
+        &self,
+        pilots: &[RegisteredPilot],
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Changes what is known of a pilot that somebody else sends; whether it is known.
+    async fn change_pilot(&self, change: &PilotChange, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// The VO of a pilot, ours or another's.
+    async fn vo_of_pilot(&self, stamp: &Stamp) -> Result<Option<VoName>, StoreError>;
 }
 
 /// What is kept of policies' doings.
@@ -417,135 +436,15 @@ pub trait SandboxStore: Send + Sync {
         owner: Option<&UserName>,
         digest: Digest,
     ) -> Result<bool, StoreError>;
-}
 
-/// People and their logins.
-#[async_trait]
-pub trait IdentityStore: Send + Sync {
-    /// Somebody by their number.
-    async fn user(&self, vo: &VoName, sub: &str) -> Result<Option<UserRecord>, StoreError>;
-
-    /// Everybody of a VO, by name.
-    async fn users(&self, vo: &VoName) -> Result<Vec<UserRecord>, StoreError>;
-
-    /// Remembers somebody; whether the name was still theirs to have.
-    async fn put_user(&self, user: &UserRecord) -> Result<bool, StoreError>;
-
-    /// Shuts somebody out, or lets them in again.
-    async fn set_ban(
-        &self,
-        vo: &VoName,
-        user: &UserName,
-        ban: Option<(&str, Timestamp)>,
-    ) -> Result<(), StoreError>;
-
-    /// Everybody who is shut out.
-    async fn bans(&self) -> Result<Vec<Ban>, StoreError>;
-
-    /// Remembers a login that begins, and forgets those that are long over.
-    async fn add_flow(&self, flow: &FlowRecord, now: Timestamp) -> Result<(), StoreError>;
-
-    /// A login.
-    async fn flow(&self, key: FlowKey) -> Result<Option<FlowRecord>, StoreError>;
-
-    /// Takes a login from one stage to another, once: whether it was in that stage.
-    async fn advance_flow(
-        &self,
-        flow: Digest,
-        from: FlowStage,
-        to: &FlowRecord,
-    ) -> Result<bool, StoreError>;
-
-    /// Remembers a refresh token, and forgets those that are long over.
-    async fn add_refresh(&self, token: &RefreshRecord, now: Timestamp) -> Result<(), StoreError>;
-
-    /// A refresh token.
-    async fn refresh(&self, jti: &str) -> Result<Option<RefreshRecord>, StoreError>;
-
-    /// Refresh tokens that count, of somebody or, without a number, of a whole VO.
-    async fn refreshes(
-        &self,
-        vo: &VoName,
-        sub: Option<&str>,
-        now: Timestamp,
-    ) -> Result<Vec<RefreshRecord>, StoreError>;
-
-    /// A refresh token is used up, and the next one takes its place; whether it was still good.
-    async fn rotate(&self, jti: &str, next: &RefreshRecord) -> Result<bool, StoreError>;
-
-    /// A refresh token counts no more; whether it did until now.
-    async fn revoke(&self, jti: &str) -> Result<bool, StoreError>;
-
-    /// None of somebody's refresh tokens counts any more.
-    async fn revoke_all(&self, vo: &VoName, sub: &str) -> Result<(), StoreError>;
-}
-
-/// Searches by the columns that DIRAC's people know.
-#[async_trait]
-pub trait SearchStore: Send + Sync {
-    /// A page of what is searched for.
-    async fn search(&self, search: &Search) -> Result<Page, StoreError>;
-
-    /// How many there are of each combination of the search's columns.
-    async fn count_by(&self, search: &Search) -> Result<Vec<(Vec<Found>, u64)>, StoreError>;
-
-    /// Different texts in a column of a VO; at most `limit`.
-    async fn texts(
-        &self,
-        table: Table,
-        vo: Option<&VoName>,
-        column: &'static Column,
-        limit: u32,
-    ) -> Result<Vec<String>, StoreError>;
-
-    /// Logs of several jobs, each the oldest entry first.
-    async fn logs(&self, jobs: &[JobId]) -> Result<Vec<(JobId, EventRecord)>, StoreError>;
-}
-
-/// What is reported of jobs and pilots by those who run them elsewhere.
-#[async_trait]
-pub trait ReportStore: Send + Sync {
-    /// Takes reports on jobs, each on its own merits: what became of each.
-    async fn report(
-        &self,
-        reports: &[StatusReport],
-        by: &str,
-        now: Timestamp,
-    ) -> Result<(Vec<ReportAnswer>, Vec<QueueChange>), StoreError>;
-
-    /// Jobs are alive: they run, if they did not; what they are told, once.
-    async fn alive(
-        &self,
-        jobs: &[JobId],
-        now: Timestamp,
-    ) -> Result<Vec<(JobId, String)>, StoreError>;
-
-    /// Fails jobs of a VO that are run elsewhere and have not been heard of since before `before`.
-    async fn fail_unheard(
+    /// Forgets sandboxes of a VO that no job has and nobody has brought since before `before`, at most
+    /// `limit`; the contents that nobody has any more.
+    async fn expire_sandboxes(
         &self,
         vo: &VoName,
         before: Timestamp,
-        now: Timestamp,
-    ) -> Result<u64, StoreError>;
-
-    /// Sets what jobs say of themselves; values are JSON.
-    async fn set_parameters(
-        &self,
-        parameters: &[(JobId, String, serde_json::Value)],
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
-
-    /// What a job says of itself.
-    async fn parameters(
-        &self,
-        job: JobId,
-    ) -> Result<BTreeMap<String, serde_json::Value>, StoreError>;
-
-    /// Says that jobs are at a site.
-    async fn set_sites(&self, sites: &[(JobId, String)], now: Timestamp) -> Result<(), StoreError>;
-
-    /// What was sent as a job's description, and the logical files that it names.
-    async fn source(&self, job: JobId) -> Result<Option<(String, Vec<String>)>, StoreError>;
+        limit: u32,
+    ) -> Result<Vec<Digest>, StoreError>;
 
     /// Gives a sandbox to a job by name; whether it did not have it yet.
     async fn assign_sandbox(
@@ -560,17 +459,4 @@ pub trait ReportStore: Send + Sync {
 
     /// Sandboxes of a job by name.
     async fn job_sandboxes(&self, job: JobId) -> Result<Vec<(SandboxKind, String)>, StoreError>;
-
-    /// Remembers pilots that somebody else sends; whether all were new.
-    async fn register_pilots(
-        &self,
-        pilots: &[RegisteredPilot],
-        now: Timestamp,
-    ) -> Result<bool, StoreError>;
-
-    /// Changes what is known of a pilot that somebody else sends; whether it is known.
-    async fn change_pilot(&self, change: &PilotChange, now: Timestamp) -> Result<bool, StoreError>;
-
-    /// The VO of a pilot, ours or another's.
-    async fn vo_of_pilot(&self, stamp: &Stamp) -> Result<Option<VoName>, StoreError>;
 }

@@ -7,6 +7,7 @@ mod jdl;
 mod jobs;
 mod pilots;
 mod query;
+mod reschedule;
 mod rss;
 mod sandboxes;
 mod search;
@@ -26,6 +27,7 @@ pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
         .merge(jdl::routes(guarded))
         .merge(search::routes(guarded))
         .merge(status::routes(guarded))
+        .merge(reschedule::routes(guarded))
         .merge(jobs::routes(guarded))
         .merge(sandboxes::routes(guarded))
         .merge(pilots::routes(guarded))

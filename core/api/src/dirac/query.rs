@@ -1,19 +1,17 @@
 //! The search language of DiracX's clients: conditions that must all hold, an order, a page.
 
+mod answers;
 mod period;
 
+pub(super) use answers::{paged, row, shown};
+
 use crate::{Shared, problem::Problem};
-use axum::{
-    Json,
-    body::Bytes,
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
-};
+use axum::{body::Bytes, http::StatusCode};
 use period::period;
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Value, json};
-use spinor_model::{id::VoName, time::Timestamp};
-use spinor_store::{Column, ColumnKind, Condition, Found, Operand, Search, Table, Test};
+use serde_json::Value;
+use spinor_model::id::VoName;
+use spinor_store::{Column, ColumnKind, Condition, Operand, Table, Test};
 use utoipa::{IntoParams, ToSchema};
 
 /// A condition as clients write it.
@@ -398,47 +396,4 @@ pub(super) async fn conditions(
         conditions.push(Condition { column, test });
     }
     Ok(conditions)
-}
-
-/// A value as clients read it.
-pub(super) fn shown(column: &Column, found: &Found) -> Value {
-    match (found, column.kind) {
-        (Found::Nothing, _) => Value::Null,
-        (Found::Text(text), _) => json!(text),
-        (Found::Real(number), _) => json!(number),
-        (Found::Number(number), ColumnKind::Time) => json!(Timestamp(*number)),
-        (Found::Number(number), ColumnKind::Flag) => json!(*number != 0),
-        (Found::Number(number), _) => json!(number),
-    }
-}
-
-/// A row as clients read it.
-pub(super) fn row(columns: &[&'static Column], found: &[Found]) -> serde_json::Map<String, Value> {
-    let value = |(column, found): (&&'static Column, &Found)| {
-        (column.name.to_owned(), shown(column, found))
-    };
-    columns.iter().zip(found).map(value).collect()
-}
-
-/// A page with its place among all rows, as clients expect both.
-pub(super) fn paged(
-    what: &str,
-    search: &Search,
-    total: u64,
-    rows: Vec<serde_json::Map<String, Value>>,
-) -> Response {
-    let range = |text: String| {
-        let value = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
-        [(header::CONTENT_RANGE, value)]
-    };
-    if search.offset > 0 && search.offset >= total {
-        let range = range(format!("{what} */{total}"));
-        return (StatusCode::RANGE_NOT_SATISFIABLE, range, Json(rows)).into_response();
-    }
-    if rows.len() as u64 == total {
-        return Json(rows).into_response();
-    }
-    let last = search.offset + rows.len() as u64 - u64::from(!rows.is_empty());
-    let range = range(format!("{what} {}-{last}/{total}", search.offset));
-    (StatusCode::PARTIAL_CONTENT, range, Json(rows)).into_response()
 }

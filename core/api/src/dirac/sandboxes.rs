@@ -129,6 +129,11 @@ async fn initiate(
     let here = app.lifecycle.store.has_sandbox(&vo, Some(&user), digest).await?;
     let name = SandboxName { vo, group, user, digest, format };
     if here {
+        // It is wanted again: its days begin anew.
+        let (vo, owner) = (name.vo.clone(), Some(name.user.clone()));
+        let (group, size) = (Some(name.group.clone()), info.size);
+        let new = NewSandbox { vo, owner, group, digest, size, format };
+        app.lifecycle.store.add_sandbox(new, app.lifecycle.now()).await?;
         return Ok(Json(json!({"pfn": name.to_string(), "url": null, "fields": {}})));
     }
     let grant = Grant::of(&app, "upload", &name, info.size)?;

@@ -15,12 +15,8 @@ use spinor_identity::{
     access::{Permission, administers_jobs},
     subject::Subject,
 };
-use spinor_model::{
-    id::{JobId, VoName},
-    state::JobState,
-    time::Timestamp,
-};
-use spinor_store::{Again, Changed, JobRecord, OrderAnswer, ReportAnswer, StatusReport};
+use spinor_model::{id::JobId, state::JobState, time::Timestamp};
+use spinor_store::{Changed, JobRecord, ReportAnswer, StatusReport};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -31,7 +27,6 @@ pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
         .merge(report(routes!(statuses)))
         .merge(report(routes!(heartbeat)))
         .merge(report(routes!(metadata)))
-        .merge(guarded.route(Permission::ManageJobs, routes!(reschedule)))
 }
 
 /// Jobs of one request.
@@ -41,7 +36,7 @@ const MAX_UPDATES: usize = 100;
 /// Characters of what a job says of itself.
 const MAX_VALUE: usize = 64 << 10;
 
-fn read<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
+pub(super) fn read<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| unprocessable(format!("the body: {error}")))
 }
 
@@ -321,84 +316,4 @@ async fn metadata(
     store.set_sites(&sites, now).await?;
     store.set_parameters(&parameters, now).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Whether to count anew.
-#[derive(Debug, Deserialize, IntoParams)]
-struct Reset {
-    /// The job's count of reschedules begins anew.
-    #[serde(default)]
-    reset_jobs: bool,
-}
-
-/// Which jobs.
-#[derive(Debug, Deserialize, ToSchema)]
-struct Order {
-    /// Their numbers, at most 10000.
-    job_ids: Vec<i64>,
-}
-
-/// Sends jobs back to the start, whatever became of them, as often as their VO allows.
-#[utoipa::path(post, path = "/api/jobs/reschedule", tag = "jobs", params(Reset), request_body = Order,
-    responses((status = 200, body = Object), (status = 400, body = Object)))]
-async fn reschedule(
-    State(app): State<Shared>,
-    Extension(subject): Extension<Subject>,
-    Query(Reset { reset_jobs }): Query<Reset>,
-    bytes: Bytes,
-) -> Result<Response, Problem> {
-    let order: Order = read(&bytes)?;
-    let found = theirs(&app, &subject, order.job_ids.iter().copied()).await?;
-    let mut by_vo: BTreeMap<VoName, Vec<JobId>> = BTreeMap::new();
-    for job in found.values() {
-        by_vo.entry(job.vo.clone()).or_default().push(job.id);
-    }
-    let (by, lifecycle) = (subject.to_string(), app.lifecycle.clone());
-    let (mut success, mut failed) = (BTreeMap::new(), BTreeMap::new());
-    for id in order.job_ids.iter().filter(|id| !found.contains_key(id)) {
-        failed.insert(*id, json!({"detail": format!("Job {id} not found")}));
-    }
-    for (vo, ids) in by_vo {
-        let limit = lifecycle.document(&vo)?.limits.max_reschedules;
-        let again = if reset_jobs { Again::Reset } else { Again::UpTo(limit) };
-        let (lifecycle, by, sent) = (lifecycle.clone(), by.clone(), ids.clone());
-        let answers = whole(async move {
-            let now = lifecycle.now();
-            let (answers, changes) =
-                lifecycle.store.reschedule(&vo, None, &sent, again, &by, now).await?;
-            lifecycle.note(&changes).await?;
-            Ok(answers)
-        });
-        for (id, answer) in ids.iter().zip(answers.await?) {
-            match answer {
-                OrderAnswer::Ok { .. } => drop(success.insert(id.0, Value::Null)),
-                OrderAnswer::NotFound => {
-                    drop(failed.insert(id.0, json!({"detail": format!("Job {id} not found")})))
-                }
-                OrderAnswer::Refused { reason } => {
-                    drop(failed.insert(id.0, json!({"detail": reason})))
-                }
-            }
-        }
-    }
-    let ids: Vec<JobId> = success.keys().copied().map(JobId).collect();
-    for job in app.lifecycle.store.jobs_by_id(&ids).await? {
-        success.insert(job.id.0, rescheduled(&job));
-    }
-    let body = json!({"success": success, "failed": failed});
-    Ok(match success.is_empty() {
-        true => (StatusCode::BAD_REQUEST, Json(json!({"detail": body}))).into_response(),
-        false => Json(body).into_response(),
-    })
-}
-
-fn rescheduled(job: &JobRecord) -> Value {
-    json!({
-        "Status": job.status,
-        "MinorStatus": job.minor_status,
-        "Site": job.site,
-        "UserPriority": job.priority,
-        "RescheduleTime": job.updated,
-        "RescheduleCounter": job.reschedules,
-    })
 }

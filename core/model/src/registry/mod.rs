@@ -106,6 +106,8 @@ pub struct Limits {
     pub max_running: Option<u64>,
     /// Size of a sandbox, in MiB.
     pub max_sandbox_mb: u64,
+    /// Days that a sandbox is kept which no job has.
+    pub sandbox_days: u64,
     /// Seconds without a heartbeat until a job is Stalled.
     pub lease_seconds: u64,
     /// Seconds that a Stalled job may revive in.
@@ -121,6 +123,7 @@ impl Default for Limits {
             max_waiting: 1_000_000,
             max_running: None,
             max_sandbox_mb: 100,
+            sandbox_days: 15,
             lease_seconds: 120,
             stalled_seconds: 1_800,
         }

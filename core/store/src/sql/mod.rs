@@ -22,6 +22,8 @@ mod rows;
 mod sandboxes;
 mod search;
 mod servers;
+#[cfg(test)]
+mod testing;
 mod usage;
 mod watch;
 mod writer;

@@ -5,7 +5,9 @@ use super::{
     dialect::{Dialect, Growing, statement},
     rows,
 };
-use crate::{NewPilot, PilotRecord, PilotStart, PilotStore, StoreError};
+use crate::{
+    NewPilot, PilotChange, PilotRecord, PilotStart, PilotStore, RegisteredPilot, StoreError,
+};
 use async_trait::async_trait;
 use spinor_model::{
     id::{Digest, Stamp, VoName},
@@ -46,6 +48,63 @@ async fn start(
     .execute(c)
     .await?;
     Ok(PilotStart::Started(Box::new(pilot)))
+}
+
+async fn change_pilot(
+    c: &mut AnyConnection,
+    change: &PilotChange,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE registered_pilots SET status = coalesce($1, status),
+            status_reason = coalesce($2, status_reason), benchmark = coalesce(CAST($3 AS DOUBLE PRECISION), benchmark),
+            destination_site = coalesce($4, destination_site), queue = coalesce($5, queue),
+            grid_site = coalesce($6, grid_site), grid_type = coalesce($7, grid_type),
+            accounting_sent = coalesce($8, accounting_sent), current_job = coalesce($9, current_job),
+            updated = $10 WHERE stamp = $11",
+    )
+    .bind(change.status.clone())
+    .bind(change.status_reason.as_deref().map(rows::plain))
+    // As text: the driver tells a missing number's type wrongly.
+    .bind(change.benchmark.map(|number| number.to_string()))
+    .bind(change.destination_site.as_deref().map(rows::plain))
+    .bind(change.queue.as_deref().map(rows::plain))
+    .bind(change.grid_site.as_deref().map(rows::plain))
+    .bind(change.grid_type.as_deref().map(rows::plain))
+    .bind(change.accounting_sent.map(i64::from))
+    .bind(change.current_job)
+    .bind(now.0)
+    .bind(change.stamp.as_str())
+    .execute(c)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+async fn register(
+    c: &mut AnyConnection,
+    pilot: &RegisteredPilot,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let numbered =
+        sqlx::query("INSERT INTO pilot_numbers (stamp) VALUES ($1) ON CONFLICT DO NOTHING");
+    if numbered.bind(pilot.stamp.as_str()).execute(&mut *c).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query(
+        "INSERT INTO registered_pilots (stamp, vo, reference, destination_site, queue, grid_site,
+            grid_type, status, submitted, updated) VALUES ($1, $2, $3, $4, '', $5, $6, $7, $8, $8)",
+    )
+    .bind(pilot.stamp.as_str())
+    .bind(pilot.vo.as_str())
+    .bind(rows::plain(&pilot.reference))
+    .bind(rows::plain(&pilot.destination_site))
+    .bind(rows::plain(&pilot.grid_site))
+    .bind(rows::plain(&pilot.grid_type))
+    .bind(&pilot.status)
+    .bind(now.0)
+    .execute(c)
+    .await?;
+    Ok(true)
 }
 
 #[async_trait]
@@ -199,5 +258,38 @@ impl PilotStore for SqlStore {
             })
         })
         .await
+    }
+
+    async fn register_pilots(
+        &self,
+        pilots: &[RegisteredPilot],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let pilots = pilots.to_vec();
+        self.write(move |c| {
+            Box::pin(async move {
+                for pilot in &pilots {
+                    if !register(c, pilot, now).await? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    async fn change_pilot(&self, change: &PilotChange, now: Timestamp) -> Result<bool, StoreError> {
+        let change = change.clone();
+        self.write(move |c| Box::pin(async move { change_pilot(c, &change, now).await })).await
+    }
+
+    async fn vo_of_pilot(&self, stamp: &Stamp) -> Result<Option<VoName>, StoreError> {
+        let found = sqlx::query(
+            "SELECT vo FROM registered_pilots WHERE stamp = $1
+             UNION ALL SELECT vo FROM pilots WHERE stamp = $1",
+        );
+        let found = found.bind(stamp.as_str()).fetch_optional(&self.readers).await?;
+        found.map(|row| rows::parsed(&row, "vo")).transpose()
     }
 }

@@ -5,14 +5,10 @@ use super::{
     moves::{change, job},
     rows,
 };
-use crate::{
-    Changed, JobRecord, PilotChange, QueueChange, RegisteredPilot, ReportAnswer, ReportStore,
-    SandboxKind, StatusReport, StoreError,
-};
+use crate::{Changed, JobRecord, QueueChange, ReportAnswer, ReportStore, StatusReport, StoreError};
 use async_trait::async_trait;
 use spinor_model::{
-    id::{JobId, Stamp, VoName},
-    sandbox::SandboxName,
+    id::{JobId, VoName},
     state::JobState,
     time::Timestamp,
 };
@@ -274,63 +270,6 @@ async fn alive(
     told.iter().map(|row| Ok(row.try_get("command")?)).collect()
 }
 
-async fn change_pilot(
-    c: &mut AnyConnection,
-    change: &PilotChange,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query(
-        "UPDATE registered_pilots SET status = coalesce($1, status),
-            status_reason = coalesce($2, status_reason), benchmark = coalesce(CAST($3 AS DOUBLE PRECISION), benchmark),
-            destination_site = coalesce($4, destination_site), queue = coalesce($5, queue),
-            grid_site = coalesce($6, grid_site), grid_type = coalesce($7, grid_type),
-            accounting_sent = coalesce($8, accounting_sent), current_job = coalesce($9, current_job),
-            updated = $10 WHERE stamp = $11",
-    )
-    .bind(change.status.clone())
-    .bind(change.status_reason.as_deref().map(rows::plain))
-    // As text: the driver tells a missing number's type wrongly.
-    .bind(change.benchmark.map(|number| number.to_string()))
-    .bind(change.destination_site.as_deref().map(rows::plain))
-    .bind(change.queue.as_deref().map(rows::plain))
-    .bind(change.grid_site.as_deref().map(rows::plain))
-    .bind(change.grid_type.as_deref().map(rows::plain))
-    .bind(change.accounting_sent.map(i64::from))
-    .bind(change.current_job)
-    .bind(now.0)
-    .bind(change.stamp.as_str())
-    .execute(c)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-async fn register(
-    c: &mut AnyConnection,
-    pilot: &RegisteredPilot,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let numbered =
-        sqlx::query("INSERT INTO pilot_numbers (stamp) VALUES ($1) ON CONFLICT DO NOTHING");
-    if numbered.bind(pilot.stamp.as_str()).execute(&mut *c).await?.rows_affected() == 0 {
-        return Ok(false);
-    }
-    sqlx::query(
-        "INSERT INTO registered_pilots (stamp, vo, reference, destination_site, queue, grid_site,
-            grid_type, status, submitted, updated) VALUES ($1, $2, $3, $4, '', $5, $6, $7, $8, $8)",
-    )
-    .bind(pilot.stamp.as_str())
-    .bind(pilot.vo.as_str())
-    .bind(rows::plain(&pilot.reference))
-    .bind(rows::plain(&pilot.destination_site))
-    .bind(rows::plain(&pilot.grid_site))
-    .bind(rows::plain(&pilot.grid_type))
-    .bind(&pilot.status)
-    .bind(now.0)
-    .execute(c)
-    .await?;
-    Ok(true)
-}
-
 #[async_trait]
 impl ReportStore for SqlStore {
     async fn report(
@@ -474,107 +413,5 @@ impl ReportStore for SqlStore {
         let found = found.bind(job.0).fetch_optional(&self.readers).await?;
         let source = |row| Ok((Row::try_get(&row, "source")?, rows::json(&row, "input_data")?));
         found.map(source).transpose()
-    }
-
-    async fn assign_sandbox(
-        &self,
-        job: JobId,
-        kind: SandboxKind,
-        name: &str,
-    ) -> Result<bool, StoreError> {
-        let name = name.to_owned();
-        self.write(move |c| {
-            Box::pin(async move {
-                let given = sqlx::query(
-                    "INSERT INTO job_sandboxes VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                );
-                let given = given.bind(job.0).bind(kind.as_str()).bind(name).execute(c).await?;
-                Ok(given.rows_affected() == 1)
-            })
-        })
-        .await
-    }
-
-    async fn unassign_sandboxes(&self, jobs: &[JobId]) -> Result<(), StoreError> {
-        let jobs = jobs.to_vec();
-        self.write(move |c| {
-            Box::pin(async move {
-                for id in jobs {
-                    sqlx::query("DELETE FROM job_sandboxes WHERE job_id = $1")
-                        .bind(id.0)
-                        .execute(&mut *c)
-                        .await?;
-                }
-                Ok(())
-            })
-        })
-        .await
-    }
-
-    async fn job_sandboxes(&self, job: JobId) -> Result<Vec<(SandboxKind, String)>, StoreError> {
-        let submitted = sqlx::query(
-            "SELECT sandboxes.vo, sandboxes.grp, sandboxes.owner, sandboxes.digest, sandboxes.format,
-                templates.grp AS job_grp
-             FROM jobs JOIN templates USING (template_id) JOIN template_sandboxes USING (template_id)
-                JOIN sandboxes ON sandboxes.digest = template_sandboxes.digest
-                    AND sandboxes.vo = templates.vo AND sandboxes.owner = templates.owner
-             WHERE jobs.job_id = $1 ORDER BY sandboxes.digest",
-        );
-        let submitted = submitted.bind(job.0).fetch_all(&self.readers).await?;
-        let mut found = Vec::new();
-        for row in &submitted {
-            let group: String = row.try_get("grp")?;
-            let group = if group.is_empty() { "job_grp" } else { "grp" };
-            let name = SandboxName {
-                vo: rows::parsed(row, "vo")?,
-                group: rows::parsed(row, group)?,
-                user: rows::parsed(row, "owner")?,
-                digest: rows::parsed(row, "digest")?,
-                format: rows::parsed(row, "format")?,
-            };
-            found.push((SandboxKind::Input, name.to_string()));
-        }
-        let assigned = sqlx::query(
-            "SELECT kind, name FROM job_sandboxes WHERE job_id = $1 ORDER BY kind, name",
-        );
-        for row in assigned.bind(job.0).fetch_all(&self.readers).await? {
-            let kind: String = row.try_get("kind")?;
-            let kind = if kind == "Input" { SandboxKind::Input } else { SandboxKind::Output };
-            found.push((kind, row.try_get("name")?));
-        }
-        Ok(found)
-    }
-
-    async fn register_pilots(
-        &self,
-        pilots: &[RegisteredPilot],
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let pilots = pilots.to_vec();
-        self.write(move |c| {
-            Box::pin(async move {
-                for pilot in &pilots {
-                    if !register(c, pilot, now).await? {
-                        return Ok(false);
-                    }
-                }
-                Ok(true)
-            })
-        })
-        .await
-    }
-
-    async fn change_pilot(&self, change: &PilotChange, now: Timestamp) -> Result<bool, StoreError> {
-        let change = change.clone();
-        self.write(move |c| Box::pin(async move { change_pilot(c, &change, now).await })).await
-    }
-
-    async fn vo_of_pilot(&self, stamp: &Stamp) -> Result<Option<VoName>, StoreError> {
-        let found = sqlx::query(
-            "SELECT vo FROM registered_pilots WHERE stamp = $1
-             UNION ALL SELECT vo FROM pilots WHERE stamp = $1",
-        );
-        let found = found.bind(stamp.as_str()).fetch_optional(&self.readers).await?;
-        found.map(|row| rows::parsed(&row, "vo")).transpose()
     }
 }

@@ -1,12 +1,52 @@
 //! Who may use which sandbox.
 
-use super::SqlStore;
-use crate::{NewSandbox, SandboxStore, StoreError};
+use super::{SqlStore, rows};
+use crate::{NewSandbox, SandboxKind, SandboxStore, StoreError};
 use async_trait::async_trait;
 use spinor_model::{
-    id::{Digest, UserName, VoName},
+    id::{Digest, JobId, UserName, VoName},
+    sandbox::SandboxName,
     time::Timestamp,
 };
+use sqlx::{AnyConnection, Row};
+
+async fn expire(
+    c: &mut AnyConnection,
+    vo: &VoName,
+    before: Timestamp,
+    limit: u32,
+) -> Result<Vec<Digest>, StoreError> {
+    // What pilots brought goes with the owner's: as long as nobody owns it, a job may still be given it.
+    let unused = sqlx::query(
+        "SELECT digest, owner FROM sandboxes WHERE vo = $1 AND uploaded < $2
+            AND (owner <> '' OR EXISTS (SELECT 1 FROM sandboxes AS owned WHERE owned.vo = sandboxes.vo
+                AND owned.digest = sandboxes.digest AND owned.owner <> ''))
+            AND NOT EXISTS (SELECT 1 FROM template_sandboxes AS used
+                WHERE used.digest = sandboxes.digest)
+            AND NOT EXISTS (SELECT 1 FROM job_sandboxes AS given JOIN sandboxes AS same
+                ON same.vo = sandboxes.vo AND same.digest = sandboxes.digest
+                WHERE given.name = 'SB:SandboxSE|/S3/spinor/' || same.vo || '/' || same.grp || '/'
+                    || same.owner || '/sha256:' || same.digest || '.' || same.format)
+         ORDER BY digest LIMIT $3",
+    );
+    let unused =
+        unused.bind(vo.as_str()).bind(before.0).bind(i64::from(limit)).fetch_all(&mut *c).await?;
+    let mut gone = Vec::new();
+    for row in &unused {
+        let digest: Digest = rows::parsed(row, "digest")?;
+        sqlx::query("DELETE FROM sandboxes WHERE vo = $1 AND digest = $2 AND owner = $3")
+            .bind(vo.as_str())
+            .bind(digest.to_string())
+            .bind(row.try_get::<String, _>("owner")?)
+            .execute(&mut *c)
+            .await?;
+        let left = sqlx::query("SELECT 1 FROM sandboxes WHERE digest = $1 LIMIT 1");
+        if left.bind(digest.to_string()).fetch_optional(&mut *c).await?.is_none() {
+            gone.push(digest);
+        }
+    }
+    Ok(gone)
+}
 
 #[async_trait]
 impl SandboxStore for SqlStore {
@@ -15,7 +55,8 @@ impl SandboxStore for SqlStore {
             Box::pin(async move {
                 sqlx::query(
                     "INSERT INTO sandboxes (vo, digest, size, owner, uploaded, grp, format)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)
+                     ON CONFLICT (vo, digest, owner) DO UPDATE SET uploaded = excluded.uploaded",
                 )
                 .bind(new.vo.as_str())
                 .bind(new.digest.to_string())
@@ -44,5 +85,141 @@ impl SandboxStore for SqlStore {
         );
         let found = found.bind(vo.as_str()).bind(digest.to_string()).bind(owner);
         Ok(found.fetch_optional(&self.readers).await?.is_some())
+    }
+
+    async fn expire_sandboxes(
+        &self,
+        vo: &VoName,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let vo = vo.clone();
+        self.write(move |c| Box::pin(async move { expire(c, &vo, before, limit).await })).await
+    }
+
+    async fn assign_sandbox(
+        &self,
+        job: JobId,
+        kind: SandboxKind,
+        name: &str,
+    ) -> Result<bool, StoreError> {
+        let name = name.to_owned();
+        self.write(move |c| {
+            Box::pin(async move {
+                let given = sqlx::query(
+                    "INSERT INTO job_sandboxes VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                );
+                let given = given.bind(job.0).bind(kind.as_str()).bind(name).execute(c).await?;
+                Ok(given.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+
+    async fn unassign_sandboxes(&self, jobs: &[JobId]) -> Result<(), StoreError> {
+        let jobs = jobs.to_vec();
+        self.write(move |c| {
+            Box::pin(async move {
+                for id in jobs {
+                    sqlx::query("DELETE FROM job_sandboxes WHERE job_id = $1")
+                        .bind(id.0)
+                        .execute(&mut *c)
+                        .await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn job_sandboxes(&self, job: JobId) -> Result<Vec<(SandboxKind, String)>, StoreError> {
+        let submitted = sqlx::query(
+            "SELECT sandboxes.vo, sandboxes.grp, sandboxes.owner, sandboxes.digest, sandboxes.format,
+                templates.grp AS job_grp
+             FROM jobs JOIN templates USING (template_id) JOIN template_sandboxes USING (template_id)
+                JOIN sandboxes ON sandboxes.digest = template_sandboxes.digest
+                    AND sandboxes.vo = templates.vo AND sandboxes.owner = templates.owner
+             WHERE jobs.job_id = $1 ORDER BY sandboxes.digest",
+        );
+        let submitted = submitted.bind(job.0).fetch_all(&self.readers).await?;
+        let mut found = Vec::new();
+        for row in &submitted {
+            let group: String = row.try_get("grp")?;
+            let group = if group.is_empty() { "job_grp" } else { "grp" };
+            let name = SandboxName {
+                vo: rows::parsed(row, "vo")?,
+                group: rows::parsed(row, group)?,
+                user: rows::parsed(row, "owner")?,
+                digest: rows::parsed(row, "digest")?,
+                format: rows::parsed(row, "format")?,
+            };
+            found.push((SandboxKind::Input, name.to_string()));
+        }
+        let assigned = sqlx::query(
+            "SELECT kind, name FROM job_sandboxes WHERE job_id = $1 ORDER BY kind, name",
+        );
+        for row in assigned.bind(job.0).fetch_all(&self.readers).await? {
+            let kind: String = row.try_get("kind")?;
+            let kind = if kind == "Input" { SandboxKind::Input } else { SandboxKind::Output };
+            found.push((kind, row.try_get("name")?));
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::testing::store;
+    use spinor_model::sandbox::SandboxFormat;
+
+    fn sandbox(content: &[u8], owner: Option<&str>) -> NewSandbox {
+        NewSandbox {
+            vo: "vo".parse().unwrap(),
+            owner: owner.map(|owner| owner.parse().unwrap()),
+            group: owner.map(|_| "g".parse().unwrap()),
+            digest: Digest::of(content),
+            size: 1,
+            format: SandboxFormat::Zstd,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_no_job_has_is_forgotten_in_time() {
+        let (store, _directory) = store().await;
+        let vo: VoName = "vo".parse().unwrap();
+        let (old, new) = (Timestamp(1), Timestamp(1_000));
+        for (content, owner, time) in [
+            (&b"old"[..], Some("ada"), old),
+            (b"shared", Some("ada"), old),
+            (b"shared", Some("eve"), new),
+            (b"new", Some("ada"), new),
+            (b"given", Some("ada"), old),
+            (b"brought", None, old),
+        ] {
+            store.add_sandbox(sandbox(content, owner), time).await.unwrap();
+        }
+        let name = SandboxName {
+            vo: vo.clone(),
+            group: "g".parse().unwrap(),
+            user: "ada".parse().unwrap(),
+            digest: Digest::of(b"given"),
+            format: SandboxFormat::Zstd,
+        };
+        let job = JobId(7);
+        let name = name.to_string();
+        assert!(store.assign_sandbox(job, SandboxKind::Output, &name).await.unwrap());
+        let expire = || store.expire_sandboxes(&vo, Timestamp(500), 100);
+        assert_eq!(expire().await.unwrap(), [Digest::of(b"old")]);
+        let has = |content: &'static [u8], owner: &'static str| {
+            let (store, vo, owner) = (&store, &vo, owner.parse().unwrap());
+            async move { store.has_sandbox(vo, Some(&owner), Digest::of(content)).await.unwrap() }
+        };
+        assert!(!has(b"shared", "ada").await && has(b"shared", "eve").await);
+        assert!(has(b"new", "ada").await && has(b"given", "ada").await);
+        assert!(expire().await.unwrap().is_empty());
+        store.unassign_sandboxes(&[job]).await.unwrap();
+        assert_eq!(expire().await.unwrap(), [Digest::of(b"given")]);
+        assert!(store.has_sandbox(&vo, None, Digest::of(b"brought")).await.unwrap());
     }
 }

@@ -1,7 +1,7 @@
 //! The same conditions, asked of the database and of a naive evaluator.
 
 use super::*;
-use crate::{JOB_COLUMNS, sql::Database};
+use crate::{JOB_COLUMNS, sql::testing::store};
 use proptest::{prelude::*, test_runner::TestRunner};
 use std::cmp::Ordering;
 
@@ -9,15 +9,6 @@ type Job = Vec<Found>;
 
 fn column(name: &str) -> &'static Column {
     Table::Jobs.column(name).unwrap()
-}
-
-async fn store() -> (SqlStore, tempfile::TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let database = match spinor_test_postgres::wanted() {
-        true => Database::Postgres(spinor_test_postgres::database()),
-        false => Database::Sqlite(directory.path().join("db")),
-    };
-    (SqlStore::open(&database).await.unwrap(), directory)
 }
 
 async fn insert(store: &SqlStore, jobs: &[(String, String, i64, Option<i64>)]) {
@@ -195,7 +186,7 @@ fn the_database_finds_what_a_naive_evaluator_finds() {
 
 #[tokio::test]
 async fn pilots_are_searched_whoever_sends_them() {
-    use crate::{RegisteredPilot, ReportStore};
+    use crate::{PilotStore, RegisteredPilot};
     let (store, _directory) = store().await;
     let pilot = |stamp: &str| RegisteredPilot {
         stamp: stamp.parse().unwrap(),

@@ -1,0 +1,103 @@
+//! Jobs sent back to the start.
+
+use super::status::{read, theirs};
+use crate::{Guarded, Shared, auth::whole, problem::Problem};
+use axum::{
+    Extension, Json,
+    body::Bytes,
+    extract::{Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use spinor_identity::{access::Permission, subject::Subject};
+use spinor_model::id::{JobId, VoName};
+use spinor_store::{Again, JobRecord, OrderAnswer};
+use std::collections::BTreeMap;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().merge(guarded.route(Permission::ManageJobs, routes!(reschedule)))
+}
+
+/// Whether to count anew.
+#[derive(Debug, Deserialize, IntoParams)]
+struct Reset {
+    /// The job's count of reschedules begins anew.
+    #[serde(default)]
+    reset_jobs: bool,
+}
+
+/// Which jobs.
+#[derive(Debug, Deserialize, ToSchema)]
+struct Order {
+    /// Their numbers, at most 10000.
+    job_ids: Vec<i64>,
+}
+
+/// Sends jobs back to the start, whatever became of them, as often as their VO allows.
+#[utoipa::path(post, path = "/api/jobs/reschedule", tag = "jobs", params(Reset), request_body = Order,
+    responses((status = 200, body = Object), (status = 400, body = Object)))]
+async fn reschedule(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Query(Reset { reset_jobs }): Query<Reset>,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let order: Order = read(&bytes)?;
+    let found = theirs(&app, &subject, order.job_ids.iter().copied()).await?;
+    let mut by_vo: BTreeMap<VoName, Vec<JobId>> = BTreeMap::new();
+    for job in found.values() {
+        by_vo.entry(job.vo.clone()).or_default().push(job.id);
+    }
+    let (by, lifecycle) = (subject.to_string(), app.lifecycle.clone());
+    let (mut success, mut failed) = (BTreeMap::new(), BTreeMap::new());
+    for id in order.job_ids.iter().filter(|id| !found.contains_key(id)) {
+        failed.insert(*id, json!({"detail": format!("Job {id} not found")}));
+    }
+    for (vo, ids) in by_vo {
+        let limit = lifecycle.document(&vo)?.limits.max_reschedules;
+        let again = if reset_jobs { Again::Reset } else { Again::UpTo(limit) };
+        let (lifecycle, by, sent) = (lifecycle.clone(), by.clone(), ids.clone());
+        let answers = whole(async move {
+            let now = lifecycle.now();
+            let (answers, changes) =
+                lifecycle.store.reschedule(&vo, None, &sent, again, &by, now).await?;
+            lifecycle.note(&changes).await?;
+            Ok(answers)
+        });
+        for (id, answer) in ids.iter().zip(answers.await?) {
+            match answer {
+                OrderAnswer::Ok { .. } => drop(success.insert(id.0, Value::Null)),
+                OrderAnswer::NotFound => {
+                    drop(failed.insert(id.0, json!({"detail": format!("Job {id} not found")})))
+                }
+                OrderAnswer::Refused { reason } => {
+                    drop(failed.insert(id.0, json!({"detail": reason})))
+                }
+            }
+        }
+    }
+    let ids: Vec<JobId> = success.keys().copied().map(JobId).collect();
+    for job in app.lifecycle.store.jobs_by_id(&ids).await? {
+        success.insert(job.id.0, rescheduled(&job));
+    }
+    let body = json!({"success": success, "failed": failed});
+    Ok(match success.is_empty() {
+        true => (StatusCode::BAD_REQUEST, Json(json!({"detail": body}))).into_response(),
+        false => Json(body).into_response(),
+    })
+}
+
+fn rescheduled(job: &JobRecord) -> Value {
+    json!({
+        "Status": job.status,
+        "MinorStatus": job.minor_status,
+        "Site": job.site,
+        "UserPriority": job.priority,
+        "RescheduleTime": job.updated,
+        "RescheduleCounter": job.reschedules,
+    })
+}

@@ -1,0 +1,75 @@
+use crate::{StoreError, records::*};
+use async_trait::async_trait;
+use spinor_model::{
+    id::{JobId, VoName},
+    time::Timestamp,
+};
+use std::collections::BTreeMap;
+
+/// Searches by the columns that DIRAC's people know.
+#[async_trait]
+pub trait SearchStore: Send + Sync {
+    /// A page of what is searched for.
+    async fn search(&self, search: &Search) -> Result<Page, StoreError>;
+
+    /// How many there are of each combination of the search's columns.
+    async fn count_by(&self, search: &Search) -> Result<Vec<(Vec<Found>, u64)>, StoreError>;
+
+    /// Different texts in a column of a VO; at most `limit`.
+    async fn texts(
+        &self,
+        table: Table,
+        vo: Option<&VoName>,
+        column: &'static Column,
+        limit: u32,
+    ) -> Result<Vec<String>, StoreError>;
+
+    /// Logs of several jobs, each the oldest entry first.
+    async fn logs(&self, jobs: &[JobId]) -> Result<Vec<(JobId, EventRecord)>, StoreError>;
+}
+
+/// What is reported of jobs and pilots by those who run them elsewhere.
+#[async_trait]
+pub trait ReportStore: Send + Sync {
+    /// Takes reports on jobs, each on its own merits: what became of each.
+    async fn report(
+        &self,
+        reports: &[StatusReport],
+        by: &str,
+        now: Timestamp,
+    ) -> Result<(Vec<ReportAnswer>, Vec<QueueChange>), StoreError>;
+
+    /// Jobs are alive: they run, if they did not; what they are told, once.
+    async fn alive(
+        &self,
+        jobs: &[JobId],
+        now: Timestamp,
+    ) -> Result<Vec<(JobId, String)>, StoreError>;
+
+    /// Fails jobs of a VO that are run elsewhere and have not been heard of since before `before`.
+    async fn fail_unheard(
+        &self,
+        vo: &VoName,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
+
+    /// Sets what jobs say of themselves; values are JSON.
+    async fn set_parameters(
+        &self,
+        parameters: &[(JobId, String, serde_json::Value)],
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// What a job says of itself.
+    async fn parameters(
+        &self,
+        job: JobId,
+    ) -> Result<BTreeMap<String, serde_json::Value>, StoreError>;
+
+    /// Says that jobs are at a site.
+    async fn set_sites(&self, sites: &[(JobId, String)], now: Timestamp) -> Result<(), StoreError>;
+
+    /// What was sent as a job's description, and the logical files that it names.
+    async fn source(&self, job: JobId) -> Result<Option<(String, Vec<String>)>, StoreError>;
+}
