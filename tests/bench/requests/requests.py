@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--fill", type=int, default=20, help="jobs a request while filling")
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cases", type=int, default=99, help="only the first so many")
     options = parser.parse_args()
     targets, ids = [], {}
     for text in options.target:
@@ -146,7 +147,7 @@ def main() -> None:
         ids[name] = target.submit(options.jobs, options.fill)
         print(f"{name}: jobs {min(ids[name])} to {max(ids[name])}", flush=True)
     print(f"{'case':<28}{'target':<10}{'req/s':>9}{'units/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'CPU-ms':>9}{'errors':>8}{'ratio':>8}")
-    for case in cases(options.batch):
+    for case in cases(options.batch)[: options.cases]:
         results: dict[str, list[Result]] = {target.name: [] for target in targets}
         for _ in range(options.rounds):
             for target in targets:

@@ -23,7 +23,7 @@ impl JobStore for SqlStore {
     async fn submit(
         &self,
         templates: Vec<NewTemplate>,
-        max_waiting: u64,
+        max_waiting: Option<u64>,
         now: Timestamp,
     ) -> Result<Submission, StoreError> {
         self.write(move |c| Box::pin(admission::submit(c, templates, max_waiting, now))).await
