@@ -12,7 +12,7 @@ use spinor_model::{
     id::{AttemptNumber, JobId},
     time::{Clock, SystemClock},
 };
-use std::{fmt::Write, time::Duration};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 use support::{LAB, Server};
 
 /// What an answer means for whoever asked.
@@ -130,10 +130,17 @@ fn every_route_asks_for_its_permission() {
         line.push_str("---|");
     }
     writeln!(table, "\n{line}").unwrap();
-    for (path, methods) in openapi["paths"].as_object().unwrap() {
+    let mut rows = BTreeMap::new();
+    let paths = openapi["paths"].as_object().unwrap();
+    let mut paths: Vec<_> = paths.iter().collect();
+    // Orders change what the others are asked about.
+    paths.sort_by_key(|(path, _)| {
+        ["/api/jobs/kill", "/api/jobs/reschedule"].contains(&path.as_str())
+    });
+    for (path, methods) in paths {
         for method in methods.as_object().unwrap().keys() {
             let method = method.to_uppercase();
-            write!(table, "| {:<52} |", format!("{method} {path}")).unwrap();
+            let mut row = format!("| {:<52} |", format!("{method} {path}"));
             let concrete =
                 path.replace("{id}", &jobs[0].to_string()).replace("{digest}", &"0".repeat(64));
             let concrete = concrete
@@ -146,11 +153,12 @@ fn every_route_asks_for_its_permission() {
                 let body = body(path, jobs[0]);
                 let (status, text) = server.request(&method, &concrete, token.as_deref(), &body);
                 assert!(status < 500, "{method} {concrete}: {text}");
-                write!(table, " {} |", verdict(status)).unwrap();
+                write!(row, " {} |", verdict(status)).unwrap();
             }
-            table.push('\n');
+            rows.insert((path, method), row);
         }
     }
+    table.extend(rows.into_values().map(|row| row + "\n"));
     let page = std::fs::read_to_string(PAGE).unwrap();
     let (before, _) = page.split_once("| route").unwrap_or((&page, ""));
     let wanted = format!("{before}{table}");

@@ -17,7 +17,11 @@ use spinor_model::{
     id::{AttemptNumber, JobId},
     time::{Clock, SystemClock, Timestamp},
 };
-use std::{process::Command, time::Duration};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+    time::Duration,
+};
 use support::Server;
 
 const VO: &str = "vo.spinor.test";
@@ -163,6 +167,12 @@ fn vos_do_not_see_each_other_by_any_of_diracxs_routes() {
     let all =
         json!({"grouping": ["VO"], "search": [{"parameter": "VO", "operator": "eq", "value": VO}]});
     assert_eq!(ask("POST", "/api/jobs/summary", all).1, "[]");
+    let pilot = json!({"pilot_stamp": "alices", "vo": VO}).to_string();
+    let operator = server.operator();
+    let (registered, text) = server.request("POST", "/api/pilots/", Some(&operator), &pilot);
+    assert_eq!(registered, 201, "{text}");
+    let (_, seen) = server.request("POST", "/api/pilots/search", Some(&alice), "{}");
+    assert!(seen.contains("alices"), "{seen}");
     assert_eq!(ask("POST", "/api/pilots/search", json!({})).1, "[]");
     let now = SystemClock.now().to_string();
     for (method, path, body) in [
@@ -255,4 +265,58 @@ fn a_thief_gets_nothing_and_leaves_no_token_in_the_log() {
         assert!(!log.contains(signature), "a token is in the log");
     }
     assert!(log.contains("a refresh token was used again"), "{log}");
+}
+
+/// Our own command, as somebody who has no token but what a login left.
+fn spinor(server: &Server, arguments: &[&str]) -> Command {
+    let mut command = Command::new(support::SPINOR);
+    command
+        .args(arguments)
+        .env("SPINOR_URL", server.url())
+        .env("SPINOR_CREDENTIALS", server.scratch().join("ours.json"))
+        .env_remove("SPINOR_TOKEN")
+        .current_dir(server.scratch());
+    command
+}
+
+fn said(server: &Server, arguments: &[&str]) -> Result<String, String> {
+    let output = spinor(server, arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(text(&output.stderr)),
+    }
+}
+
+#[test]
+fn our_own_command_logs_in_submits_a_jdl_and_logs_out() {
+    let (_provider, server) = Provider::with_server();
+    let none = said(&server, &["whoami"]).unwrap_err();
+    assert!(none.contains("nobody is logged in"), "{none}");
+
+    let mut login = spinor(&server, &["login", VO]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(login.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let link = lines.by_ref().find(|line| line.contains("http")).unwrap();
+    let script = kit().join("browser.py");
+    let browsed = Command::new(python()).arg(script).args([link.trim(), "alice"]).output().unwrap();
+    assert!(browsed.status.success(), "{browsed:?}");
+    let who: String = lines.collect::<Vec<_>>().join("\n");
+    assert!(login.wait().unwrap().success() && who.contains("alice of VO"), "{who}");
+
+    server.file("job.jdl", "Executable = \"/bin/echo\"; Arguments = \"hello\";");
+    let done = said(&server, &["job", "submit", "job.jdl", "--wait", "--json"]).unwrap();
+    assert!(done.contains("Done"), "{done}");
+
+    // A token that ends while a command runs is renewed.
+    let file = server.scratch().join("ours.json");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let mut kept: Value = serde_json::from_str(&before).unwrap();
+    kept[server.url()]["expires_on"] = json!(0);
+    std::fs::write(&file, kept.to_string()).unwrap();
+    assert!(said(&server, &["whoami"]).unwrap().contains("alice"));
+    assert_ne!(std::fs::read_to_string(&file).unwrap(), before);
+
+    assert!(said(&server, &["logout"]).unwrap().contains("logged out"));
+    let out = said(&server, &["job", "list"]).unwrap_err();
+    assert!(out.contains("nobody is logged in"), "{out}");
 }

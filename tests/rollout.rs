@@ -399,10 +399,15 @@ fn what_was_granted_once_does_not_come_back_by_itself() {
         none.unwrap_err().contains("not granted"),
         "a sink that needs a grant is not bound without"
     );
-    let other =
-        LAB.replace("grants.directory.path = \"usage\"", "grants.directory.path = \"elsewhere\"");
-    server.apply(&other).unwrap();
-    let places = server.json(&operator, &["plugin", "status", "lab", "accounting.files"]);
-    let states: Vec<_> = places[0]["versions"].as_array().unwrap().iter().collect();
-    assert_eq!(states.len(), 1, "the one with the old grant does not stand in: {places}");
+    let versions = |grant: &str, prefix: &str| {
+        let there = "grants.directory.path = \"usage\"";
+        let changed = LAB.replace(there, &format!("{grant}\nsettings.prefix = \"{prefix}\""));
+        server.apply(&changed).unwrap();
+        let places = server.json(&operator, &["plugin", "status", "lab", "accounting.files"]);
+        places[0]["versions"].as_array().unwrap().len()
+    };
+    let (usage, elsewhere) =
+        ("grants.directory.path = \"usage\"", "grants.directory.path = \"elsewhere\"");
+    assert_eq!(versions(usage, "one"), 2, "earlier settings stand in, under the same grant");
+    assert_eq!(versions(elsewhere, "two"), 1, "nothing with the old grant stands in");
 }

@@ -165,11 +165,16 @@ pub(crate) async fn visible(
     job.filter(theirs).ok_or_else(|| Problem::not_found(format!("there is no job {id} in your VO")))
 }
 
-/// A job whose files the caller may have: its owner's, or an administrator's.
+/// Whether a caller may have a job's files: its owner, and administrators.
+pub(crate) fn owns(subject: &Subject, job: &JobRecord) -> bool {
+    let owner = matches!(subject, Subject::Member(member) if member.user == job.owner);
+    owner || administers_jobs(subject)
+}
+
+/// A job whose files the caller may have.
 pub(crate) async fn own(app: &Shared, subject: &Subject, id: i64) -> Result<JobRecord, Problem> {
     let job = visible(app, subject, id).await?;
-    let owner = matches!(subject, Subject::Member(member) if member.user == job.owner);
-    if owner || administers_jobs(subject) {
+    if owns(subject, &job) {
         return Ok(job);
     }
     let text = format!(

@@ -28,9 +28,9 @@ pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct Order {
     /// Their numbers, at most 10000.
-    job_ids: Vec<i64>,
+    pub job_ids: Vec<i64>,
     /// Operators name the VO.
-    vo: Option<String>,
+    pub vo: Option<String>,
 }
 
 /// What became of each job.

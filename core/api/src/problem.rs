@@ -62,6 +62,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
+    /// The caller may not.
+    pub fn forbidden(why: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::FORBIDDEN, format!("Forbidden: {why}"))
+    }
+
     /// A document has mistakes.
     pub fn findings(findings: Vec<Finding>) -> Self {
         let first = findings.first().map(|f| format!("{}: {}", f.field, f.message));

@@ -13,7 +13,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use spinor_identity::{access::Permission, subject::Subject};
 use spinor_model::id::{UserName, VoName};
-use spinor_store::JobFilter;
+use spinor_store::{JobFilter, OrderAnswer};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -160,9 +160,9 @@ async fn kill_all(app: &Shared, vo: &VoName, user: &UserName, by: &str) -> Resul
         filter.after = Some(last.id);
         let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
         let now = lifecycle.now();
-        let (_, changes) = lifecycle.store.kill(vo, Some(user), &ids, by, now).await?;
+        let (answers, changes) = lifecycle.store.kill(vo, Some(user), &ids, by, now).await?;
         lifecycle.note(&changes).await?;
-        killed += ids.len() as u64;
+        killed += answers.iter().filter(|a| matches!(a, OrderAnswer::Ok { .. })).count() as u64;
     }
 }
 

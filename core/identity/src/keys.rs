@@ -2,14 +2,15 @@
 //! bring. The first key signs, all of them check; so a new one is put first and old ones stay until
 //! their tokens have expired.
 
-use crate::jws::{self, ALGORITHM};
+use crate::{
+    file::{make_once, replace},
+    jws::{self, ALGORITHM},
+};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant, SystemTime},
@@ -142,6 +143,9 @@ impl KeyFile {
         }
         drop(known);
         let mut known = self.read.write().unwrap_or_else(PoisonError::into_inner);
+        if known.looked.elapsed() < FRESH {
+            return known.set.clone();
+        }
         known.looked = Instant::now();
         let changed = fs::metadata(&self.file).and_then(|file| file.modified());
         if changed.is_ok_and(|changed| changed != known.changed) {
@@ -159,7 +163,7 @@ impl KeyFile {
         stored.keys.insert(0, fresh(&rand::rng().random()));
         stored.keys.truncate(keep + 1);
         let set = KeySet::of(&stored).map_err(|why| broken(file, &why))?;
-        write(file, &stored)?;
+        replace(file, &serde_json::to_vec_pretty(&stored)?)?;
         Ok(set.checking.into_iter().map(|(kid, _)| kid).collect())
     }
 }
@@ -191,24 +195,11 @@ fn fresh(seed: &[u8; 32]) -> StoredKey {
 }
 
 fn create(file: &Path) -> io::Result<()> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
     // Earlier versions kept the bare seed of one key.
     let earlier = fs::read(file.with_file_name("token.key")).ok();
     let seed = earlier.and_then(|seed| <[u8; 32]>::try_from(seed).ok());
     let seed = seed.unwrap_or_else(|| rand::rng().random());
-    write(file, &StoredKeys { keys: vec![fresh(&seed)] })
-}
-
-/// Whole or not at all, and never readable by others.
-fn write(file: &Path, keys: &StoredKeys) -> io::Result<()> {
-    let new = file.with_extension(format!("new-{}", std::process::id()));
-    drop(fs::remove_file(&new));
-    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    out.write_all(&serde_json::to_vec_pretty(keys)?)?;
-    out.sync_all()?;
-    fs::rename(&new, file)
+    make_once(file, &serde_json::to_vec_pretty(&StoredKeys { keys: vec![fresh(&seed)] })?)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod entitlement;
+mod file;
 mod jws;
 pub mod keys;
 pub mod provider;

@@ -8,7 +8,7 @@ use openidconnect::{
     core::{CoreClient, CoreIdToken, CoreProviderMetadata, CoreResponseType},
 };
 use serde::{Deserialize, Serialize};
-use spinor_model::registry::Identity;
+use spinor_model::{finding::causes, registry::Identity};
 use std::{
     collections::{BTreeSet, HashMap},
     pin::Pin,
@@ -121,11 +121,6 @@ enum WireError {
 
 fn unreachable(identity: &Identity, why: impl std::fmt::Display) -> ProviderError {
     ProviderError::Unreachable { issuer: identity.issuer.clone(), why: why.to_string() }
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 macro_rules! client {

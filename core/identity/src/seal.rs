@@ -1,15 +1,11 @@
 //! What is kept of providers' tokens is sealed: a copy of the database alone does not give them away.
 
+use crate::file::make_once;
 use chacha20poly1305::{ChaCha20Poly1305, KeyInit, Nonce, aead::Aead};
 use hmac::{Hmac, Mac};
 use rand::RngExt as _;
 use sha2::Sha256;
-use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 /// Seals and opens with a key of this installation.
 pub struct Seal(ChaCha20Poly1305);
@@ -19,15 +15,7 @@ impl Seal {
     /// missing.
     pub fn open(file: &Path) -> io::Result<Self> {
         if !file.exists() {
-            // Whole or not at all; of two servers that start together, one is first.
-            let draft = file.with_extension(format!("draft-{}", std::process::id()));
-            drop(fs::remove_file(&draft));
-            let mut out =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-            out.write_all(&rand::rng().random::<[u8; 32]>())?;
-            out.sync_all()?;
-            drop(fs::hard_link(&draft, file));
-            fs::remove_file(&draft)?;
+            make_once(file, &rand::rng().random::<[u8; 32]>())?;
         }
         let secret = fs::read(file)?.try_into().ok().and_then(|secret| Self::new(&secret));
         let broken = || io::Error::other(format!("{} does not have 32 bytes", file.display()));

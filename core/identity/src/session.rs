@@ -168,10 +168,6 @@ impl Sessions {
         reason: Option<&str>,
     ) -> Result<(), StoreError> {
         self.store.set_ban(vo, user, reason.map(|reason| (reason, self.now()))).await?;
-        let known = self.store.users(vo).await?;
-        if let Some(record) = known.iter().find(|r| r.user == *user).filter(|_| reason.is_some()) {
-            self.store.revoke_all(vo, &record.sub).await?;
-        }
         self.look_at_bans().await
     }
 }

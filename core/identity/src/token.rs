@@ -126,14 +126,12 @@ impl Keys {
         };
         let (exp, iss) = (now.plus(lifetime).0 / 1000, self.issuer.clone());
         let claims = Claims { jti: token_id(), exp, iss, sub, who };
-        jws::sign(&claims, self.file.current().signing()).map_err(signing)
+        self.sign(&claims)
     }
 
     /// Who a token speaks for.
     pub fn check(&self, token: &str, now: Timestamp) -> Result<Subject, TokenError> {
-        let keys = self.file.current();
-        let claims: Claims =
-            jws::verify(token, |kid| keys.checking(kid)).ok_or(TokenError::Invalid)?;
+        let claims: Claims = self.verify(token).ok_or(TokenError::Invalid)?;
         let Claims { exp, sub, who, .. } = claims;
         let subject = match who {
             Who::Other { spinor: Subject::Member(_) } => return Err(TokenError::Invalid),
@@ -171,15 +169,12 @@ impl Keys {
             dirac_policies: BTreeMap::new(),
             legacy_exchange: false,
         };
-        let token = jws::sign(&claims, self.file.current().signing()).map_err(signing)?;
-        Ok((token, jti))
+        Ok((self.sign(&claims)?, jti))
     }
 
     /// The number of a refresh token that was signed here, whether or not its time is over.
     pub fn check_refresh(&self, token: &str) -> Result<String, TokenError> {
-        let keys = self.file.current();
-        let claims: RefreshClaims =
-            jws::verify(token, |kid| keys.checking(kid)).ok_or(TokenError::Invalid)?;
+        let claims: RefreshClaims = self.verify(token).ok_or(TokenError::Invalid)?;
         Ok(claims.jti)
     }
 }

@@ -1,6 +1,6 @@
 //! A description becomes jobs that wait.
 
-use crate::{Lifecycle, LifecycleError};
+use crate::{Lifecycle, LifecycleError, lock};
 use spinor_identity::secret;
 use spinor_model::{
     finding::Finding,
@@ -79,8 +79,7 @@ impl From<StoreError> for Refusal {
 }
 
 fn finding(field: &str, value: impl ToString, message: impl Into<String>) -> Refusal {
-    let value = value.to_string().chars().take(200).collect();
-    Refusal::Findings(vec![Finding { field: field.to_owned(), value, message: message.into() }])
+    Refusal::Findings(vec![Finding::new(field, value, message)])
 }
 
 /// The job type of descriptions that do not say.
@@ -146,8 +145,8 @@ impl Lifecycle {
     /// servers took on in the last second is not in that.
     fn count_to(&self, vo: &VoName, max_waiting: u64, templates: &[NewTemplate]) -> Option<u64> {
         let coming: u64 = templates.iter().map(|template| template.jobs.len() as u64).sum();
-        let known: u64 = self.waiting(vo).values().sum();
-        (max_waiting < COUNTED_ALWAYS || known + coming > max_waiting / 2).then_some(max_waiting)
+        let near = || lock(&self.index).total(vo) + coming > max_waiting / 2;
+        (max_waiting < COUNTED_ALWAYS || near()).then_some(max_waiting)
     }
 }
 
@@ -225,10 +224,17 @@ fn prepare(
 }
 
 fn jobs(handler: &dyn JobHandler, admitted: &Admitted) -> Result<Vec<NewJob>, Refusal> {
+    let name = &admitted.name;
+    if name.contains('\0') {
+        return Err(finding("/name", name, "contains a NUL character"));
+    }
+    if name.replace("%%", "").contains("%j") {
+        return Err(finding("/name", name, "%j is not known when a job is named"));
+    }
     let mut jobs = Vec::with_capacity(admitted.jobs as usize);
     if admitted.parameters.is_empty() {
         for row in 0..admitted.jobs {
-            jobs.push(job(&admitted.name, row, BTreeMap::new())?);
+            jobs.push(job(name, row, BTreeMap::new())?);
         }
         return Ok(jobs);
     }
@@ -237,7 +243,7 @@ fn jobs(handler: &dyn JobHandler, admitted: &Admitted) -> Result<Vec<NewJob>, Re
         let columns = handler.page(&admitted.template, offset, PAGE)?;
         let rows = rows(handler, admitted, columns)?;
         for values in rows {
-            jobs.push(job(&admitted.name, jobs.len() as u32, values)?);
+            jobs.push(job(name, jobs.len() as u32, values)?);
         }
     }
     Ok(jobs)
@@ -270,12 +276,6 @@ fn job(name: &str, row: u32, parameters: BTreeMap<String, String>) -> Result<New
     let nul = parameters.iter().find(|(_, value)| value.contains('\0'));
     if let Some((field, value)) = nul {
         return Err(finding(&format!("/parameters/{field}"), value, "contains a NUL character"));
-    }
-    if name.contains('\0') {
-        return Err(finding("/name", name, "contains a NUL character"));
-    }
-    if name.replace("%%", "").contains("%j") {
-        return Err(finding("/name", name, "%j is not known when a job is named"));
     }
     let filled = Parameters { values: &parameters, row, job: JobId(0) }
         .fill(name)

@@ -132,6 +132,12 @@ impl Index {
         }
     }
 
+    /// Jobs of a VO that wait.
+    pub fn total(&self, vo: &VoName) -> u64 {
+        let owners = self.vos.get(vo).into_iter().flat_map(|index| index.waiting.values());
+        owners.flat_map(BTreeMap::values).filter_map(|count| u64::try_from(*count).ok()).sum()
+    }
+
     /// Jobs of a VO that wait, by class.
     pub fn waiting(&self, vo: &VoName) -> BTreeMap<ClassId, u64> {
         let index = self.vos.get(vo);

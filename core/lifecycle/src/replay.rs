@@ -11,7 +11,7 @@ use spinor_model::{
         Question, RequirementClass, Submitted, Verdict,
     },
     registry::BindingPath,
-    time::Timestamp,
+    time::{Timestamp, micros},
 };
 use spinor_store::Placement;
 use std::{
@@ -145,7 +145,7 @@ impl Lifecycle {
             }
             report.decisions += 1;
             let now = candidate.again(effect, exchanges).await;
-            let cost = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let cost = micros(started);
             report.differences.add_cost(*cost_us, cost);
             report.differences.add_effect(effect, before, now);
         }
@@ -265,7 +265,7 @@ impl<'a> Asking<'a> {
             }
             let started = Instant::now();
             let Ok(before) = in_force.evaluate(&offer, &classes) else { continue };
-            let cost = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let cost = micros(started);
             self.report.asked_now += classes.len() as u64;
             self.compare(candidate, &offer, &classes, &before, cost);
         }
@@ -282,7 +282,7 @@ impl<'a> Asking<'a> {
         let started = Instant::now();
         match candidate.evaluate(offer, classes) {
             Ok(now) => {
-                let own = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                let own = micros(started);
                 self.report.differences.add_cost(cost_us, own);
                 self.report.differences.add_verdicts(offer, classes, before, &now);
                 for (class, verdict) in classes.iter().zip(&now) {
@@ -339,7 +339,7 @@ fn ask_handler(
             Question::Verdicts { .. } | Question::Effect { .. } => continue,
         };
         report.decisions += 1;
-        let cost = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let cost = micros(started);
         match asked {
             Ok((before, Ok(now))) => {
                 report.differences.add_answers(job_type, &before, &now);

@@ -12,3 +12,20 @@ pub struct Finding {
     /// What is wrong with it, and the way out.
     pub message: String,
 }
+
+/// Characters of a value that are shown.
+const SHOWN: usize = 200;
+
+impl Finding {
+    /// A finding; the value is shortened.
+    pub fn new(field: impl Into<String>, value: impl ToString, message: impl Into<String>) -> Self {
+        let value = value.to_string().chars().take(SHOWN).collect();
+        Self { field: field.into(), value, message: message.into() }
+    }
+}
+
+/// An error with what brought it about.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

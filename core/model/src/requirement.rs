@@ -54,6 +54,9 @@ impl Default for Requirement {
     }
 }
 
+/// CPU work that no job exceeds, in HS06 seconds: the longest wall time at the power that queues have by default.
+pub const MAX_WORK: u64 = 10_800_000;
+
 impl Requirement {
     /// Seconds of wall time that the job may take in a slot whose cores have this power, in HS06.
     pub fn wall_seconds(&self, power: u32) -> u64 {
@@ -178,9 +181,8 @@ impl Requirement {
         if self.wall_time == 0 || self.wall_time > *WALL_SEGMENTS.last().unwrap_or(&0) {
             return bad("/wall_time", format!("is {}: give 1 to 1080000 seconds", self.wall_time));
         }
-        if self.cpu.work.is_some_and(|work| work == 0 || work > 10_800_000) {
-            let message = "must be 1 to 10800000 HS06 seconds".to_owned();
-            return bad("/cpu/work", message);
+        if self.cpu.work.is_some_and(|work| work == 0 || work > MAX_WORK) {
+            return bad("/cpu/work", format!("must be 1 to {MAX_WORK} HS06 seconds"));
         }
         if self.cpu.ram_mb.limit() < self.cpu.ram_mb.request {
             let Ram { request, limit } = &self.cpu.ram_mb;

@@ -103,9 +103,7 @@ fn start(job: &Assignment, directory: &Path) -> io::Result<Child> {
         command.split_first().ok_or_else(|| io::Error::other("the plan has no command"))?;
     let token = directory.join(TOKEN);
     write_token(&token, &job.token)?;
-    let own = directory.join(program);
-    let program = if own.is_file() { executable(own)? } else { PathBuf::from(program) };
-    Command::new(program)
+    Command::new(found(directory, program)?)
         .args(arguments)
         .current_dir(directory)
         .env("HOME", directory)
@@ -123,13 +121,18 @@ fn start(job: &Assignment, directory: &Path) -> io::Result<Child> {
         .spawn()
 }
 
-/// A program that came with the job may have lost its permission on the way.
-fn executable(program: PathBuf) -> io::Result<PathBuf> {
+/// A program that came with the job, made executable again if that was lost on the way; else the
+/// machine's, as it is.
+fn found(directory: &Path, program: &str) -> io::Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
-    let mut permissions = fs::metadata(&program)?.permissions();
+    let own = directory.join(program);
+    if Path::new(program).is_absolute() || !own.is_file() {
+        return Ok(PathBuf::from(program));
+    }
+    let mut permissions = fs::metadata(&own)?.permissions();
     permissions.set_mode(permissions.mode() | 0o500);
-    fs::set_permissions(&program, permissions)?;
-    Ok(program)
+    fs::set_permissions(&own, permissions)?;
+    Ok(own)
 }
 
 /// Puts a payload's token where it looks for it.
@@ -255,4 +258,26 @@ pub fn tail(file: &Path, most: u64) -> String {
         Ok(content)
     };
     read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn only_what_came_with_the_job_is_made_executable() {
+        let (job, machine) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mode = |file: &Path| fs::metadata(file).unwrap().permissions().mode() & 0o777;
+        for file in [job.path().join("run.sh"), machine.path().join("tool")] {
+            fs::write(&file, "").unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        }
+        let own = found(job.path(), "run.sh").unwrap();
+        assert_eq!((mode(&own), own), (0o740, job.path().join("run.sh")));
+        let tool = machine.path().join("tool");
+        assert_eq!(found(job.path(), tool.to_str().unwrap()).unwrap(), tool);
+        assert_eq!(mode(&tool), 0o640);
+        assert_eq!(found(job.path(), "python3").unwrap(), Path::new("python3"));
+    }
 }

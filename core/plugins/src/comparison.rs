@@ -11,6 +11,7 @@ use spinor_model::{
         RequirementClass, Submitted, Verdict,
     },
     registry::{BindingPath, Stage},
+    time::micros,
 };
 use std::{
     sync::{
@@ -165,11 +166,6 @@ impl MatchingRule for ComparedRule {
         });
         Ok(verdicts)
     }
-}
-
-/// Microseconds since then.
-pub fn micros(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A handler that decides, with another asked the same about admissions. Conclusions belong to

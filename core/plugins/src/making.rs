@@ -6,7 +6,7 @@ use crate::{
     load::Loader,
     permits::Permits,
     snapshot::{Place, Snapshot, Trial},
-    version::{Entry, PluginVersion, Versions},
+    version::{Entry, Versions},
 };
 use spinor_model::{
     finding::Finding,
@@ -111,14 +111,9 @@ impl Making<'_> {
         pin: Option<&Digest>,
         installed: bool,
     ) -> Option<Bound> {
-        let document = self.wanted.document;
-        let vo = &document.vo;
-        let found = resolve(&self.versions, Seen { vo, installed }, path, binding, pin).ok()?;
-        check_signature(document, &path.to_string(), found).ok()?;
-        if let Some(bound) = self.there(path, &found.version.digest, binding, &self.permits) {
-            return Some(bound);
-        }
-        let bound = self.bind(path, &found.version, binding, self.permits.clone()).await;
+        let vo = &self.wanted.document.vo;
+        let key = path.to_string();
+        let bound = self.made(path, &key, binding, (pin, installed), &self.permits).await;
         bound.map_err(|findings| tracing::warn!(%vo, %path, ?findings, "no stand-in")).ok()
     }
 
@@ -158,6 +153,7 @@ impl Making<'_> {
         Ok(Trial { bound, stage, share, max_drift, comparison, beside, instead })
     }
 
+    /// What the document has in a place, on the digest that it was resolved to.
     async fn bound(
         &self,
         path: &BindingPath,
@@ -165,9 +161,20 @@ impl Making<'_> {
         binding: &Binding,
         permits: &Arc<Permits>,
     ) -> Result<Bound, Vec<Finding>> {
-        let document = self.wanted.document;
         let pin = self.wanted.pinned.get(key);
         let installed = self.wanted.inherited.contains(path);
+        self.made(path, key, binding, (pin, installed), permits).await
+    }
+
+    async fn made(
+        &self,
+        path: &BindingPath,
+        key: &str,
+        binding: &Binding,
+        (pin, installed): (Option<&Digest>, bool),
+        permits: &Arc<Permits>,
+    ) -> Result<Bound, Vec<Finding>> {
+        let document = self.wanted.document;
         let seen = Seen { vo: &document.vo, installed };
         let found = resolve(&self.versions, seen, path, binding, pin);
         let entry = found.map_err(|finding| vec![finding])?;
@@ -175,7 +182,9 @@ impl Making<'_> {
         if let Some(bound) = self.there(path, &entry.version.digest, binding, permits) {
             return Ok(bound);
         }
-        self.bind(path, &entry.version, binding, permits.clone()).await
+        let Self { loader, surroundings, .. } = self;
+        let (vo, permits) = (&document.vo, permits.clone());
+        bind(&Spot { loader, surroundings, permits, vo, path }, &entry.version, binding).await
     }
 
     /// What is there already stays as it is, its record included.
@@ -191,21 +200,11 @@ impl Making<'_> {
         }
         let place = self.snapshot.place(&self.wanted.document.vo, path).ok()?;
         // A candidate's own permit is for candidates: what is promoted is bound anew.
-        let same =
-            |bound: &&Bound| bound.is(digest, binding) && bound.shares(permits, &self.permits);
-        place.all().find(same).cloned()
-    }
-
-    async fn bind(
-        &self,
-        path: &BindingPath,
-        version: &Arc<PluginVersion>,
-        binding: &Binding,
-        permits: Arc<Permits>,
-    ) -> Result<Bound, Vec<Finding>> {
-        let Self { loader, surroundings, .. } = self;
-        let vo = &self.wanted.document.vo;
-        bind(&Spot { loader, surroundings, permits, vo, path }, version, binding).await
+        let same = |bound: &&Bound| bound.is(digest, binding);
+        match Arc::ptr_eq(permits, &self.permits) {
+            true => std::iter::once(&place.active).chain(&place.stand_in).find(same).cloned(),
+            false => place.candidate.as_ref().map(|trial| &trial.bound).filter(same).cloned(),
+        }
     }
 }
 
@@ -261,7 +260,7 @@ pub(crate) struct Seen<'a> {
 
 impl Seen<'_> {
     fn sees(&self, entry: &Entry) -> bool {
-        entry.owners.contains(&None) || (!self.installed && entry.visible(Some(self.vo)))
+        if self.installed { entry.owners.contains(&None) } else { entry.visible(Some(self.vo)) }
     }
 }
 

@@ -178,7 +178,7 @@ impl Registry {
             for (key, binding) in both {
                 let Some(digest) = pinned.get(&key) else { continue };
                 let key = (vo.clone(), path.clone(), *digest, binding.settings_digest());
-                if !ends_what_it_began(&path) || self.snapshot.load().has(&key) {
+                if !ends_what_it_began(&path) || self.snapshot.load().find(&key).is_some() {
                     continue;
                 }
                 if let Ok(bound) = self.bind_aside(vo, &path, &binding, Some(digest)).await {

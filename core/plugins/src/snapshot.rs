@@ -145,19 +145,16 @@ impl Snapshot {
         })
     }
 
-    /// Whether a version under settings is there: in place, beside it, or retired.
-    pub(crate) fn has(&self, key: &RetiredKey) -> bool {
+    /// A version under settings, wherever it is: in place, beside it, or retired.
+    pub(crate) fn find(&self, key: &RetiredKey) -> Option<&Bound> {
         let (vo, path, digest, settings) = key;
         let here = self.vos.get(vo).and_then(|bindings| bindings.0.get(path));
-        let same = |b: &Bound| b.decider.digest == *digest && b.decider.settings == *settings;
-        here.is_some_and(|place| place.all().any(same)) || self.retired.contains_key(key)
+        let same = |b: &&Bound| b.decider.digest == *digest && b.decider.settings == *settings;
+        here.and_then(|place| place.all().find(same)).or_else(|| self.retired.get(key))
     }
 
-    /// The very version and settings, wherever they are: in place, beside it, or retired.
+    /// Who decided, if it is still there.
     pub fn exactly(&self, vo: &VoName, path: &BindingPath, decider: &Decider) -> Option<&Bound> {
-        let here = self.vos.get(vo).and_then(|bindings| bindings.0.get(path));
-        let here = here.into_iter().flat_map(Place::all).find(|bound| bound.decider == *decider);
-        let key = (vo.clone(), path.clone(), decider.digest, decider.settings);
-        here.or_else(|| self.retired.get(&key))
+        self.find(&(vo.clone(), path.clone(), decider.digest, decider.settings))
     }
 }

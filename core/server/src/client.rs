@@ -4,6 +4,7 @@ use crate::credentials;
 use anyhow::{Context, bail};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use spinor_api::{
     administration::PluginView,
     problem::{FindingView, Problem},
@@ -51,15 +52,38 @@ impl fmt::Display for Refused {
 pub struct Client {
     http: reqwest::Client,
     server: String,
-    token: String,
+    token: Token,
+}
+
+/// What a client shows.
+#[derive(Clone)]
+enum Token {
+    None,
+    Given(String),
+    /// That of the last login, renewed when it is old: a client may outlive it.
+    Login,
 }
 
 impl Client {
-    /// A client that shows `token`.
-    pub fn new(server: &str, token: &str) -> anyhow::Result<Self> {
+    fn over(server: &str, token: Token) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(120)).build()?;
         let server = server.trim_end_matches('/').to_owned();
-        Ok(Self { http, server, token: token.trim().to_owned() })
+        Ok(Self { http, server, token })
+    }
+
+    /// A client that shows `token`.
+    pub fn new(server: &str, token: &str) -> anyhow::Result<Self> {
+        Self::over(server, Token::Given(token.trim().to_owned()))
+    }
+
+    /// A client that shows nothing.
+    pub fn anonymous(server: &str) -> anyhow::Result<Self> {
+        Self::over(server, Token::None)
+    }
+
+    /// Where the server is.
+    pub fn server(&self) -> &str {
+        &self.server
     }
 
     /// A client that shows the token in a file, or in the environment's `SPINOR_TOKEN`, or that of the
@@ -73,37 +97,63 @@ impl Client {
         if let Ok(token) = std::env::var("SPINOR_TOKEN") {
             return Self::new(&options.server, &token);
         }
-        let client = Self::new(&options.server, "")?;
-        match credentials::access_token(&client.http, &client.server).await? {
-            Some(token) => Ok(Self { token, ..client }),
-            None => bail!(
-                "nobody is logged in at {}: `spinor login VO`; or put a token into a file and name it with --token-file or SPINOR_TOKEN_FILE, or set SPINOR_TOKEN (`spinor token issue` makes one on the server's machine)",
-                client.server
-            ),
-        }
+        let client = Self::over(&options.server, Token::Login)?;
+        client.token().await?;
+        Ok(client)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.server)).bearer_auth(&self.token)
+        self.http.request(method, format!("{}{path}", self.server))
     }
 
-    async fn send(&self, request: RequestBuilder) -> anyhow::Result<Vec<u8>> {
+    async fn token(&self) -> anyhow::Result<Option<String>> {
+        match &self.token {
+            Token::None => Ok(None),
+            Token::Given(token) => Ok(Some(token.clone())),
+            Token::Login => match credentials::access_token(&Self::anonymous(&self.server)?).await?
+            {
+                Some(token) => Ok(Some(token)),
+                None => bail!(
+                    "nobody is logged in at {}: `spinor login VO`; or put a token into a file and name it with --token-file or SPINOR_TOKEN_FILE, or set SPINOR_TOKEN (`spinor token issue` makes one on the server's machine)",
+                    self.server
+                ),
+            },
+        }
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> anyhow::Result<(StatusCode, Vec<u8>)> {
         let unreachable = |error: reqwest::Error| {
-            let mut why = error.to_string();
-            let mut cause = std::error::Error::source(&error);
-            while let Some(inner) = cause {
-                why = inner.to_string();
-                cause = inner.source();
-            }
+            // The innermost cause is the one that says what happened.
+            let cause = std::error::Error::source(&error);
+            let cause = std::iter::successors(cause, |cause| cause.source()).last();
+            let why = cause.map_or_else(|| error.to_string(), ToString::to_string);
             Unreachable { server: self.server.clone(), why }
         };
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
-        let body = answer.bytes().await.map_err(unreachable)?;
-        if status.is_success() {
-            return Ok(body.to_vec());
+        Ok((status, answer.bytes().await.map_err(unreachable)?.to_vec()))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> anyhow::Result<Vec<u8>> {
+        let request = match self.token().await? {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let (status, body) = self.answer(request).await?;
+        match status.is_success() {
+            true => Ok(body),
+            false => Err(Refused(problem(status, &body)).into()),
         }
-        Err(Refused(problem(status, &body)).into())
+    }
+
+    /// Posts a form that shows nothing but itself; what came back, whatever it is.
+    pub async fn form(
+        &self,
+        path: &str,
+        form: &[(&str, &str)],
+    ) -> anyhow::Result<(StatusCode, Value)> {
+        let (status, body) = self.answer(self.request(Method::POST, path).form(form)).await?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }
 
     async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
@@ -137,6 +187,15 @@ impl Client {
         body: &impl Serialize,
     ) -> anyhow::Result<T> {
         self.json(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Posts a query alone, and reads JSON.
+    pub async fn post_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> anyhow::Result<T> {
+        self.json(self.request(Method::POST, path).query(query)).await
     }
 
     /// Posts JSON under a key that makes a repeated request the same request.
@@ -235,9 +294,9 @@ fn problem(status: StatusCode, body: &[u8]) -> Problem {
 
 /// Orders for several jobs that none of them obeyed say so of each.
 fn of_each(body: &[u8]) -> Option<Problem> {
-    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let body: Value = serde_json::from_slice(body).ok()?;
     let failed = body["detail"]["failed"].as_object()?;
-    let view = |(job, why): (&String, &serde_json::Value)| FindingView {
+    let view = |(job, why): (&String, &Value)| FindingView {
         field: format!("job {job}"),
         value: String::new(),
         message: why["detail"].as_str().unwrap_or_default().to_owned(),

@@ -1,6 +1,7 @@
 //! What `spinor login` keeps: tokens by server, in a file that nobody else reads, renewed by whoever needs
 //! them, one process at a time.
 
+use crate::client::Client;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -106,8 +107,9 @@ impl Credentials {
     }
 }
 
-/// An access token for a server, renewed if need be.
-pub async fn access_token(http: &reqwest::Client, server: &str) -> anyhow::Result<Option<String>> {
+/// An access token for the server of a client, renewed if need be.
+pub async fn access_token(client: &Client) -> anyhow::Result<Option<String>> {
+    let server = client.server();
     if !Credentials::exist() {
         return Ok(None);
     }
@@ -117,10 +119,7 @@ pub async fn access_token(http: &reqwest::Client, server: &str) -> anyhow::Resul
         return Ok(Some(tokens.access_token.clone()));
     }
     let form = [("grant_type", "refresh_token"), ("refresh_token", &tokens.refresh_token)];
-    let answer = http.post(format!("{server}/api/auth/token")).form(&form).send().await;
-    let answer = answer.with_context(|| format!("cannot reach the server at {server}"))?;
-    let status = answer.status();
-    let body: serde_json::Value = answer.json().await.unwrap_or_default();
+    let (status, body) = client.form("/api/auth/token", &form).await?;
     match Tokens::of(&body).filter(|_| status.is_success()) {
         Some(fresh) => {
             let token = fresh.access_token.clone();

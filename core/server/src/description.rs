@@ -32,22 +32,17 @@ pub async fn prepare(client: &Client, text: &str, base: &Path) -> anyhow::Result
 /// uploaded in their place.
 pub async fn prepare_jdl(client: &Client, text: &str, base: &Path) -> anyhow::Result<String> {
     let mut record = jdl::parse(text)?;
-    let files = record.get("InputSandbox").cloned();
-    let items = match files {
-        None => return Ok(text.to_owned()),
-        Some(jdl::Value::List(items)) => items,
-        Some(one) => vec![one],
-    };
-    let uploaded =
-        |item: &jdl::Value| ["SB:", "LFN:"].iter().any(|start| item.to_string().starts_with(start));
-    let (mut kept, local): (Vec<_>, Vec<_>) = items.into_iter().partition(uploaded);
-    let local: BTreeSet<PathBuf> =
-        local.iter().map(|item| PathBuf::from(item.to_string())).collect();
-    if !local.is_empty() {
-        let digest = upload(client, base, &local).await?;
-        // The server knows whose it is by whoever submits.
-        kept.push(jdl::Value::Text(format!("SB:SandboxSE|/S3/spinor/-/sha256:{digest}.tar.zst")));
+    let items = record.list("InputSandbox");
+    let (local, mut kept): (Vec<_>, Vec<_>) =
+        items.into_iter().partition(|item| jdl::is_local(item));
+    if local.is_empty() {
+        return Ok(text.to_owned());
     }
+    let local: BTreeSet<PathBuf> = local.into_iter().map(PathBuf::from).collect();
+    let digest = upload(client, base, &local).await?;
+    // The server knows whose it is by whoever submits.
+    kept.push(format!("SB:SandboxSE|/S3/spinor/-/sha256:{digest}.tar.zst"));
+    let kept = kept.into_iter().map(jdl::Value::Text).collect();
     record.0.retain(|(name, _)| !name.eq_ignore_ascii_case("InputSandbox"));
     record.0.push(("InputSandbox".to_owned(), jdl::Value::List(kept)));
     Ok(record.to_string())
@@ -57,12 +52,12 @@ async fn upload(client: &Client, base: &Path, files: &BTreeSet<PathBuf>) -> anyh
     for file in files {
         let inside = file.components().all(|c| matches!(c, std::path::Component::Normal(_)));
         if !inside {
-            bail!("`input_sandbox` names {}: name files beside the description", file.display());
+            bail!("the input sandbox names {}: name files beside the description", file.display());
         }
         let path = base.join(file);
         if !path.is_file() {
             bail!(
-                "`input_sandbox` names {}, but there is no file {}",
+                "the input sandbox names {}, but there is no file {}",
                 file.display(),
                 path.display()
             );

@@ -128,11 +128,11 @@ async fn clear_round(lifecycle: &Lifecycle, blobs: &Blobs) -> Result<(), StoreEr
         let days = i64::try_from(document.limits.sandbox_days).unwrap_or(36_500).min(36_500);
         let before = Timestamp(lifecycle.now().0 - days * 24 * 3_600_000);
         loop {
-            let gone = lifecycle.store.expire_sandboxes(vo, before, CLEARED).await?;
+            let (forgotten, gone) = lifecycle.store.expire_sandboxes(vo, before, CLEARED).await?;
             for digest in &gone {
                 blobs.remove_older(digest, BROUGHT).await?;
             }
-            if gone.len() < CLEARED as usize {
+            if forgotten < u64::from(CLEARED) {
                 break;
             }
         }

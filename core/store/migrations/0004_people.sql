@@ -56,7 +56,6 @@ CREATE TABLE job_parameters (
     job_id BIGINT NOT NULL,
     name TEXT NOT NULL,
     value TEXT NOT NULL,
-    updated BIGINT NOT NULL,
     PRIMARY KEY (job_id, name)
 );
 -- Told once, with the next heartbeat.
@@ -67,14 +66,14 @@ CREATE TABLE job_commands (
 );
 CREATE INDEX job_commands_of ON job_commands (job_id);
 
--- Sandboxes given to jobs by name. `name` is what clients call one.
+-- Sandboxes that jobs left. `name` is what clients call one.
 CREATE TABLE job_sandboxes (
     job_id BIGINT NOT NULL,
-    kind TEXT NOT NULL,
     name TEXT NOT NULL,
-    PRIMARY KEY (job_id, kind, name)
+    digest TEXT NOT NULL,
+    PRIMARY KEY (job_id, name)
 );
-CREATE INDEX job_sandboxes_name ON job_sandboxes (name);
+CREATE INDEX job_sandboxes_digest ON job_sandboxes (digest);
 CREATE INDEX template_sandboxes_digest ON template_sandboxes (digest);
 CREATE INDEX sandboxes_age ON sandboxes (vo, uploaded);
 CREATE INDEX sandboxes_digest ON sandboxes (digest);

@@ -11,6 +11,7 @@ use spinor_model::{
     plan::AttemptResult,
     policy::{Decider, Decision, RequirementClass},
     registry::{BindingPath, Installation, VoDocument},
+    sandbox::SandboxName,
     state::PilotState,
     time::Timestamp,
     usage::Outcome,
@@ -303,18 +304,25 @@ pub trait PilotStore: Send + Sync {
     /// Their CE keeps nothing of them any more.
     async fn set_cleaned(&self, stamps: &[Stamp]) -> Result<(), StoreError>;
 
-    /// Remembers pilots that somebody else sends; whether all were new.
-    async fn register_pilots(
+    /// Takes note of a pilot that somebody else sends; whether its stamp was not taken.
+    async fn register_pilot(
         &self,
-        pilots: &[RegisteredPilot],
+        pilot: &RegisteredPilot,
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// Changes what is known of a pilot that somebody else sends; whether it is known.
-    async fn change_pilot(&self, change: &PilotChange, now: Timestamp) -> Result<bool, StoreError>;
+    /// Changes what is known of pilots that somebody else sends: of all, or of none.
+    async fn change_pilots(
+        &self,
+        changes: &[PilotChange],
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 
-    /// The VO of a pilot, ours or another's.
-    async fn vo_of_pilot(&self, stamp: &Stamp) -> Result<Option<VoName>, StoreError>;
+    /// For whom pilots are, and whether this server sent them; those that nobody knows are left out.
+    async fn vos_of_pilots(
+        &self,
+        stamps: &[Stamp],
+    ) -> Result<Vec<(Stamp, VoName, bool)>, StoreError>;
 }
 
 /// What is kept of policies' doings.
@@ -439,21 +447,16 @@ pub trait SandboxStore: Send + Sync {
     ) -> Result<bool, StoreError>;
 
     /// Forgets sandboxes of a VO that no job has and nobody has brought since before `before`, at most
-    /// `limit`; the contents that nobody has any more.
+    /// `limit`: how many, and the contents that nobody has any more.
     async fn expire_sandboxes(
         &self,
         vo: &VoName,
         before: Timestamp,
         limit: u32,
-    ) -> Result<Vec<Digest>, StoreError>;
+    ) -> Result<(u64, Vec<Digest>), StoreError>;
 
-    /// Gives a sandbox to a job by name; whether it did not have it yet.
-    async fn assign_sandbox(
-        &self,
-        job: JobId,
-        kind: SandboxKind,
-        name: &str,
-    ) -> Result<bool, StoreError>;
+    /// Gives a job a sandbox that it leaves; whether it did not have it yet.
+    async fn assign_sandbox(&self, job: JobId, name: &SandboxName) -> Result<bool, StoreError>;
 
     /// Takes all sandboxes away from jobs.
     async fn unassign_sandboxes(&self, jobs: &[JobId]) -> Result<(), StoreError>;

@@ -1,5 +1,6 @@
 //! Logins, as DiracX's clients make them.
 
+use super::query::unprocessable;
 use crate::{
     Guarded, Shared,
     auth::{member, whole},
@@ -197,7 +198,7 @@ async fn authorize(
     ] {
         if value != wanted {
             let text = format!("{name} is `{value}`: only `{wanted}` is taken");
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
+            return Err(unprocessable(text));
         }
     }
     let request = AuthorizationRequest {
@@ -253,44 +254,52 @@ async fn token(
 ) -> Result<Response, Problem> {
     let given = |name: &str, value: &Option<String>| {
         let missing = || {
-            let text = format!("{name} is missing: the grant type {} needs it", form.grant_type);
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text)
+            unprocessable(format!("{name} is missing: the grant type {} needs it", form.grant_type))
         };
         value.clone().ok_or_else(missing)
     };
     let client =
         form.client_id.clone().unwrap_or_else(|| spinor_identity::session::CLIENT_ID.to_owned());
-    let sessions = app.sessions.clone();
-    let granted = match form.grant_type.as_str() {
+    let exchange = match form.grant_type.as_str() {
         "urn:ietf:params:oauth:grant-type:device_code" => {
-            sessions.device_tokens(&client, &given("device_code", &form.device_code)?).await
+            Exchange::Device(given("device_code", &form.device_code)?)
         }
-        "authorization_code" => {
-            let code = given("code", &form.code)?;
-            let redirect = given("redirect_uri", &form.redirect_uri)?;
-            let verifier = given("code_verifier", &form.code_verifier)?;
-            sessions.code_tokens(&client, &code, &redirect, &verifier).await
-        }
-        "refresh_token" => {
-            // A token is used up and the next one made, even if the client hangs up half way.
-            let token = given("refresh_token", &form.refresh_token)?;
-            let renewed = tokio::spawn(async move { sessions.refresh(&client, &token).await });
-            renewed.await.unwrap_or_else(|error| Err(SessionError::Bad(error.to_string())))
-        }
-        other => {
-            let text = format!("Grant type {other} is not supported");
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text));
-        }
+        "authorization_code" => Exchange::Code {
+            code: given("code", &form.code)?,
+            redirect: given("redirect_uri", &form.redirect_uri)?,
+            verifier: given("code_verifier", &form.code_verifier)?,
+        },
+        "refresh_token" => Exchange::Refresh(given("refresh_token", &form.refresh_token)?),
+        other => return Err(unprocessable(format!("Grant type {other} is not supported"))),
     };
-    match granted {
-        Ok(tokens) => Ok(answer(tokens)),
-        // Clients look for this very body while they wait.
-        Err(SessionError::Pending) => {
-            let body = Json(json!({"error": "authorization_pending"}));
-            Ok((StatusCode::BAD_REQUEST, body).into_response())
+    let sessions = app.sessions.clone();
+    // What is shown is used up and tokens are made, even if the client hangs up half way.
+    whole(async move {
+        let granted = match exchange {
+            Exchange::Device(code) => sessions.device_tokens(&client, &code).await,
+            Exchange::Code { code, redirect, verifier } => {
+                sessions.code_tokens(&client, &code, &redirect, &verifier).await
+            }
+            Exchange::Refresh(token) => sessions.refresh(&client, &token).await,
+        };
+        match granted {
+            Ok(tokens) => Ok(answer(tokens)),
+            // Clients look for this very body while they wait.
+            Err(SessionError::Pending) => {
+                let body = Json(json!({"error": "authorization_pending"}));
+                Ok((StatusCode::BAD_REQUEST, body).into_response())
+            }
+            Err(error) => Err(error.into()),
         }
-        Err(error) => Err(error.into()),
-    }
+    })
+    .await
+}
+
+/// What is exchanged for tokens.
+enum Exchange {
+    Device(String),
+    Code { code: String, redirect: String, verifier: String },
+    Refresh(String),
 }
 
 fn answer(tokens: Tokens) -> Response {

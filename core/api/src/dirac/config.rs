@@ -12,6 +12,7 @@ use spinor_identity::{access::Permission, subject::Subject};
 use spinor_model::{
     id::{Digest, VoName},
     registry::VoDocument,
+    requirement::MAX_WORK,
     time::Timestamp,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -52,7 +53,7 @@ fn configuration(document: &VoDocument) -> Value {
     let job_types: Vec<String> = document.handling.keys().map(ToString::to_string).collect();
     let operations = json!({
         "JobDescription": {
-            "DefaultCPUTime": 86_400, "MinCPUTime": 1, "MaxCPUTime": 10_800_000,
+            "DefaultCPUTime": 86_400, "MinCPUTime": 1, "MaxCPUTime": MAX_WORK,
             "DefaultPriority": 1, "MinPriority": 0, "MaxPriority": 10,
             "AllowedJobTypes": job_types,
         },

@@ -1,10 +1,7 @@
 //! Pilots as DiracX's clients know them: ours to be found, others' to be told of.
 
 use super::{
-    query::{
-        PageQuery, SearchBody, SummaryBody, body, columns, conditions, order, paged, row,
-        unprocessable,
-    },
+    query::{PageQuery, SearchBody, SummaryBody, body, paged, read, row, searched, unprocessable},
     search::counted,
 };
 use crate::{Guarded, Shared, problem::Problem};
@@ -22,7 +19,7 @@ use spinor_model::{
     id::{Stamp, VoName},
     state::PilotState,
 };
-use spinor_store::{PilotChange, RegisteredPilot, Search, Table};
+use spinor_store::{PilotChange, RegisteredPilot, Table};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -75,14 +72,15 @@ fn status(text: &str) -> Result<String, Problem> {
     known.map(|state| state.to_string()).map_err(|error| unprocessable(format!("status: {error}")))
 }
 
-fn forbidden<T>(text: impl Into<String>) -> Result<T, Problem> {
-    Err(Problem::new(StatusCode::FORBIDDEN, format!("Forbidden: {}", text.into())))
-}
+/// Pilots of one request.
+const MAX_PILOTS: usize = 5_000;
 
 /// A caller that may tell of pilots of its own VO alone.
 fn check_vo(subject: &Subject, vo: &VoName) -> Result<(), Problem> {
     match subject.vo() {
-        Some(own) if own != vo => forbidden(format!("pilots of VO {vo} are not yours to tell of")),
+        Some(own) if own != vo => {
+            Err(Problem::forbidden(format!("pilots of VO {vo} are not yours to tell of")))
+        }
         _ => Ok(()),
     }
 }
@@ -95,8 +93,7 @@ async fn register_pilot(
     Extension(subject): Extension<Subject>,
     bytes: Bytes,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let new: New = serde_json::from_slice(&bytes)
-        .map_err(|error| unprocessable(format!("the body: {error}")))?;
+    let new: New = read(&bytes)?;
     if new.pilot_stamp.len() > 32 {
         return Err(unprocessable("pilot_stamp has more than 32 characters".to_owned()));
     }
@@ -116,7 +113,7 @@ async fn register_pilot(
         grid_type: new.grid_type,
         status: status(&new.pilot_status)?,
     };
-    match app.lifecycle.store.register_pilots(&[pilot], app.lifecycle.now()).await? {
+    match app.lifecycle.store.register_pilot(&pilot, app.lifecycle.now()).await? {
         true => Ok((StatusCode::CREATED, Json(Value::Null))),
         false => {
             let text = format!("Pilot {stamp} is registered already");
@@ -126,7 +123,7 @@ async fn register_pilot(
 }
 
 /// What is known of a pilot.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Change {
     #[serde(rename = "StatusReason")]
@@ -157,20 +154,33 @@ async fn metadata(
     Extension(subject): Extension<Subject>,
     bytes: Bytes,
 ) -> Result<StatusCode, Problem> {
-    let told: BTreeMap<String, Change> = serde_json::from_slice(&bytes)
-        .map_err(|error| unprocessable(format!("the body: {error}")))?;
+    let told: BTreeMap<String, Change> = read(&bytes)?;
+    if told.len() > MAX_PILOTS {
+        let text = format!("{} pilots: send {MAX_PILOTS} at most", told.len());
+        return Err(Problem::bad_request(text));
+    }
     let alone =
         matches!(&subject, Subject::Member(m) if !m.properties.contains("ServiceAdministrator"));
     if alone && told.len() > 1 {
-        return forbidden("a pilot tells of one pilot at a time");
+        return Err(Problem::forbidden("a pilot tells of one pilot at a time"));
     }
     let store = &app.lifecycle.store;
+    let stamps: Vec<Stamp> = told.keys().filter_map(|name| name.parse().ok()).collect();
+    let known = store.vos_of_pilots(&stamps).await?;
+    let known: BTreeMap<Stamp, (VoName, bool)> =
+        known.into_iter().map(|(stamp, vo, own)| (stamp, (vo, own))).collect();
     let mut changes = Vec::with_capacity(told.len());
     for (name, change) in told {
         let none = || Problem::not_found(format!("Pilot {name} not found"));
         let stamp: Stamp = name.parse().map_err(|_| none())?;
-        let vo = store.vo_of_pilot(&stamp).await?.ok_or_else(none)?;
-        check_vo(&subject, &vo).map_err(|_| none())?;
+        let (vo, own) = known.get(&stamp).ok_or_else(none)?;
+        check_vo(&subject, vo).map_err(|_| none())?;
+        if *own {
+            let text = format!(
+                "pilot {stamp} is this server's own: what is known of it comes from itself"
+            );
+            return Err(Problem::forbidden(text));
+        }
         changes.push(PilotChange {
             stamp,
             status: change.status.as_deref().map(status).transpose()?,
@@ -184,15 +194,7 @@ async fn metadata(
             current_job: change.current_job,
         });
     }
-    for change in &changes {
-        if !store.change_pilot(change, app.lifecycle.now()).await? {
-            let text = format!(
-                "pilot {} is this server's own: what is known of it comes from itself",
-                change.stamp
-            );
-            return forbidden(text);
-        }
-    }
+    store.change_pilots(&changes, app.lifecycle.now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -206,19 +208,7 @@ async fn search(
     bytes: Bytes,
 ) -> Result<Response, Problem> {
     let asked: SearchBody = body(&bytes)?;
-    let (offset, limit) = page.window()?;
-    let (vo, table) = (subject.vo().cloned(), Table::Pilots);
-    let shown = columns(table, asked.parameters.as_deref())?;
-    let search = Search {
-        table,
-        conditions: conditions(&app, table, vo.as_ref(), &asked.search).await?,
-        sort: order(table, &asked.sort, asked.distinct.then_some(&shown))?,
-        vo,
-        columns: shown,
-        distinct: asked.distinct,
-        offset,
-        limit,
-    };
+    let search = searched(&app, subject.vo(), Table::Pilots, &asked, &page).await?;
     let found = app.lifecycle.store.search(&search).await?;
     let rows = found.rows.iter().map(|found| row(&search.columns, found)).collect();
     Ok(paged("pilots", &search, found.total, rows))

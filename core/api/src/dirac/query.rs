@@ -11,7 +11,7 @@ use period::period;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use spinor_model::id::VoName;
-use spinor_store::{Column, ColumnKind, Condition, Operand, Table, Test};
+use spinor_store::{Column, ColumnKind, Condition, Found, Operand, Search, Table, Test};
 use utoipa::{IntoParams, ToSchema};
 
 /// A condition as clients write it.
@@ -112,7 +112,7 @@ fn hundred() -> i64 {
 
 impl PageQuery {
     /// Rows left out at the beginning, and rows at most.
-    pub fn window(&self) -> Result<(u64, u32), Problem> {
+    fn window(&self) -> Result<(u64, u32), Problem> {
         let wrong = |name: &str, value: i64, range: &str| {
             unprocessable(format!("{name} is {value}: give {range}"))
         };
@@ -129,12 +129,39 @@ pub(super) fn unprocessable(text: String) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, text)
 }
 
+/// Reads a body.
+pub(super) fn read<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| unprocessable(format!("the body: {error}")))
+}
+
 /// Reads a body; an empty one is the default.
 pub(super) fn body<T: DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, Problem> {
     if bytes.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(bytes).map_err(|error| unprocessable(format!("the body: {error}")))
+    read(bytes)
+}
+
+/// What is asked for, as the store takes it.
+pub(super) async fn searched(
+    app: &Shared,
+    vo: Option<&VoName>,
+    table: Table,
+    asked: &SearchBody,
+    page: &PageQuery,
+) -> Result<Search, Problem> {
+    let (offset, limit) = page.window()?;
+    let columns = columns(table, asked.parameters.as_deref())?;
+    Ok(Search {
+        table,
+        vo: vo.cloned(),
+        conditions: conditions(app, table, vo, &asked.search).await?,
+        sort: order(table, &asked.sort, asked.distinct.then_some(&columns))?,
+        columns,
+        distinct: asked.distinct,
+        offset,
+        limit,
+    })
 }
 
 fn column(table: Table, name: &str) -> Result<&'static Column, Problem> {
@@ -145,10 +172,7 @@ fn column(table: Table, name: &str) -> Result<&'static Column, Problem> {
 }
 
 /// Columns that were asked for, in the table's order; all if none were.
-pub(super) fn columns(
-    table: Table,
-    names: Option<&[String]>,
-) -> Result<Vec<&'static Column>, Problem> {
+fn columns(table: Table, names: Option<&[String]>) -> Result<Vec<&'static Column>, Problem> {
     let Some(names) = names.filter(|names| !names.is_empty()) else {
         return Ok(table.columns().iter().collect());
     };
@@ -169,7 +193,7 @@ pub(super) fn grouping(table: Table, names: &[String]) -> Result<Vec<&'static Co
 }
 
 /// The order that was asked for, ended so that no two rows are alike.
-pub(super) fn order(
+fn order(
     table: Table,
     sort: &[Sort],
     distinct: Option<&[&'static Column]>,
@@ -248,7 +272,17 @@ async fn regex(
             column.name
         )));
     }
-    let texts = app.lifecycle.store.texts(table, vo, column, MAX_TEXTS + 1).await?;
+    let different = Search {
+        table,
+        vo: vo.cloned(),
+        conditions: Vec::new(),
+        columns: vec![column],
+        sort: Vec::new(),
+        distinct: true,
+        offset: 0,
+        limit: MAX_TEXTS + 1,
+    };
+    let texts = app.lifecycle.store.search(&different).await?.rows;
     if texts.len() > MAX_TEXTS as usize {
         let text = format!(
             "regex: {} has over {MAX_TEXTS} different values; narrow it with `like`",
@@ -257,8 +291,9 @@ async fn regex(
         return Err(Problem::bad_request(text));
     }
     let matching = tokio::task::spawn_blocking(move || {
-        let found = texts.into_iter().filter(|text| regex.is_match(text));
-        found.map(Operand::Text).collect()
+        let text = |found| if let Found::Text(text) = found { Some(text) } else { None };
+        let found = texts.into_iter().flatten().filter_map(text);
+        found.filter(|text| regex.is_match(text)).map(Operand::Text).collect()
     });
     let found =
         matching.await.map_err(|_| Problem::bad_request(format!("Invalid regex {pattern}")))?;

@@ -1,13 +1,21 @@
 //! Jobs sent back to the start.
 
-use super::status::{read, theirs};
-use crate::{Guarded, Shared, auth::whole, problem::Problem};
+use super::{
+    query::read,
+    status::{each, missing, theirs},
+};
+use crate::{
+    Guarded, Shared,
+    auth::{parsed, whole},
+    orders::Order,
+    problem::Problem,
+};
 use axum::{
-    Extension, Json,
+    Extension,
     body::Bytes,
     extract::{Query, State},
     http::StatusCode,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,7 +23,7 @@ use spinor_identity::{access::Permission, subject::Subject};
 use spinor_model::id::{JobId, VoName};
 use spinor_store::{Again, JobRecord, OrderAnswer};
 use std::collections::BTreeMap;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
@@ -30,13 +38,6 @@ struct Reset {
     reset_jobs: bool,
 }
 
-/// Which jobs.
-#[derive(Debug, Deserialize, ToSchema)]
-struct Order {
-    /// Their numbers, at most 10000.
-    job_ids: Vec<i64>,
-}
-
 /// Sends jobs back to the start, whatever became of them, as often as their VO allows.
 #[utoipa::path(post, path = "/api/jobs/reschedule", tag = "jobs", params(Reset), request_body = Order,
     responses((status = 200, body = Object), (status = 400, body = Object)))]
@@ -47,7 +48,9 @@ async fn reschedule(
     bytes: Bytes,
 ) -> Result<Response, Problem> {
     let order: Order = read(&bytes)?;
-    let found = theirs(&app, &subject, order.job_ids.iter().copied()).await?;
+    let asked: Option<VoName> = parsed("vo", order.vo.as_ref())?;
+    let mut found = theirs(&app, &subject, order.job_ids.iter().copied()).await?;
+    found.retain(|_, job| asked.as_ref().is_none_or(|vo| *vo == job.vo));
     let mut by_vo: BTreeMap<VoName, Vec<JobId>> = BTreeMap::new();
     for job in found.values() {
         by_vo.entry(job.vo.clone()).or_default().push(job.id);
@@ -55,7 +58,7 @@ async fn reschedule(
     let (by, lifecycle) = (subject.to_string(), app.lifecycle.clone());
     let (mut success, mut failed) = (BTreeMap::new(), BTreeMap::new());
     for id in order.job_ids.iter().filter(|id| !found.contains_key(id)) {
-        failed.insert(*id, json!({"detail": format!("Job {id} not found")}));
+        failed.insert(*id, missing(id));
     }
     for (vo, ids) in by_vo {
         let limit = lifecycle.document(&vo)?.limits.max_reschedules;
@@ -71,12 +74,8 @@ async fn reschedule(
         for (id, answer) in ids.iter().zip(answers.await?) {
             match answer {
                 OrderAnswer::Ok { .. } => drop(success.insert(id.0, Value::Null)),
-                OrderAnswer::NotFound => {
-                    drop(failed.insert(id.0, json!({"detail": format!("Job {id} not found")})))
-                }
-                OrderAnswer::Refused { reason } => {
-                    drop(failed.insert(id.0, json!({"detail": reason})))
-                }
+                OrderAnswer::NotFound => drop(failed.insert(id.0, missing(id))),
+                OrderAnswer::Refused { reason } => drop(failed.insert(id.0, reason)),
             }
         }
     }
@@ -84,11 +83,8 @@ async fn reschedule(
     for job in app.lifecycle.store.jobs_by_id(&ids).await? {
         success.insert(job.id.0, rescheduled(&job));
     }
-    let body = json!({"success": success, "failed": failed});
-    Ok(match success.is_empty() {
-        true => (StatusCode::BAD_REQUEST, Json(json!({"detail": body}))).into_response(),
-        false => Json(body).into_response(),
-    })
+    let otherwise = success.is_empty().then_some(StatusCode::BAD_REQUEST);
+    Ok(each(success, failed, otherwise))
 }
 
 fn rescheduled(job: &JobRecord) -> Value {

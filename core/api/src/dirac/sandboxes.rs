@@ -1,7 +1,10 @@
 //! Sandboxes as DiracX's clients know them: a form to upload with, a link to download by, names to give
 //! to jobs. Forms and links carry a grant of their own, as those of an object store would.
 
-use super::{query::unprocessable, status::theirs};
+use super::{
+    query::{read, unprocessable},
+    status::{all_theirs, theirs},
+};
 use crate::{Guarded, Shared, auth::member, problem::Problem};
 use axum::{
     Extension, Json,
@@ -75,7 +78,7 @@ impl Grant {
     }
 
     fn check(app: &Shared, what: &str, text: &str) -> Result<(SandboxName, u64), Problem> {
-        let refused = |why: &str| Problem::new(StatusCode::FORBIDDEN, format!("Forbidden: {why}"));
+        let refused = |why: &str| Problem::forbidden(why);
         let grant: Self = app.keys.verify(text).ok_or_else(|| refused("the grant is not valid"))?;
         if grant.sandbox_grant != what || grant.exp * 1000 < app.lifecycle.now().0 {
             return Err(refused("the grant is for something else, or too old"));
@@ -107,8 +110,7 @@ async fn initiate(
     bytes: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let member = member(&subject)?;
-    let info: Info = serde_json::from_slice(&bytes)
-        .map_err(|error| unprocessable(format!("the body: {error}")))?;
+    let info: Info = read(&bytes)?;
     if info.checksum_algorithm != "sha256" || info.size == 0 {
         return Err(unprocessable(
             "checksum_algorithm must be sha256, and size at least 1".to_owned(),
@@ -163,7 +165,6 @@ async fn content(mut field: Field<'_>, size: u64) -> Result<Vec<u8>, Problem> {
     request_body(content = Object, content_type = "multipart/form-data"),
     responses((status = 204), (status = 400, body = Problem), (status = 403, body = Problem)))]
 async fn upload(State(app): State<Shared>, mut form: Multipart) -> Result<StatusCode, Problem> {
-    let _turn = FORMS.acquire().await.map_err(broken)?;
     let mut granted = None;
     while let Some(field) = form.next_field().await.map_err(broken)? {
         match field.name().unwrap_or_default() {
@@ -172,10 +173,11 @@ async fn upload(State(app): State<Shared>, mut form: Multipart) -> Result<Status
                 granted = Some(Grant::check(&app, "upload", &String::from_utf8_lossy(&text))?);
             }
             "file" => {
-                let missing =
-                    || Problem::new(StatusCode::FORBIDDEN, "Forbidden: no grant before the file");
+                let missing = || Problem::forbidden("no grant before the file");
                 let (name, size) = granted.take().ok_or_else(missing)?;
-                return store(&app, name, content(field, size).await?).await;
+                let _turn = FORMS.acquire().await.map_err(broken)?;
+                let content = tokio::time::timeout(VALID, content(field, size)).await;
+                return store(&app, name, content.map_err(broken)??).await;
             }
             _ => {}
         }
@@ -228,8 +230,17 @@ fn check_owner(subject: &Subject, name: &SandboxName) -> Result<(), Problem> {
     if owner {
         return Ok(());
     }
-    let text = format!("Forbidden: the sandbox is {}'s of VO {}", name.user, name.vo);
-    Err(Problem::new(StatusCode::FORBIDDEN, text))
+    Err(Problem::forbidden(format!("the sandbox is {}'s of VO {}", name.user, name.vo)))
+}
+
+/// A sandbox that is here, and that the caller may have.
+async fn stored(app: &Shared, subject: &Subject, pfn: &str) -> Result<SandboxName, Problem> {
+    let name = named(pfn)?;
+    check_owner(subject, &name)?;
+    match app.lifecycle.store.has_sandbox(&name.vo, Some(&name.user), name.digest).await? {
+        true => Ok(name),
+        false => Err(Problem::bad_request("Sandbox not found")),
+    }
 }
 
 /// A link by which a sandbox can be downloaded without a token, for five minutes.
@@ -240,11 +251,7 @@ async fn link(
     Extension(subject): Extension<Subject>,
     Query(which): Query<Which>,
 ) -> Result<Json<Value>, Problem> {
-    let name = named(&which.pfn)?;
-    check_owner(&subject, &name)?;
-    if !app.lifecycle.store.has_sandbox(&name.vo, Some(&name.user), name.digest).await? {
-        return Err(Problem::bad_request("Sandbox not found"));
-    }
+    let name = stored(&app, &subject, &which.pfn).await?;
     let grant = Grant::of(&app, "download", &name, 0)?;
     let url = format!("{}/api/jobs/sandbox/file?grant={grant}", app.lifecycle.url);
     Ok(Json(json!({"url": url, "expires_in": VALID.as_secs()})))
@@ -270,15 +277,13 @@ async fn file(
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], content))
 }
 
-async fn names(app: &Shared, job: JobId, kind: SandboxKind) -> Result<Vec<String>, Problem> {
-    let all = app.lifecycle.store.job_sandboxes(job).await?;
-    Ok(all.into_iter().filter(|(own, _)| *own == kind).map(|(_, name)| name).collect())
+fn names(all: &[(SandboxKind, String)], kind: SandboxKind) -> Vec<&str> {
+    all.iter().filter(|(own, _)| *own == kind).map(|(_, name)| name.as_str()).collect()
 }
 
 async fn own(app: &Shared, subject: &Subject, id: i64) -> Result<JobId, Problem> {
-    let found = theirs(app, subject, std::iter::once(id)).await?;
-    let none = || Problem::not_found(format!("Job {id} not found"));
-    Ok(found.get(&id).ok_or_else(none)?.id)
+    all_theirs(app, subject, std::iter::once(id)).await?;
+    Ok(JobId(id))
 }
 
 /// Sandboxes of a job.
@@ -289,9 +294,9 @@ async fn of_job(
     Path(id): Path<i64>,
 ) -> Result<Json<Value>, Problem> {
     let job = own(&app, &subject, id).await?;
-    let input = names(&app, job, SandboxKind::Input).await?;
-    let output = names(&app, job, SandboxKind::Output).await?;
-    Ok(Json(json!({"Input": input, "Output": output})))
+    let all = app.lifecycle.store.job_sandboxes(job).await?;
+    let of = |kind| names(&all, kind);
+    Ok(Json(json!({"Input": of(SandboxKind::Input), "Output": of(SandboxKind::Output)})))
 }
 
 fn kind_of(text: &str) -> Result<SandboxKind, Problem> {
@@ -308,10 +313,10 @@ async fn of_kind(
     State(app): State<Shared>,
     Extension(subject): Extension<Subject>,
     Path((id, kind)): Path<(i64, String)>,
-) -> Result<Json<Vec<String>>, Problem> {
+) -> Result<Json<Value>, Problem> {
     let kind = kind_of(&kind)?;
     let job = own(&app, &subject, id).await?;
-    Ok(Json(names(&app, job, kind).await?))
+    Ok(Json(json!(names(&app.lifecycle.store.job_sandboxes(job).await?, kind))))
 }
 
 /// Gives a job the sandbox that it leaves: `output`.
@@ -330,13 +335,8 @@ async fn assign(
     let job = own(&app, &subject, id).await?;
     // DiracX's client announces JSON and sends the name as it is.
     let pfn = serde_json::from_str(&body).unwrap_or(body);
-    let name = named(&pfn)?;
-    check_owner(&subject, &name)?;
-    let store = &app.lifecycle.store;
-    if !store.has_sandbox(&name.vo, Some(&name.user), name.digest).await? {
-        return Err(Problem::bad_request("Sandbox not found"));
-    }
-    match store.assign_sandbox(job, SandboxKind::Output, &name.to_string()).await? {
+    let name = stored(&app, &subject, &pfn).await?;
+    match app.lifecycle.store.assign_sandbox(job, &name).await? {
         true => Ok(Json(Value::Null)),
         false => Err(Problem::bad_request("Sandbox already assigned")),
     }
@@ -368,8 +368,7 @@ async fn unassign_all(
     Extension(subject): Extension<Subject>,
     bytes: Bytes,
 ) -> Result<StatusCode, Problem> {
-    let jobs: Jobs = serde_json::from_slice(&bytes)
-        .map_err(|error| unprocessable(format!("the body: {error}")))?;
+    let jobs: Jobs = read(&bytes)?;
     let found = theirs(&app, &subject, jobs.job_ids.iter().copied()).await?;
     let ids: Vec<JobId> = found.values().map(|job| job.id).collect();
     app.lifecycle.store.unassign_sandboxes(&ids).await?;

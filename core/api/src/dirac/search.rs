@@ -1,8 +1,8 @@
 //! Searching and counting jobs.
 
 use super::query::{
-    PageQuery, SearchBody, SummaryBody, body, columns, conditions, grouping, order, paged, row,
-    shown, unprocessable,
+    PageQuery, SearchBody, SummaryBody, body, conditions, grouping, paged, read, row, searched,
+    shown,
 };
 use crate::{Guarded, Shared, problem::Problem};
 use axum::{
@@ -41,24 +41,12 @@ async fn search(
     if with_log && asked.distinct {
         return Err(Problem::bad_request("LoggingInfo is a job's: distinct rows have none"));
     }
-    let (offset, limit) = page.window()?;
-    let mut shown = columns(Table::Jobs, asked.parameters.as_deref())?;
+    let mut search = searched(&app, subject.vo(), Table::Jobs, &asked, &page).await?;
     let key = Table::Jobs.key();
-    let hides_key = with_log && !shown.contains(&key);
+    let hides_key = with_log && !search.columns.contains(&key);
     if hides_key {
-        shown.insert(0, key);
+        search.columns.insert(0, key);
     }
-    let vo = subject.vo().cloned();
-    let search = Search {
-        table: Table::Jobs,
-        conditions: conditions(&app, Table::Jobs, vo.as_ref(), &asked.search).await?,
-        sort: order(Table::Jobs, &asked.sort, asked.distinct.then_some(&shown))?,
-        vo,
-        columns: shown,
-        distinct: asked.distinct,
-        offset,
-        limit,
-    };
     let found = app.lifecycle.store.search(&search).await?;
     let mut rows: Vec<_> = found.rows.iter().map(|found| row(&search.columns, found)).collect();
     if with_log {
@@ -138,8 +126,7 @@ pub(super) async fn counted(
     table: Table,
     bytes: &Bytes,
 ) -> Result<Json<Vec<Value>>, Problem> {
-    let asked: SummaryBody = serde_json::from_slice(bytes)
-        .map_err(|error| unprocessable(format!("the body: {error}")))?;
+    let asked: SummaryBody = read(bytes)?;
     let vo = subject.vo().cloned();
     let search = Search {
         table,

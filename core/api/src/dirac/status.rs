@@ -1,6 +1,6 @@
 //! What happens to jobs, told by those who run or own them: states, heartbeats, metadata, new starts.
 
-use super::query::unprocessable;
+use super::query::{read, unprocessable};
 use crate::{Guarded, Shared, auth::whole, problem::Problem};
 use axum::{
     Extension, Json,
@@ -9,7 +9,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use spinor_identity::{
     access::{Permission, administers_jobs},
@@ -18,7 +18,7 @@ use spinor_identity::{
 use spinor_model::{id::JobId, state::JobState, time::Timestamp};
 use spinor_store::{Changed, JobRecord, ReportAnswer, StatusReport};
 use std::collections::BTreeMap;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
@@ -35,10 +35,6 @@ const MAX_JOBS: usize = 5_000;
 const MAX_UPDATES: usize = 100;
 /// Characters of what a job says of itself.
 const MAX_VALUE: usize = 64 << 10;
-
-pub(super) fn read<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| unprocessable(format!("the body: {error}")))
-}
 
 fn few(job: i64, count: usize) -> Result<(), Problem> {
     if count <= MAX_UPDATES {
@@ -57,7 +53,7 @@ pub(super) async fn theirs(
 ) -> Result<BTreeMap<i64, JobRecord>, Problem> {
     let ids: Vec<JobId> = ids.map(JobId).collect();
     if ids.is_empty() {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "Forbidden: name a job"));
+        return Err(Problem::forbidden("name a job"));
     }
     if ids.len() > MAX_JOBS {
         return Err(Problem::bad_request(format!("{} jobs: send {MAX_JOBS} at most", ids.len())));
@@ -74,23 +70,40 @@ pub(super) async fn theirs(
                 let whole_vo =
                     administers_jobs(subject) || member.properties.contains("GenericPilot");
                 match job {
-                    Some(job) => job.vo == member.vo && (whole_vo || job.owner == member.user),
+                    Some(job) => whole_vo || job.owner == member.user,
                     None => whole_vo,
                 }
             }
-            (Subject::Job { job: own, attempt, vo, .. }, Some(job)) => {
+            (Subject::Job { job: own, attempt, .. }, Some(job)) => {
                 // A payload speaks while it runs, and for itself.
                 let runs = job.status.is_held_by_pilot() || job.status == JobState::Completing;
-                own == id && job.vo == *vo && job.attempt == *attempt && runs
+                own == id && job.attempt == *attempt && runs
             }
             (Subject::Job { .. } | Subject::Pilot(_), _) => false,
         };
         if !may {
-            let text = format!("Forbidden: job {id} is not yours to speak for");
-            return Err(Problem::new(StatusCode::FORBIDDEN, text));
+            return Err(Problem::forbidden(format!("job {id} is not yours to speak for")));
         }
     }
     Ok(found)
+}
+
+/// What is said of a job that is not there.
+pub(super) fn missing(id: impl std::fmt::Display) -> String {
+    format!("Job {id} not found")
+}
+
+/// Jobs that the caller may speak for, all of which are there.
+pub(super) async fn all_theirs(
+    app: &Shared,
+    subject: &Subject,
+    ids: impl Iterator<Item = i64> + Clone,
+) -> Result<BTreeMap<i64, JobRecord>, Problem> {
+    let found = theirs(app, subject, ids.clone()).await?;
+    match ids.into_iter().find(|id| !found.contains_key(id)) {
+        Some(id) => Err(Problem::not_found(missing(id))),
+        None => Ok(found),
+    }
 }
 
 /// Whether to pass over the table of moves.
@@ -102,7 +115,7 @@ struct Force {
 }
 
 /// A state at a moment.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Update {
     /// The state.
@@ -153,48 +166,51 @@ async fn statuses(
         }
     }
     if force && !administers_jobs(&subject) {
-        let text = "Forbidden: force needs the property JobAdministrator";
-        return Err(Problem::new(StatusCode::FORBIDDEN, text));
+        return Err(Problem::forbidden("force needs the property JobAdministrator"));
     }
     theirs(&app, &subject, updates.keys().copied()).await?;
     let by = subject.to_string();
-    let answers = whole({
-        let (app, reports) = (app.clone(), reports.clone());
-        async move {
-            let (answers, changes) =
-                app.lifecycle.store.report(&reports, &by, app.lifecycle.now()).await?;
-            app.lifecycle.note(&changes).await?;
-            Ok(answers)
-        }
-    })
-    .await?;
-    Ok(told(&reports, answers, app.lifecycle.now()))
+    let jobs: Vec<i64> = reports.iter().map(|report| report.job.0).collect();
+    let (lifecycle, now) = (app.lifecycle.clone(), app.lifecycle.now());
+    let answers = whole(async move {
+        let (answers, changes) = lifecycle.store.report(&reports, &by, now).await?;
+        lifecycle.note(&changes).await?;
+        Ok(answers)
+    });
+    Ok(told(&jobs, answers.await?, app.lifecycle.now()))
 }
 
-fn told(reports: &[StatusReport], answers: Vec<ReportAnswer>, now: Timestamp) -> Response {
+fn told(jobs: &[i64], answers: Vec<ReportAnswer>, now: Timestamp) -> Response {
     let (mut success, mut failed) = (BTreeMap::new(), BTreeMap::new());
-    let mut missing = true;
-    for (report, answer) in reports.iter().zip(answers) {
-        missing &= answer == ReportAnswer::NotFound;
+    let mut none = true;
+    for (job, answer) in jobs.iter().zip(answers) {
+        none &= answer == ReportAnswer::NotFound;
         match answer {
             ReportAnswer::Taken(changed) => {
-                let row: &mut Map<String, Value> = success.entry(report.job.0).or_default();
+                let row: &mut Map<String, Value> = success.entry(*job).or_default();
                 row.extend(fields(&changed));
                 row.insert("LastUpdateTime".to_owned(), json!(now));
             }
-            ReportAnswer::NotFound => {
-                let detail = format!("Job {} not found", report.job);
-                failed.insert(report.job.0, json!({"detail": detail}));
-            }
-            ReportAnswer::Refused(why) => {
-                failed.insert(report.job.0, json!({"detail": why}));
-            }
+            ReportAnswer::NotFound => drop(failed.insert(*job, missing(job))),
+            ReportAnswer::Refused(why) => drop(failed.insert(*job, why)),
         }
     }
+    each(success, failed, none.then_some(StatusCode::NOT_FOUND))
+}
+
+/// What became of each job, as DiracX's clients read it; under a status of its own if nothing came of
+/// the whole.
+pub(super) fn each<T: Serialize>(
+    success: BTreeMap<i64, T>,
+    failed: BTreeMap<i64, String>,
+    otherwise: Option<StatusCode>,
+) -> Response {
+    let failed: BTreeMap<i64, Value> =
+        failed.into_iter().map(|(job, why)| (job, json!({"detail": why}))).collect();
     let body = json!({"success": success, "failed": failed});
-    match missing {
-        true => (StatusCode::NOT_FOUND, Json(json!({"detail": body}))).into_response(),
-        false => Json(body).into_response(),
+    match otherwise {
+        Some(status) => (status, Json(json!({"detail": body}))).into_response(),
+        None => Json(body).into_response(),
     }
 }
 
@@ -210,9 +226,8 @@ fn fields(changed: &Changed) -> Map<String, Value> {
 }
 
 /// How a job fares.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code)]
 struct Beat {
     #[serde(rename = "LoadAverage")]
     load_average: Option<f64>,
@@ -257,10 +272,7 @@ async fn heartbeat(
     bytes: Bytes,
 ) -> Result<Json<Vec<Value>>, Problem> {
     let beats: BTreeMap<i64, Beat> = read(&bytes)?;
-    let found = theirs(&app, &subject, beats.keys().copied()).await?;
-    if let Some(missing) = beats.keys().find(|id| !found.contains_key(id)) {
-        return Err(Problem::not_found(format!("Job {missing} not found")));
-    }
+    let found = all_theirs(&app, &subject, beats.keys().copied()).await?;
     let (store, now) = (&app.lifecycle.store, app.lifecycle.now());
     let ids: Vec<JobId> = found.values().map(|job| job.id).collect();
     let mut parameters = Vec::new();
@@ -268,7 +280,7 @@ async fn heartbeat(
         let of_job = beat.parameters().map(|(name, value)| (JobId(id), name.to_owned(), value));
         parameters.extend(of_job);
     }
-    store.set_parameters(&parameters, now).await?;
+    store.set_parameters(&parameters).await?;
     let commands = store.alive(&ids, now).await?;
     let view =
         |(id, command): (JobId, String)| json!({"job_id": id, "command": command, "arguments": ""});
@@ -287,10 +299,7 @@ async fn metadata(
     bytes: Bytes,
 ) -> Result<StatusCode, Problem> {
     let told: BTreeMap<i64, BTreeMap<String, Value>> = read(&bytes)?;
-    let found = theirs(&app, &subject, told.keys().copied()).await?;
-    if let Some(missing) = told.keys().find(|id| !found.contains_key(id)) {
-        return Err(Problem::not_found(format!("Job {missing} not found")));
-    }
+    all_theirs(&app, &subject, told.keys().copied()).await?;
     let (mut sites, mut parameters) = (Vec::new(), Vec::new());
     for (id, fields) in told {
         few(id, fields.len())?;
@@ -314,6 +323,6 @@ async fn metadata(
     }
     let (store, now) = (&app.lifecycle.store, app.lifecycle.now());
     store.set_sites(&sites, now).await?;
-    store.set_parameters(&parameters, now).await?;
+    store.set_parameters(&parameters).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,16 +1,17 @@
 //! Tokens: granted once for a login, renewed while the VO's provider still knows the person.
 
 use super::{
-    CLIENT_ID, SessionError, Sessions, bad,
-    login::{Login, hash, proves},
+    SessionError, Sessions, bad,
+    login::{Login, check_client, proves},
 };
 use crate::{
     entitlement,
     provider::ProviderError,
     scope::Scope,
+    secret::hash,
     subject::{Member, Subject},
 };
-use spinor_model::{id::VoName, registry::VoDocument, time::Timestamp};
+use spinor_model::{registry::VoDocument, time::Timestamp};
 use spinor_store::{FlowKey, FlowRecord, FlowStage, RefreshRecord, UserRecord};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -39,9 +40,7 @@ impl Sessions {
         client_id: &str,
         device_code: &str,
     ) -> Result<Tokens, SessionError> {
-        if client_id != CLIENT_ID {
-            return bad("Bad client_id");
-        }
+        check_client(client_id, "Bad client_id")?;
         let Some(flow) = self.store.flow(FlowKey::Flow(hash(device_code))).await? else {
             return bad("the device_code is unknown: log in anew");
         };
@@ -67,9 +66,7 @@ impl Sessions {
         redirect_uri: &str,
         verifier: &str,
     ) -> Result<Tokens, SessionError> {
-        if client_id != CLIENT_ID {
-            return bad("Bad client_id");
-        }
+        check_client(client_id, "Bad client_id")?;
         let Some(flow) = self.store.flow(FlowKey::Flow(hash(code))).await? else {
             return unauthorized("Invalid code");
         };
@@ -106,7 +103,7 @@ impl Sessions {
         let member = self.admit(&document, &user, &self.scope(&login.scope)?)?;
         let hours = document.identity.as_ref().map_or(1, |identity| identity.session_hours);
         let expires = self.now().plus(Duration::from_secs(u64::from(hours) * 3600));
-        let (tokens, record) = self.made(member, &sub, login.scope, expires)?;
+        let (tokens, record) = self.made(member, login.scope, expires)?;
         self.store.add_refresh(&record, self.now()).await?;
         Ok(tokens)
     }
@@ -152,13 +149,12 @@ impl Sessions {
     fn made(
         &self,
         member: Member,
-        sub: &str,
         scope: String,
         expires: Timestamp,
     ) -> Result<(Tokens, RefreshRecord), SessionError> {
         let now = self.now();
         let (refresh_token, jti) = self.keys.issue_refresh(expires)?;
-        let (vo, sub) = (member.vo.clone(), sub.to_owned());
+        let (vo, sub) = (member.vo.clone(), member.sub.clone());
         let record = RefreshRecord { jti, vo, sub, scope, revoked: false, expires };
         let access_token = self.keys.issue(&Subject::Member(member), ACCESS, now)?;
         let expires_in = ACCESS.as_secs();
@@ -168,9 +164,7 @@ impl Sessions {
     /// The next tokens, for a refresh token that has not been used. One that has costs its person every
     /// session: somebody has stolen it.
     pub async fn refresh(&self, client_id: &str, token: &str) -> Result<Tokens, SessionError> {
-        if client_id != CLIENT_ID {
-            return bad("Bad client_id");
-        }
+        check_client(client_id, "Bad client_id")?;
         let Ok(jti) = self.keys.check_refresh(token) else { return unauthorized("Invalid JWT") };
         let Some(record) = self.store.refresh(&jti).await? else {
             return unauthorized("expired_token: The token is expired");
@@ -184,8 +178,7 @@ impl Sessions {
         let document = self.document(&record.vo)?;
         let user = self.asked_again(&document, &record).await?;
         let member = self.admit(&document, &user, &self.scope(&record.scope)?)?;
-        let (tokens, next) =
-            self.made(member, &record.sub, record.scope.clone(), record.expires)?;
+        let (tokens, next) = self.made(member, record.scope.clone(), record.expires)?;
         match self.store.rotate(&jti, &next).await? {
             true => Ok(tokens),
             false => self.reused(&record).await,
@@ -225,10 +218,7 @@ impl Sessions {
         let told = self.providers.again(identity, secret.as_deref(), &token, &user.sub).await;
         match told {
             Ok(person) => match self.register(document, person).await? {
-                Ok(sub) => {
-                    let fresh = self.store.user(&record.vo, &sub).await?;
-                    fresh.map_or_else(|| unauthorized("the person is not known any more"), Ok)
-                }
+                Ok(user) => Ok(user),
                 Err(refused) => {
                     self.store.revoke_all(&record.vo, &record.sub).await?;
                     Err(SessionError::Forbidden(refused))
@@ -274,8 +264,7 @@ impl Sessions {
         };
         let jti = number.to_string();
         let found = self.store.refresh(&jti).await?;
-        let visible = |record: &RefreshRecord| in_vo(record, &member.vo);
-        let Some(record) = found.filter(visible) else {
+        let Some(record) = found.filter(|record| record.vo == member.vo) else {
             return Err(SessionError::NotFound(format!("Token {jti} not found")));
         };
         if record.sub != member.sub && !manages_tokens(member) {
@@ -285,10 +274,6 @@ impl Sessions {
         self.store.revoke(&jti).await?;
         Ok(())
     }
-}
-
-fn in_vo(record: &RefreshRecord, vo: &VoName) -> bool {
-    record.vo == *vo
 }
 
 fn manages_tokens(member: &Member) -> bool {

@@ -5,7 +5,7 @@ use crate::{
     entitlement, jws,
     provider::{Begun, Person},
     scope::Scope,
-    secret,
+    secret::{self, hash},
 };
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
@@ -78,17 +78,17 @@ impl Login {
     }
 }
 
-/// The hash of a code that a client or a browser holds.
-pub(super) fn hash(code: &str) -> Digest {
-    Digest::of(code.as_bytes())
-}
-
 /// Letters that cannot be mistaken and make no words.
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 
 fn user_code() -> String {
     let mut random = rand::rng();
     (0..8).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect()
+}
+
+/// There is one client; DiracX's differ in what they call another.
+pub(super) fn check_client(client_id: &str, otherwise: &str) -> Result<(), SessionError> {
+    if client_id == CLIENT_ID { Ok(()) } else { bad(otherwise) }
 }
 
 impl Sessions {
@@ -109,17 +109,13 @@ impl Sessions {
         Ok(identity)
     }
 
-    fn check_client(&self, client_id: &str) -> Result<(), SessionError> {
-        if client_id == CLIENT_ID { Ok(()) } else { bad("Unrecognised client ID") }
-    }
-
     /// A client without a browser begins a login.
     pub async fn begin_device(
         &self,
         client_id: &str,
         scope: &str,
     ) -> Result<DeviceLogin, SessionError> {
-        self.check_client(client_id)?;
+        check_client(client_id, "Unrecognised client ID")?;
         let vo = self.scope(scope)?.vo;
         self.identity(&*self.document(&vo)?)?;
         let (user_code, device_code) = (user_code(), secret::fresh());
@@ -141,13 +137,23 @@ impl Sessions {
     pub async fn device_login(&self, user_code: &str) -> Result<String, SessionError> {
         let key = FlowKey::UserCode(user_code.to_ascii_uppercase());
         let found = self.store.flow(key).await?;
-        let open = |flow: &FlowRecord| flow.stage == FlowStage::Begun && flow.expires > self.now();
-        let Some(flow) = found.filter(open) else {
+        let Some(flow) = found.filter(|flow| self.is_open(flow)) else {
             return bad(
                 "No row was found when one was required: the code is unknown, used or too old; log in anew",
             );
         };
-        self.to_provider(flow, "/api/auth/device/complete").await
+        let mut login = Login::read(&flow)?;
+        let (url, state) = self.to_provider(&mut login, "/api/auth/device/complete").await?;
+        let (id, body) = (flow.flow, login.body());
+        let next = FlowRecord { state: Some(state), body, ..flow };
+        match self.store.advance_flow(id, FlowStage::Begun, &next).await? {
+            true => Ok(url),
+            false => bad("the login is over already"),
+        }
+    }
+
+    fn is_open(&self, flow: &FlowRecord) -> bool {
+        flow.stage == FlowStage::Begun && flow.expires > self.now()
     }
 
     /// A client with a browser begins a login: where to send it.
@@ -156,9 +162,7 @@ impl Sessions {
         client_id: &str,
         request: AuthorizationRequest,
     ) -> Result<String, SessionError> {
-        if client_id != CLIENT_ID {
-            return bad("Unrecognised client_id");
-        }
+        check_client(client_id, "Unrecognised client_id")?;
         if !self.redirects.contains(&request.redirect_uri) {
             return bad(
                 "Unrecognised redirect_uri: the server's configuration lists those that may be (`auth.redirects`)",
@@ -167,34 +171,34 @@ impl Sessions {
         let vo = self.scope(&request.scope)?.vo;
         let AuthorizationRequest { challenge, redirect_uri, scope, state } = request;
         let client = Some(Client { challenge, redirect_uri, state });
-        let login = Login { scope, vo, client, begun: None, sub: None, refused: None };
+        let mut login = Login { scope, vo, client, begun: None, sub: None, refused: None };
+        let (url, state) = self.to_provider(&mut login, "/api/auth/authorize/complete").await?;
         let flow = FlowRecord {
             // Nobody holds this: the code is made when somebody has logged in.
             flow: hash(&secret::fresh()),
             user_code: None,
-            state: None,
+            state: Some(state),
             stage: FlowStage::Begun,
             body: login.body(),
             expires: self.now().plus(AUTHORIZATION),
         };
         self.store.add_flow(&flow, self.now()).await?;
-        self.to_provider(flow, "/api/auth/authorize/complete").await
+        Ok(url)
     }
 
-    async fn to_provider(&self, flow: FlowRecord, back: &str) -> Result<String, SessionError> {
-        let mut login = Login::read(&flow)?;
+    /// Where to send somebody, and the hash of what they come back with.
+    async fn to_provider(
+        &self,
+        login: &mut Login,
+        back: &str,
+    ) -> Result<(String, Digest), SessionError> {
         let document = self.document(&login.vo)?;
         let state = secret::fresh();
         let redirect = format!("{}{back}", self.url);
         let (url, begun) =
             self.providers.begin(self.identity(&document)?, &redirect, &state).await?;
         login.begun = Some(begun);
-        let (id, body) = (flow.flow, login.body());
-        let next = FlowRecord { state: Some(hash(&state)), body, ..flow };
-        match self.store.advance_flow(id, FlowStage::Begun, &next).await? {
-            true => Ok(url),
-            false => bad("the login is over already"),
-        }
+        Ok((url, hash(&state)))
     }
 
     /// The person of a device flow came back from the provider; why they get nothing, if so.
@@ -246,8 +250,7 @@ impl Sessions {
         issuer: Option<&str>,
     ) -> Result<(FlowRecord, Login), SessionError> {
         let found = self.store.flow(FlowKey::State(hash(state))).await?;
-        let open = |flow: &FlowRecord| flow.stage == FlowStage::Begun && flow.expires > self.now();
-        let Some(flow) = found.filter(open) else {
+        let Some(flow) = found.filter(|flow| self.is_open(flow)) else {
             return bad("Invalid state: the login is unknown, used or too old; begin anew");
         };
         let mut login = Login::read(&flow)?;
@@ -260,7 +263,7 @@ impl Sessions {
         let secret = self.secret(&login.vo);
         let person = self.providers.finish(identity, secret.as_deref(), begun, code).await?;
         match self.register(&document, person).await? {
-            Ok(sub) => login.sub = Some(sub),
+            Ok(user) => login.sub = Some(user.sub),
             Err(refused) => login.refused = Some(refused),
         }
         Ok((flow, login))
@@ -271,7 +274,7 @@ impl Sessions {
         &self,
         document: &VoDocument,
         person: Person,
-    ) -> Result<Result<String, String>, SessionError> {
+    ) -> Result<Result<UserRecord, String>, SessionError> {
         let vo = &document.vo;
         let Person { sub, name, entitlements, refresh_token } = person;
         let known = self.store.user(vo, &sub).await?;
@@ -281,7 +284,7 @@ impl Sessions {
         let Some(wanted) = wanted else {
             return Ok(Err("your name cannot be used here".to_owned()));
         };
-        let now = self.now();
+        let (now, is_new) = (self.now(), known.is_none());
         let mut record = UserRecord {
             vo: vo.clone(),
             sub: sub.clone(),
@@ -300,7 +303,6 @@ impl Sessions {
         }
         // Names are told apart by who came first: a name is whose jobs are whose.
         let listed = |name: &UserName| document.groups.values().any(|g| g.users.contains(name));
-        let is_new = record.registered == now;
         for number in 1..100 {
             if number > 1 {
                 record.user = format!("{wanted}-{number}").parse().map_err(|_| {
@@ -312,7 +314,7 @@ impl Sessions {
                 continue;
             }
             if self.store.put_user(&record).await? {
-                return Ok(Ok(sub));
+                return Ok(Ok(record));
             }
         }
         Ok(Err(format!("the name {wanted} is another's")))

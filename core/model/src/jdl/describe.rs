@@ -1,7 +1,7 @@
 //! What a JDL means: the same as this description.
 
 use super::{Record, Value, parameters::Parameters};
-use crate::finding::Finding;
+use crate::{finding::Finding, id::Digest, offer::default_power, requirement::MAX_WORK};
 use serde_json::{Map, json};
 
 /// A JDL as a job description, and what is kept beside it.
@@ -46,23 +46,12 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn wrong(&mut self, field: &str, value: impl ToString, message: impl Into<String>) {
-        let value = value.to_string().chars().take(200).collect();
-        self.findings.push(Finding { field: field.to_owned(), value, message: message.into() });
+        self.findings.push(Finding::new(field, value, message));
     }
 
     fn text(&self, name: &str) -> Option<String> {
         let text = self.jdl.get(name)?.to_string();
         (!text.is_empty()).then_some(text)
-    }
-
-    /// Items of a list; one text may stand for a list of one, or name several, separated by commas.
-    fn list(&self, name: &str) -> Vec<String> {
-        let items = match self.jdl.get(name) {
-            None => Vec::new(),
-            Some(Value::List(items)) => items.iter().map(ToString::to_string).collect(),
-            Some(one) => one.to_string().split(',').map(|item| item.trim().to_owned()).collect(),
-        };
-        items.into_iter().filter(|item| !item.is_empty()).collect()
     }
 
     fn number(&mut self, name: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
@@ -105,7 +94,8 @@ impl Reading<'_> {
         let [stdout, stderr] = streams.map(|s| s.map(|s| self.parameters.text(&s)));
         let stdout = stdout.unwrap_or_else(|| "std.out".to_owned());
         let stderr = stderr.unwrap_or_else(|| "std.err".to_owned());
-        let kept = self.list("OutputSandbox").into_iter().map(|file| self.parameters.text(&file));
+        let kept =
+            self.jdl.list("OutputSandbox").into_iter().map(|file| self.parameters.text(&file));
         // Streams are always kept.
         let kept: Vec<String> = kept.filter(|file| *file != stdout && *file != stderr).collect();
         put("stdout", json!(stdout));
@@ -125,14 +115,16 @@ impl Reading<'_> {
             put("parameters", parameters);
         }
         for field in ["JobGroup", "JobType", "InputData", "InputSandbox", "Site"] {
-            let text = self.list(field).join(",");
-            if self.parameters.text(&text) != text.replace('%', "%%") && !text.contains("%j") {
+            let text = self.jdl.list(field).join(",");
+            // A job's number is not put in, and no mistake.
+            let others = text.replace("%j", "");
+            if self.parameters.text(&others) != others.replace('%', "%%") {
                 let message = "holds a parameter: they are put into Executable, Arguments, JobName, StdOutput, StdError and OutputSandbox alone";
                 self.wrong(field, text, message);
             }
         }
         let job_group = self.text("JobGroup").map(|group| group.chars().take(64).collect());
-        let input_data = self.list("InputData");
+        let input_data = self.jdl.list("InputData");
         let input_data =
             input_data.iter().map(|lfn| lfn.trim_start_matches("LFN:").to_owned()).collect();
         let description = serde_json::Value::Object(description);
@@ -152,26 +144,26 @@ impl Reading<'_> {
     /// Digests of sandboxes that were uploaded, and names of files that still have to be.
     fn input_sandbox(&mut self) -> (Vec<String>, Vec<String>) {
         let (mut digests, mut local) = (Vec::new(), Vec::new());
-        for item in self.list("InputSandbox") {
-            if let Some(digest) = sandbox_digest(&item) {
-                digests.push(digest);
+        for item in self.jdl.list("InputSandbox") {
+            if is_local(&item) {
+                local.push(item);
+            } else if let Some(digest) = sandbox_digest(&item) {
+                digests.push(digest.to_string());
             } else if item.starts_with("SB:") {
                 self.wrong(
                     "InputSandbox",
                     &item,
                     "names no sandbox of this server: it ends in sha256:DIGEST.tar.zst",
                 );
-            } else if item.starts_with("LFN:") {
-                self.wrong("InputSandbox", &item, "is a file of a catalogue, which this server does not stage: let the payload fetch it");
             } else {
-                local.push(item);
+                self.wrong("InputSandbox", &item, "is a file of a catalogue, which this server does not stage: let the payload fetch it");
             }
         }
         (digests, local)
     }
 
     fn requirements(&mut self) -> serde_json::Value {
-        let work = self.number("CPUTime", 1..=10_800_000).unwrap_or(DEFAULT_WORK);
+        let work = self.number("CPUTime", 1..=MAX_WORK as i64).unwrap_or(DEFAULT_WORK);
         let mut cpu = json!({"work": work});
         let (min, max) = self.cores();
         let whole = self.jdl.get("WholeNode").map(ToString::to_string);
@@ -186,10 +178,10 @@ impl Reading<'_> {
         }
         cpu["ram_mb"] = json!({"request": request, "limit": limit.unwrap_or(NO_LIMIT)});
         // What rules see; slots are asked for the time that the work takes on them.
-        let wall_time = ((work + 9) / 10).min(1_080_000);
+        let wall_time = work.unsigned_abs().div_ceil(default_power().into());
         let mut requirements = json!({"wall_time": wall_time, "cpu": cpu});
-        let mut tags = self.list("Tags");
-        tags.extend(self.list("Tag"));
+        let mut tags = self.jdl.list("Tags");
+        tags.extend(self.jdl.list("Tag"));
         if whole {
             tags.push("WholeNode".to_owned());
         }
@@ -197,8 +189,8 @@ impl Reading<'_> {
             requirements["tags"] = json!(tags.join(" & "));
         }
         let any = |site: &String| !site.eq_ignore_ascii_case("any");
-        let named: Vec<String> = self.list("Site").into_iter().filter(any).collect();
-        let banned = self.list("BannedSites");
+        let named: Vec<String> = self.jdl.list("Site").into_iter().filter(any).collect();
+        let banned = self.jdl.list("BannedSites");
         let sites: Vec<&String> = named.iter().filter(|site| !banned.contains(site)).collect();
         if sites.is_empty() && !named.is_empty() {
             self.wrong("BannedSites", banned.join(", "), "bans all sites that Site names");
@@ -210,7 +202,7 @@ impl Reading<'_> {
         }
         let mut attributes = Map::new();
         for (field, name) in [("Platform", "platform"), ("GridCE", "grid-ce")] {
-            let value = self.list(field).join(",");
+            let value = self.jdl.list(field).join(",");
             if !value.is_empty() && !value.eq_ignore_ascii_case("any") {
                 attributes.insert(name.to_owned(), json!(value));
             }
@@ -237,11 +229,15 @@ impl Reading<'_> {
 }
 
 /// The digest that a sandbox's name ends with: `[SB:SE|]/S3/…/sha256:DIGEST.tar.zst`.
-pub(crate) fn sandbox_digest(name: &str) -> Option<String> {
-    let (_, end) = name.rsplit_once("sha256:")?;
-    let digest = end.split('.').next()?;
-    let hex = digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit());
-    (hex && name.contains('/')).then(|| digest.to_ascii_lowercase())
+fn sandbox_digest(name: &str) -> Option<Digest> {
+    let (path, end) = name.rsplit_once("sha256:")?;
+    path.contains('/').then(|| end.split('.').next()?.parse().ok())?
+}
+
+/// Whether an item of an input sandbox is a file that lies beside the JDL: nothing that was uploaded,
+/// and nothing of a catalogue.
+pub fn is_local(item: &str) -> bool {
+    !item.starts_with("SB:") && !item.starts_with("LFN:") && sandbox_digest(item).is_none()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod describe;
 mod parameters;
 mod parse;
 
-pub use describe::{Described, describe};
+pub use describe::{Described, describe, is_local};
 pub use parse::{SyntaxError, parse};
 
 /// What stands after `=`.
@@ -36,6 +36,16 @@ impl Record {
     pub fn get(&self, name: &str) -> Option<&Value> {
         let found = self.0.iter().rev().find(|(own, _)| own.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value)
+    }
+
+    /// Items of a list; one text may stand for a list of one, or name several, separated by commas.
+    pub fn list(&self, name: &str) -> Vec<String> {
+        let items = match self.get(name) {
+            None => Vec::new(),
+            Some(Value::List(items)) => items.iter().map(ToString::to_string).collect(),
+            Some(one) => one.to_string().split(',').map(|item| item.trim().to_owned()).collect(),
+        };
+        items.into_iter().filter(|item| !item.is_empty()).collect()
     }
 }
 

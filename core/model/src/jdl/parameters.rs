@@ -22,8 +22,7 @@ pub struct Parameters {
 }
 
 fn wrong(field: &str, value: impl ToString, message: &str) -> Finding {
-    let value = value.to_string().chars().take(200).collect();
-    Finding { field: field.to_owned(), value, message: message.to_owned() }
+    Finding::new(field, value, message)
 }
 
 impl Parameters {

@@ -1,5 +1,6 @@
 //! Where a VO's people log in, and where they find help.
 
+use crate::finding::Finding;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -22,7 +23,7 @@ pub struct Identity {
     /// only those are let in whom the document lists.
     #[serde(default = "yes")]
     pub register: bool,
-    /// Hours that a login lasts without being used.
+    /// Hours that a login lasts.
     #[serde(default = "default_session_hours")]
     pub session_hours: u32,
     /// Minutes after which the provider is asked again whether somebody is still a member; with 0 it is
@@ -52,22 +53,27 @@ fn default_recheck_minutes() -> u32 {
 }
 
 impl Identity {
-    /// What is wrong with it: field, value, message.
-    pub(super) fn findings(&self) -> Vec<(String, String, String)> {
+    /// What is wrong with it.
+    pub(super) fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
-        let safe = self.issuer.starts_with("https://")
-            || local.iter().any(|start| self.issuer.starts_with(start));
-        if !safe {
-            let message = "must begin with https:// (http:// only on this machine)".to_owned();
-            findings.push(("identity.issuer".to_owned(), self.issuer.clone(), message));
+        if !self.issuer.starts_with("https://") && !is_here(&self.issuer) {
+            let message = "must begin with https:// (http:// only on this machine)";
+            findings.push(Finding::new("identity.issuer", &self.issuer, message));
         }
         if self.session_hours == 0 {
-            let field = "identity.session_hours".to_owned();
-            findings.push((field, "0".to_owned(), "must be positive".to_owned()));
+            findings.push(Finding::new("identity.session_hours", 0, "must be positive"));
         }
         findings
     }
+}
+
+/// Whether an address is one of this machine.
+fn is_here(url: &str) -> bool {
+    let hosts = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
+    let rest = hosts.iter().find_map(|host| url.strip_prefix(host));
+    rest.is_some_and(|rest| {
+        (rest.is_empty() || rest.starts_with([':', '/'])) && !rest.contains('@')
+    })
 }
 
 /// Where a VO's people find help.
@@ -85,5 +91,25 @@ pub struct Support {
 impl Support {
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_may_be_asked_in_the_clear() {
+        for here in ["http://127.0.0.1", "http://localhost:8080/x", "http://[::1]/"] {
+            assert!(is_here(here), "{here}");
+        }
+        for elsewhere in [
+            "http://localhost.example.org",
+            "http://127.0.0.1.example.org/",
+            "http://localhost:x@example.org",
+            "http://example.org/http://localhost",
+        ] {
+            assert!(!is_here(elsewhere), "{elsewhere}");
+        }
     }
 }

@@ -326,7 +326,8 @@ impl VoDocument {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
+        let mut findings: Vec<Finding> =
+            self.identity.iter().flat_map(Identity::findings).collect();
         let mut find = |field: String, value: String, message: String| {
             findings.push(Finding { field, value, message });
         };
@@ -336,9 +337,6 @@ impl VoDocument {
         if let Some(group) = self.default_group.as_ref().filter(|g| !self.groups.contains_key(g)) {
             let message = "is not among the document's groups".to_owned();
             find("default_group".into(), group.to_string(), message);
-        }
-        for (field, value, message) in self.identity.iter().flat_map(Identity::findings) {
-            find(field, value, message);
         }
         for (name, ce) in &self.ces {
             if !self.sites.contains_key(&ce.site) {

@@ -67,11 +67,11 @@ impl Sink {
     async fn deliver_in(
         &self,
         state: HostState,
-        effect: &Effect,
         records: &[Delivery],
     ) -> Result<Vec<wit::Ack>, PolicyError> {
         let wanted: Vec<wit::UsageRecord> = records.iter().map(wit_record).collect();
         let (pre, settings) = (self.pre.clone(), self.bond.settings.clone());
+        let effect = Effect::Deliver(records.to_vec());
         let acting = self.bond.act(state, effect, records.len(), move |store| {
             Box::pin(async move {
                 let instance = pre.instantiate_async(&mut *store).await?;
@@ -96,7 +96,7 @@ impl Effectful for Sink {
         match effect {
             Effect::Deliver(records) => {
                 let state = self.bond.state_of(exchanges);
-                Ok(words(&self.deliver_in(state, effect, records).await?))
+                Ok(words(&self.deliver_in(state, records).await?))
             }
             other => Err(self.bond.broken(format!("no sink does `{}`", other.as_str()))),
         }
@@ -106,8 +106,7 @@ impl Effectful for Sink {
 #[async_trait]
 impl AccountingSink for Sink {
     async fn deliver(&self, records: &[Delivery]) -> Result<Vec<Ack>, PolicyError> {
-        let effect = Effect::Deliver(records.to_vec());
-        let acks = self.deliver_in(self.bond.state(), &effect, records).await?;
+        let acks = self.deliver_in(self.bond.state(), records).await?;
         Ok(acks.into_iter().map(ack).collect())
     }
 }

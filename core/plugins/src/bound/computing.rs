@@ -4,6 +4,7 @@ use super::{Bond, effect::words};
 use crate::{
     bindings::backend::{BackendPre, exports::spinor::computing::backend as wit},
     call,
+    capabilities::tape::Tape,
     state::HostState,
 };
 use async_trait::async_trait;
@@ -89,7 +90,7 @@ impl Backend {
 
     async fn rooms(&self, state: HostState, queues: &[QueueName]) -> Answers<wit::Room> {
         let (effect, wanted) = (Effect::Capacity(queues.to_vec()), names(queues));
-        act!(self, state, &effect, queues.len(), call_capacity(&wanted))
+        act!(self, state, effect, queues.len(), call_capacity(&wanted))
     }
 
     async fn submissions(
@@ -99,27 +100,27 @@ impl Backend {
     ) -> Answers<wit::Submission> {
         let effect = Effect::Submit(pilots.to_vec());
         let requests: Vec<wit::Pilot> = pilots.iter().map(wit_pilot).collect();
-        act!(self, state, &effect, pilots.len(), call_submit(&requests))
+        act!(self, state, effect, pilots.len(), call_submit(&requests))
     }
 
     async fn found(&self, state: HostState, stamps: &[Stamp]) -> Answers<Option<String>> {
         let (effect, wanted) = (Effect::Find(stamps.to_vec()), names(stamps));
-        act!(self, state, &effect, stamps.len(), call_find(&wanted))
+        act!(self, state, effect, stamps.len(), call_find(&wanted))
     }
 
     async fn states(&self, state: HostState, references: &[String]) -> Answers<wit::PilotState> {
         let (effect, wanted) = (Effect::Status(references.to_vec()), references.to_vec());
-        act!(self, state, &effect, references.len(), call_status(&wanted))
+        act!(self, state, effect, references.len(), call_status(&wanted))
     }
 
     async fn ended(&self, state: HostState, references: &[String]) -> Answers<Option<wit::Error>> {
         let (effect, wanted) = (Effect::Cancel(references.to_vec()), references.to_vec());
-        act!(self, state, &effect, references.len(), call_cancel(&wanted))
+        act!(self, state, effect, references.len(), call_cancel(&wanted))
     }
 
     async fn freed(&self, state: HostState, references: &[String]) -> Answers<Option<wit::Error>> {
         let (effect, wanted) = (Effect::Clean(references.to_vec()), references.to_vec());
-        act!(self, state, &effect, references.len(), call_clean(&wanted))
+        act!(self, state, effect, references.len(), call_clean(&wanted))
     }
 }
 
@@ -187,8 +188,9 @@ impl ComputingBackend for Backend {
             PilotStream::Log => wit::OutputStream::Log,
         };
         let Bond { engine, limits, .. } = &self.bond;
-        // What pilots wrote is not recorded.
-        let reading = call::effectful(engine, self.bond.state(), limits, "output", move |store| {
+        let mut state = self.bond.state();
+        state.tape = Tape::Off;
+        let reading = call::effectful(engine, state, limits, "output", move |store| {
             Box::pin(async move {
                 let instance = pre.instantiate_async(&mut *store).await?;
                 let backend = instance.spinor_computing_backend();

@@ -5,10 +5,12 @@ use crate::{
     bindings::host::spinor::host::types,
     call::{self, Calling},
     capabilities::tape::Tape,
-    comparison::micros,
     state::HostState,
 };
-use spinor_model::policy::{Answer, Effect, Exchange, PolicyError, Question};
+use spinor_model::{
+    policy::{Answer, Effect, Exchange, PolicyError, Question},
+    time::micros,
+};
 use std::{fmt::Debug, time::Instant};
 use wasmtime::Store;
 
@@ -33,23 +35,25 @@ impl Bond {
     pub async fn act<I: Debug + Send>(
         &self,
         state: HostState,
-        effect: &Effect,
+        effect: Effect,
         items: usize,
         call: impl for<'a> FnOnce(&'a mut Store<HostState>) -> Calling<'a, Items<I>> + Send,
     ) -> Result<Vec<I>, PolicyError> {
         let live = matches!(state.tape, Tape::Recording { .. });
         let started = Instant::now();
         let Self { engine, limits, .. } = self;
-        let (answer, mut tape) =
-            call::effectful(engine, state, limits, effect.as_str(), call).await;
+        let (answer, tape) = call::effectful(engine, state, limits, effect.as_str(), call).await;
+        let answer = answer.and_then(|answer| match answer {
+            Ok(answers) => self.same_length(answers, items).map(Ok),
+            Err(error) => Ok(Err(error)),
+        });
         let answer = if live { self.noted(0, answer)? } else { answer? };
-        let recorded = if live { tape.recorded() } else { None };
         let answer = answer.map_err(|error| self.answer(error));
-        if let Some(exchanges) = recorded {
-            let question = Question::Effect { effect: effect.clone(), exchanges };
+        if let Some(exchanges) = tape.recorded() {
+            let question = Question::Effect { effect, exchanges };
             let said = answer.as_ref().map(|items| words(items)).map_err(ToString::to_string);
             self.decided(question, Answer::Effect(said), micros(started));
         }
-        self.same_length(answer?, items)
+        answer
     }
 }

@@ -7,7 +7,6 @@ use crate::{
         exports::spinor::handling::{admission, conclusion},
     },
     call,
-    comparison::micros,
     state::HostState,
 };
 use spinor_model::{
@@ -19,6 +18,7 @@ use spinor_model::{
         ParameterColumn, PolicyError, Question, Retry, Submitted,
     },
     requirement::Requirement,
+    time::micros,
 };
 use std::time::Instant;
 use wasmtime::{Store, component::InstancePre};
@@ -79,8 +79,7 @@ impl Handler {
 }
 
 fn findings(field: String, value: &str, message: String) -> AdmissionError {
-    let value = value.chars().take(200).collect();
-    AdmissionError::Findings(vec![Finding { field, value, message }])
+    AdmissionError::Findings(vec![Finding::new(field, value, message)])
 }
 
 fn parse_requirement(json: &str) -> Result<Requirement, AdmissionError> {

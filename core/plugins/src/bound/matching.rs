@@ -4,11 +4,12 @@ use super::{
     Bond,
     contract::{Columns, Contract, Reads},
 };
-use crate::{call, comparison::micros, load::LoadError};
+use crate::{call, load::LoadError};
 use spinor_model::{
     id::ClassId,
     offer::Offer,
     policy::{Answer, Decider, MatchingRule, PolicyError, Question, RequirementClass, Verdict},
+    time::micros,
 };
 use std::{
     collections::HashMap,

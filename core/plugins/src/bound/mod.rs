@@ -65,16 +65,9 @@ pub struct Bound {
     pub breaker: Arc<Breaker>,
     /// What it may touch.
     pub grants: Grants,
-    permits: Arc<Permits>,
 }
 
 impl Bound {
-    /// Whether it takes turns with others as a bound version should: with the VO's, if that is wanted,
-    /// or by itself.
-    pub fn shares(&self, wanted: &Arc<Permits>, of_vo: &Arc<Permits>) -> bool {
-        Arc::ptr_eq(wanted, of_vo) == Arc::ptr_eq(&self.permits, of_vo)
-    }
-
     /// Whether it is this version under these settings and grants.
     pub fn is(&self, digest: &Digest, binding: &Binding) -> bool {
         self.decider.digest == *digest
@@ -264,9 +257,9 @@ pub async fn bind(
     };
     let policy = made
         .map_err(|error| plain(".plugin", version.title(), error.to_string()))?
-        .map_err(|error| plain(".plugin", version.title(), error.to_string()))?;
+        .map_err(refused)?;
     let (version, grants) = (version.clone(), binding.grants.clone());
-    Ok(Bound { version, decider, policy, breaker, grants, permits: spot.permits.clone() })
+    Ok(Bound { version, decider, policy, breaker, grants })
 }
 
 fn bond(spot: &Spot<'_>, version: &Arc<PluginVersion>, binding: &Binding) -> std::io::Result<Bond> {

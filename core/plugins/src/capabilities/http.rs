@@ -18,7 +18,11 @@ use reqwest::{
     header::{HeaderMap, HeaderName, HeaderValue},
     redirect::Policy,
 };
-use spinor_model::registry::{Grants, HttpGrant, SecretGrant};
+use spinor_model::{
+    finding,
+    policy::LogLevel,
+    registry::{Grants, HttpGrant, SecretGrant},
+};
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 /// Requests that one call of a plugin may send.
@@ -58,9 +62,10 @@ const OWN_HEADERS: [&str; 13] = [
 ];
 
 /// A request that may be sent, and the secrets in it.
-struct Checked {
-    grant: HttpGrant,
+struct Checked<'a> {
+    grant: &'a HttpGrant,
     url: Url,
+    origin: String,
     method: Method,
     headers: HeaderMap,
     /// Name and value.
@@ -79,14 +84,16 @@ impl HttpCapability {
             .dns_resolver(Arc::new(Resolver::new(hosts.collect())))
             .build()
             .map_err(std::io::Error::other)?;
-        let (grants, secrets) = (grants.http.clone(), grants.secret.clone());
+        let (mut grants, mut secrets) = (grants.http.clone(), grants.secret.clone());
+        let origins = grants.iter_mut().map(|grant| &mut grant.origin);
+        origins.chain(secrets.values_mut().map(|grant| &mut grant.origin)).for_each(plain);
         Ok(Self { grants, secrets, directory, client })
     }
 
-    fn check(&self, request: &Request) -> Answer<Checked> {
-        let (url, origin) = self.target(&request.url)?;
+    fn check(&self, request: &Request) -> Answer<Checked<'_>> {
+        let (url, origin) = target(&request.url)?;
         let grant = self.grants.iter().find(|grant| {
-            same_origin(&grant.origin, &origin)
+            grant.origin == origin
                 && grant.methods.contains(&request.method)
                 && grant.covers(url.path())
         });
@@ -105,35 +112,15 @@ impl HttpCapability {
         }
         let method = Method::from_bytes(request.method.as_bytes())
             .map_err(|_| HttpError::Denied(format!("`{}` is no method", request.method)))?;
-        let mut checked = Checked {
-            grant: grant.clone(),
-            url,
-            method,
-            headers: HeaderMap::new(),
-            secrets: Vec::new(),
-        };
+        let (headers, secrets) = (HeaderMap::new(), Vec::new());
+        let mut checked = Checked { grant, url, origin, method, headers, secrets };
         for (name, value) in &request.headers {
-            self.header(&mut checked, &origin, name, value)?;
+            self.header(&mut checked, name, value)?;
         }
         Ok(checked)
     }
 
-    /// The URL without its tricks, and its origin.
-    fn target(&self, text: &str) -> Answer<(Url, String)> {
-        let url = Url::parse(text)
-            .map_err(|error| HttpError::Denied(format!("`{text}` is no URL: {error}")))?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return denied("a URL must not carry a user or a password".to_owned());
-        }
-        let path = url.path().to_ascii_lowercase();
-        if path.contains("%2f") || path.contains("%5c") || path.contains('\\') {
-            return denied(format!("the path {} hides a slash", url.path()));
-        }
-        let origin = url.origin().ascii_serialization();
-        Ok((url, origin))
-    }
-
-    fn header(&self, checked: &mut Checked, origin: &str, name: &str, value: &str) -> Answer<()> {
+    fn header(&self, checked: &mut Checked<'_>, name: &str, value: &str) -> Answer<()> {
         let bad = |what: &str| HttpError::Denied(format!("header `{name}`: {what}"));
         let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("no header name"))?;
         if OWN_HEADERS.contains(&header.as_str()) {
@@ -144,7 +131,7 @@ impl HttpCapability {
         while let Some((before, after)) = rest.split_once("{secret:") {
             let (wanted, after) =
                 after.split_once('}').ok_or_else(|| bad("`{secret:` without `}`"))?;
-            let secret = self.secret(wanted, origin, &header, &checked.method)?;
+            let secret = self.secret(wanted, checked, &header)?;
             text.push_str(before);
             text.push_str(&secret);
             checked.secrets.push((wanted.to_owned(), secret));
@@ -158,15 +145,10 @@ impl HttpCapability {
         Ok(())
     }
 
-    fn secret(
-        &self,
-        name: &str,
-        origin: &str,
-        header: &HeaderName,
-        method: &Method,
-    ) -> Answer<String> {
+    fn secret(&self, name: &str, checked: &Checked<'_>, header: &HeaderName) -> Answer<String> {
+        let Checked { origin, method, .. } = checked;
         let granted = self.secrets.get(name).filter(|grant| {
-            same_origin(&grant.origin, origin)
+            grant.origin == *origin
                 && grant.header.eq_ignore_ascii_case(header.as_str())
                 && (grant.methods.is_empty() || grant.methods.contains(method.as_str()))
         });
@@ -185,7 +167,7 @@ impl HttpCapability {
         Ok(value.trim().to_owned())
     }
 
-    async fn send(&self, checked: Checked, body: Vec<u8>, timeout_ms: u32) -> Answer<Response> {
+    async fn send(&self, checked: Checked<'_>, body: Vec<u8>, timeout_ms: u32) -> Answer<Response> {
         let granted = Duration::from_secs(checked.grant.seconds.into());
         let asked = Duration::from_millis(timeout_ms.into());
         let request = self
@@ -207,7 +189,10 @@ impl HttpCapability {
         let max = checked.grant.max_kb as usize * 1024;
         // A secret that is cut off must not be shown in part: it is read whole, and cleared first.
         let longest = checked.secrets.iter().map(|(_, value)| value.len()).max().unwrap_or(0);
-        let (body, complete) = up_to(answer, max + longest).await?;
+        let (mut body, complete) = up_to(answer, max + longest).await?;
+        if !complete {
+            cut_begun(&mut body, &checked.secrets);
+        }
         let mut body = clear(&body);
         let complete = complete && body.len() <= max;
         body.truncate(max);
@@ -215,8 +200,36 @@ impl HttpCapability {
     }
 }
 
-fn same_origin(granted: &str, origin: &str) -> bool {
-    Url::parse(granted).is_ok_and(|url| url.origin().ascii_serialization() == origin)
+/// An origin as requests have it.
+fn plain(origin: &mut String) {
+    if let Ok(url) = Url::parse(origin) {
+        *origin = url.origin().ascii_serialization();
+    }
+}
+
+/// The URL without its tricks, and its origin.
+fn target(text: &str) -> Answer<(Url, String)> {
+    let url = Url::parse(text)
+        .map_err(|error| HttpError::Denied(format!("`{text}` is no URL: {error}")))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return denied("a URL must not carry a user or a password".to_owned());
+    }
+    let path = url.path().to_ascii_lowercase();
+    if path.contains("%2f") || path.contains("%5c") || path.contains('\\') {
+        return denied(format!("the path {} hides a slash", url.path()));
+    }
+    let origin = url.origin().ascii_serialization();
+    Ok((url, origin))
+}
+
+/// Takes away the beginning of a secret that a body was cut off in: clearing others makes room for it.
+fn cut_begun(body: &mut Vec<u8>, secrets: &[(String, String)]) {
+    let begun = |secret: &String| {
+        let lengths = (1..secret.len()).rev();
+        lengths.into_iter().find(|n| body.ends_with(&secret.as_bytes()[..*n])).unwrap_or(0)
+    };
+    let longest = secrets.iter().map(|(_, secret)| begun(secret)).max().unwrap_or(0);
+    body.truncate(body.len() - longest);
 }
 
 async fn up_to(mut answer: reqwest::Response, max: usize) -> Answer<(Vec<u8>, bool)> {
@@ -259,31 +272,23 @@ fn failure(error: reqwest::Error) -> HttpError {
         cause = inner.source();
     }
     let connecting = error.is_connect();
-    let text = causes(&error.without_url());
+    let text = finding::causes(&error.without_url());
     match connecting {
         true => HttpError::NotSent(text),
         false => HttpError::Unknown(text),
     }
 }
 
-fn causes(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 impl HostState {
     /// The VO's people read which of their secrets went where.
-    fn tell_of_secrets(&mut self, checked: &Checked) {
+    fn tell_of_secrets(&self, checked: &Checked<'_>) {
+        let Checked { method, origin, url, .. } = checked;
         for (name, _) in &checked.secrets {
-            let origin = checked.url.origin().ascii_serialization();
-            let text = format!(
-                "secret `{name}` put into {} {origin}{}",
-                checked.method,
-                checked.url.path()
-            );
+            let text = format!("secret `{name}` put into {method} {origin}{}", url.path());
             let (vo, plugin) = (self.caller.vo(), &self.caller.plugin);
             tracing::info!(target: "spinor::audit", vo, plugin, "{text}");
-            self.log(spinor_model::policy::LogLevel::Info, &text);
+            // Not among the lines of its own that it may write: it cannot use those up first.
+            self.tell(LogLevel::Info, text);
         }
     }
 

@@ -14,8 +14,12 @@ impl HostState {
             return;
         }
         self.log_lines -= 1;
+        self.tell(level, message.chars().take(MAX_LINE).collect());
+    }
+
+    /// A line that the VO's people read.
+    pub(super) fn tell(&self, level: LogLevel, message: String) {
         let (vo, plugin) = (self.caller.vo(), self.caller.plugin.clone());
-        let message: String = message.chars().take(MAX_LINE).collect();
         tracing::debug!(target: "spinor::guest", vo, plugin, level = level.as_str(), "{message}");
         if let Some(vo) = self.caller.vo.clone() {
             self.caller.observer.wrote(GuestLine { vo, plugin, level, message });

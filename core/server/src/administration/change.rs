@@ -5,7 +5,7 @@ use spinor_api::administration::AdminError;
 use spinor_model::{
     finding::Finding,
     id::Digest,
-    registry::{Binding, BindingPath, Candidate, Mode, VoDocument},
+    registry::{Binding, BindingPath, Candidate, Grants, Mode, VoDocument},
 };
 use spinor_store::StoredDocument;
 use std::collections::{BTreeMap, BTreeSet};
@@ -204,11 +204,16 @@ pub fn newly_granted(
     after: &VoDocument,
     path: &BindingPath,
 ) -> Vec<&'static str> {
-    let names = |document: &VoDocument| {
-        let binding = document.binding(path);
-        binding.map(|binding| binding.grants.names()).unwrap_or_default()
-    };
-    names(after).difference(&names(before)).copied().collect()
+    let ceiling = grants(before, path);
+    let beyond = grants(after, path).into_iter().flat_map(|grants| grants.beyond(&ceiling));
+    beyond.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// What is granted in a place: to what is bound there, and to its candidate.
+fn grants<'a>(document: &'a VoDocument, path: &BindingPath) -> Vec<&'a Grants> {
+    let Some(binding) = document.binding(path) else { return Vec::new() };
+    let candidate = binding.candidate.as_ref().map(|candidate| &candidate.grants);
+    std::iter::once(&binding.grants).chain(candidate).collect()
 }
 
 /// Whether a policy manager's change stays within what an operator granted: to the place as it is,
@@ -218,16 +223,10 @@ pub fn within_grants(
     after: &VoDocument,
     path: &BindingPath,
 ) -> Result<(), AdminError> {
-    let there = before.binding(path);
-    let candidate_there = there.and_then(|binding| binding.candidate.as_ref());
-    let mut ceiling = vec![&before.grants];
-    ceiling.extend(there.map(|binding| &binding.grants));
-    ceiling.extend(candidate_there.map(|candidate| &candidate.grants));
-    let wanted = after.binding(path);
-    let candidate = wanted.and_then(|binding| binding.candidate.as_ref());
-    let wanted = wanted.map(|binding| &binding.grants).into_iter();
-    for grants in wanted.chain(candidate.map(|candidate| &candidate.grants)) {
-        let beyond = grants.beyond(&ceiling);
+    let mut ceiling = grants(before, path);
+    ceiling.push(&before.grants);
+    for wanted in grants(after, path) {
+        let beyond = wanted.beyond(&ceiling);
         if !beyond.is_empty() {
             let names = beyond.into_iter().collect::<Vec<_>>().join(", ");
             return Err(AdminError::Forbidden(format!(

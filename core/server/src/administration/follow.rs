@@ -2,13 +2,23 @@
 
 use super::Administrator;
 use spinor_identity::signature;
-use spinor_model::{id::VoName, time::Timestamp};
+use spinor_model::{
+    id::{Digest, VoName},
+    time::Timestamp,
+};
 use spinor_plugins::version::PluginVersion;
 use spinor_store::{ServerRecord, StoreError, StoredComponent, StoredDocument};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Between two looks.
 const ROUND: Duration = Duration::from_millis(300);
+
+/// A component that did not load is tried again after this.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Servers that were not heard of for longer are not shown.
 const SHOWN_MS: i64 = 60_000;
@@ -103,7 +113,7 @@ impl Administrator {
                 .map(|(_, key, _)| key.clone())
                 .collect();
             let signed = known.is_some_and(|entry| entry.signers.is_superset(&signers));
-            if (there && signed) || self.progress().unloadable.contains(&digest) {
+            if (there && signed) || self.failed_lately(&digest) {
                 continue;
             }
             if let Some(version) = self.loaded(&component).await? {
@@ -131,9 +141,14 @@ impl Administrator {
         Ok(tried
             .map_err(|error| {
                 tracing::error!(%digest, %error, "a component does not load");
-                self.progress().unloadable.insert(digest);
+                self.progress().unloadable.insert(digest, Instant::now());
             })
             .ok())
+    }
+
+    /// Whether a component did not load a moment ago: the fault may be the machine's, and pass.
+    fn failed_lately(&self, digest: &Digest) -> bool {
+        self.progress().unloadable.get(digest).is_some_and(|tried| tried.elapsed() < AGAIN)
     }
 
     fn own_record(&self) -> ServerRecord {

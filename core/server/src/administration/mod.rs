@@ -45,9 +45,10 @@ pub struct Administrator {
 struct Progress {
     revisions: BTreeMap<VoName, i64>,
     problems: BTreeMap<VoName, String>,
-    /// Components that are missing, and those that do not load: told of once.
+    /// Components that are missing: told of once.
     missing: BTreeSet<Digest>,
-    unloadable: BTreeSet<Digest>,
+    /// Components that did not load, and when that was last tried.
+    unloadable: BTreeMap<Digest, Instant>,
 }
 
 fn internal(error: StoreError) -> AdminError {
@@ -189,6 +190,28 @@ impl Administrator {
         Ok(Applied { vo: vo.to_string(), revision, took_ms, bindings })
     }
 
+    /// Puts a VO's document in force over another revision of the installation, even if somebody
+    /// changes the VO meanwhile.
+    async fn inherit_anew(
+        &self,
+        mut stored: StoredDocument,
+        who: &str,
+        revision: i64,
+    ) -> Result<Applied, AdminError> {
+        loop {
+            let (plugin, detail) =
+                (String::new(), format!("revision {revision} of the installation"));
+            let deed = Deed { who, path: None, action: "inherit", plugin, detail };
+            let found = self.put_in_force(Draft::of(&stored), deed).await;
+            let Err(AdminError::Refused(_)) = &found else { return found };
+            let now = self.stored(&stored.document.vo).await?;
+            if now.revision == stored.revision {
+                return found;
+            }
+            stored = now;
+        }
+    }
+
     async fn remember(
         &self,
         vo: Option<&VoName>,
@@ -272,19 +295,14 @@ async fn replay(
             let in_force = in_force.and_then(Policy::handler);
             lifecycle.replay_handler(&vo, job_type, in_force, handler, since).await
         }
-        (_, Policy::Computing(backend)) => {
-            let now = in_force.and_then(Policy::effectful);
-            let now = now.as_ref().map(|policy| policy.decider());
-            lifecycle.replay_effects(&vo, &path, now, &*backend, since).await
-        }
-        (_, Policy::Accounting(sink)) => {
-            let now = in_force.and_then(Policy::effectful);
-            let now = now.as_ref().map(|policy| policy.decider());
-            lifecycle.replay_effects(&vo, &path, now, &*sink, since).await
-        }
-        (_, Policy::Matching(_) | Policy::Handling(_)) => {
-            let text = format!("the candidate is of another kind than `{path}` takes");
-            return Err(AdminError::Refused(text));
+        (_, candidate) => {
+            let Some(candidate) = candidate.effectful() else {
+                let text = format!("the candidate is of another kind than `{path}` takes");
+                return Err(AdminError::Refused(text));
+            };
+            let in_force = in_force.and_then(Policy::effectful);
+            let now = in_force.as_ref().map(|policy| policy.decider());
+            lifecycle.replay_effects(&vo, &path, now, &*candidate, since).await
         }
     };
     replayed.map_err(replay_failed)

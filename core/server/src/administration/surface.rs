@@ -149,7 +149,7 @@ impl Administration for Administrator {
         _by: &Subject,
     ) -> Result<Replay, AdminError> {
         let stored = self.stored(vo).await?;
-        let there = stored.document.binding(path);
+        let there = stored.effective.binding(path);
         let finding = |field: &str, value: &str, message: String| {
             let value = value.to_owned();
             AdminError::Findings(vec![Finding { field: field.to_owned(), value, message }])
@@ -209,10 +209,7 @@ impl Administration for Administrator {
         let revision = kept.map_err(internal)?;
         let mut applied = Vec::new();
         for stored in stored {
-            let detail = format!("revision {revision} of the installation");
-            let plugin = String::new();
-            let deed = Deed { who: &who, path: None, action: "inherit", plugin, detail };
-            applied.push(self.put_in_force(Draft::of(&stored), deed).await?);
+            applied.push(self.inherit_anew(stored, &who, revision).await?);
         }
         Ok(applied)
     }

@@ -4,7 +4,10 @@ use crate::{cli::Server, client::Client, show};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use spinor_api::administration::PlaceView;
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 /// A lock file: which bytes each place of each VO runs.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -41,7 +44,7 @@ pub fn pins(file: &Path, vo: &str) -> anyhow::Result<String> {
 pub async fn lock(server: &Server, components: Option<&Path>) -> anyhow::Result<()> {
     let client = Client::from_options(server).await?;
     let places: Vec<PlaceView> = client.get("/api/places").await?;
-    let mut lock = Lock::default();
+    let (mut lock, mut saved) = (Lock::default(), BTreeSet::new());
     for place in places {
         for there in place.versions {
             let key = match there.state.as_str() {
@@ -49,7 +52,9 @@ pub async fn lock(server: &Server, components: Option<&Path>) -> anyhow::Result<
                 "stand-in" | "draining" => continue,
                 _ => there.path.clone(),
             };
-            if let Some(directory) = components {
+            if let Some(directory) = components
+                && saved.insert(there.digest.clone())
+            {
                 save(&client, directory, &there.digest).await?;
             }
             let plugin = format!("{} {}", there.plugin, there.version);

@@ -7,7 +7,7 @@ use crate::{
     show,
 };
 use anyhow::{Context, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use spinor_api::users::{Banned, Reason, UserView};
 use spinor_identity::session::CLIENT_ID;
 use std::time::{Duration, Instant};
@@ -17,14 +17,12 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// Logs somebody in: in a browser, on whichever machine.
 pub async fn login(server: &Server, login: &Login) -> anyhow::Result<()> {
-    let url = server.server.trim_end_matches('/');
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
+    let client = Client::anonymous(&server.server)?;
     let mut scope = vec![format!("vo:{}", login.vo)];
     scope.extend(login.group.iter().map(|group| format!("group:{group}")));
     scope.extend(login.property.iter().map(|property| format!("property:{property}")));
-    let scope = scope.join(" ");
-    let query = [("client_id", CLIENT_ID), ("scope", &scope)];
-    let begun = post(http.post(format!("{url}/api/auth/device")).query(&query)).await?;
+    let query = [("client_id", CLIENT_ID.to_owned()), ("scope", scope.join(" "))];
+    let begun: Value = client.post_with("/api/auth/device", &query).await?;
     let field =
         |name: &str| begun[name].as_str().context("the server's answer is not what was expected");
     println!("To log in, open\n\n  {}\n", field("verification_uri_complete")?);
@@ -40,27 +38,15 @@ pub async fn login(server: &Server, login: &Login) -> anyhow::Result<()> {
             bail!("nobody logged in within ten minutes: begin anew");
         }
         tokio::time::sleep(POLL).await;
-        let answer = http.post(format!("{url}/api/auth/token")).form(&form).send().await?;
-        let status = answer.status();
-        let body: Value = answer.json().await.unwrap_or_default();
+        let (status, body) = client.form("/api/auth/token", &form).await?;
         if body["error"] == "authorization_pending" {
             continue;
         }
         let Some(tokens) = Tokens::of(&body).filter(|_| status.is_success()) else {
             bail!("{}", body["detail"].as_str().unwrap_or("the server gives no tokens"));
         };
-        Credentials::open()?.set(url, Some(tokens))?;
+        Credentials::open()?.set(client.server(), Some(tokens))?;
         return whoami(server).await;
-    }
-}
-
-async fn post(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
-    let answer = request.send().await.context("cannot reach the server")?;
-    let status = answer.status();
-    let body: Value = answer.json().await.unwrap_or_default();
-    match status.is_success() {
-        true => Ok(body),
-        false => bail!("{}", body["detail"].as_str().unwrap_or("the server refuses")),
     }
 }
 
@@ -85,18 +71,28 @@ pub async fn whoami(server: &Server) -> anyhow::Result<()> {
 
 /// Ends the login.
 pub async fn logout(server: &Server) -> anyhow::Result<()> {
-    let url = server.server.trim_end_matches('/');
+    let client = Client::anonymous(&server.server)?;
+    let url = client.server();
     let mut credentials = Credentials::open()?;
     let Some(tokens) = credentials.get(url).cloned() else {
-        println!("nobody is logged in at {url}");
-        return Ok(());
+        return said(server, url, "nobody is logged in at");
     };
     let form = [("token", tokens.refresh_token.as_str()), ("token_type_hint", "refresh_token")];
-    let revoked =
-        post(reqwest::Client::new().post(format!("{url}/api/auth/revoke")).form(&form)).await;
+    let told = client.form("/api/auth/revoke", &form).await;
     credentials.set(url, None)?;
-    revoked.context("the login is forgotten here, but the server could not be told")?;
-    println!("logged out of {url}");
+    let (status, body) = told.context("the login is forgotten here, but not at the server")?;
+    if !status.is_success() {
+        let why = body["detail"].as_str().unwrap_or("it refuses");
+        bail!("the login is forgotten here; the server says: {why}");
+    }
+    said(server, url, "logged out of")
+}
+
+fn said(server: &Server, url: &str, what: &str) -> anyhow::Result<()> {
+    if server.json {
+        return show::json(&json!({"server": url, "done": what}));
+    }
+    println!("{what} {url}");
     Ok(())
 }
 
@@ -129,6 +125,9 @@ pub async fn user(server: &Server, command: User) -> anyhow::Result<()> {
         }
         User::Unban { user, vo } => {
             client.delete_only(&format!("/api/users/{user}/ban{}", of(vo))).await?;
+            if server.json {
+                return show::json(&json!({"user": user, "banned": null}));
+            }
             println!("{user} is let in again");
         }
     }

@@ -20,14 +20,13 @@ pub async fn submit(
     now: Timestamp,
 ) -> Result<Submission, StoreError> {
     let mut jobs = Vec::with_capacity(templates.len());
-    let mut fresh = Vec::new();
     for new in &templates {
-        let there = repeated(c, new).await?;
-        fresh.push(there.is_none());
-        jobs.push(there.unwrap_or_default());
+        jobs.push(repeated(c, new).await?);
     }
-    let new = || templates.iter().zip(&fresh).filter(|(_, fresh)| **fresh).map(|(new, _)| new);
+    let new =
+        || templates.iter().zip(&jobs).filter(|(_, there)| there.is_none()).map(|(new, _)| new);
     let Some(first) = new().next() else {
+        let jobs = jobs.into_iter().flatten().collect();
         return Ok(Submission::Stored { jobs, changes: Vec::new() });
     };
     if let Some(max_waiting) = max_waiting {
@@ -43,12 +42,12 @@ pub async fn submit(
         }
     }
     let mut changes = Vec::new();
-    for (i, new) in templates.iter().enumerate().filter(|(i, _)| fresh[*i]) {
+    for (new, there) in templates.iter().zip(&mut jobs).filter(|(_, there)| there.is_none()) {
         let (stored, change) = store(c, new, now).await?;
-        jobs[i] = stored;
+        *there = Some(stored);
         changes.push(change);
     }
-    Ok(Submission::Stored { jobs, changes })
+    Ok(Submission::Stored { jobs: jobs.into_iter().flatten().collect(), changes })
 }
 
 async fn store(

@@ -4,18 +4,18 @@ use super::{
     SqlStore, claims, conclusions,
     moves::{self, Move, move_job},
     rows::{self, to_json},
-    usage::record_usage,
+    sandboxes,
+    usage::record_unjudged,
     watch,
 };
 use crate::{
-    AttemptRecord, AttemptState, AttemptStore, Beat, BeatAnswer, ClaimRequest, Claimed, JobRecord,
-    Judgement, PendingConclusion, QueueChange, ResultAnswer, StoreError, usage_of,
+    AttemptRecord, AttemptState, AttemptStore, Beat, BeatAnswer, ClaimRequest, Claimed, Judgement,
+    PendingConclusion, QueueChange, ResultAnswer, StoreError,
 };
 use async_trait::async_trait;
 use spinor_model::{
     id::{AttemptNumber, JobId, Stamp, VoName},
     plan::AttemptResult,
-    sandbox::SandboxName,
     state::JobState,
     time::Timestamp,
     usage::Outcome,
@@ -85,83 +85,22 @@ async fn finish(
     match attempt.state {
         AttemptState::Ended => Ok(ResultAnswer::Repeated),
         AttemptState::Lost => refused("the attempt was given up, and the job went on without it"),
-        AttemptState::Killing => {
-            end(c, result, now).await?;
-            let attempt = AttemptRecord { result: Some(result.clone()), ..attempt };
-            record_usage(c, &usage_of(&job, &attempt, outcome_of(&job, &attempt), now)).await?;
-            Ok(ResultAnswer::UsageOnly)
-        }
-        // Somebody else has said how the job ends: what it used still counts.
-        AttemptState::Active if job.status.to(JobState::Completing).is_err() => {
-            end(c, result, now).await?;
-            let attempt = AttemptRecord { result: Some(result.clone()), ..attempt };
-            record_usage(c, &usage_of(&job, &attempt, outcome_of(&job, &attempt), now)).await?;
-            Ok(ResultAnswer::UsageOnly)
-        }
-        AttemptState::Active => {
+        AttemptState::Active if job.status.to(JobState::Completing).is_ok() => {
             end(c, result, now).await?;
             let minor = "Judging the result";
             let source = stamp.as_str();
             move_job(c, &job, Move { to: JobState::Completing, minor, source, now }).await?;
             conclusions::ask(c, result.job, result.attempt, now).await?;
-            hand_over(c, &job, result).await?;
+            sandboxes::hand_over(c, &job, result.output).await?;
             Ok(ResultAnswer::Accepted)
         }
+        // Somebody else has said how the job ends: what it used still counts.
+        AttemptState::Active | AttemptState::Killing => {
+            end(c, result, now).await?;
+            record_unjudged(c, &job, attempt, result.clone(), now).await?;
+            Ok(ResultAnswer::UsageOnly)
+        }
     }
-}
-
-/// What an attempt led to that no handler judges.
-pub fn outcome_of(job: &JobRecord, attempt: &AttemptRecord) -> Outcome {
-    match job.status {
-        _ if job.attempt != attempt.attempt => Outcome::Rescheduled,
-        JobState::Killed | JobState::Deleted => Outcome::Killed,
-        JobState::Done => Outcome::Done,
-        JobState::Failed => Outcome::Failed,
-        _ => Outcome::Rescheduled,
-    }
-}
-
-/// What a job leaves is its owner's.
-async fn hand_over(
-    c: &mut AnyConnection,
-    job: &JobRecord,
-    result: &AttemptResult,
-) -> Result<(), StoreError> {
-    let Some(digest) = result.output else { return Ok(()) };
-    let brought = sqlx::query(
-        "INSERT INTO sandboxes (vo, digest, size, owner, uploaded, grp, format)
-         SELECT vo, digest, size, $1, uploaded, $2, format FROM sandboxes
-         WHERE vo = $3 AND digest = $4 AND owner = '' ON CONFLICT DO NOTHING",
-    );
-    brought
-        .bind(job.owner.as_str())
-        .bind(job.group.as_str())
-        .bind(job.vo.as_str())
-        .bind(digest.to_string())
-        .execute(&mut *c)
-        .await?;
-    let found = sqlx::query("SELECT format FROM sandboxes WHERE vo = $1 AND digest = $2");
-    let found =
-        found.bind(job.vo.as_str()).bind(digest.to_string()).fetch_optional(&mut *c).await?;
-    let Some(row) = found else { return Ok(()) };
-    let name = SandboxName {
-        vo: job.vo.clone(),
-        group: job.group.clone(),
-        user: job.owner.clone(),
-        digest,
-        format: rows::parsed(&row, "format")?,
-    };
-    // A job that was tried again leaves what its last attempt left.
-    sqlx::query("DELETE FROM job_sandboxes WHERE job_id = $1 AND kind = 'Output'")
-        .bind(job.id.0)
-        .execute(&mut *c)
-        .await?;
-    sqlx::query("INSERT INTO job_sandboxes VALUES ($1, 'Output', $2)")
-        .bind(job.id.0)
-        .bind(name.to_string())
-        .execute(c)
-        .await?;
-    Ok(())
 }
 
 async fn end(
@@ -271,7 +210,7 @@ impl AttemptStore for SqlStore {
         reason: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let minor: String = rows::plain(&format!("Held: {reason}")).chars().take(128).collect();
+        let minor = rows::cut(&format!("Held: {reason}"), moves::MINOR);
         self.write(move |c| {
             Box::pin(async move {
                 let query = sqlx::query(

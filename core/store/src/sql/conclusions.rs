@@ -1,9 +1,9 @@
 //! The outbox of ended attempts, and the judgements that empty it.
 
 use super::{
-    moves::{self, Move, change, intern_class, move_job},
+    moves::{self, Move, intern_class, move_job, moved},
     rows,
-    usage::record_usage,
+    usage::{outcome_of, record_usage},
 };
 use crate::{Judgement, PendingConclusion, QueueChange, StoreError, usage_of};
 use spinor_model::{
@@ -86,8 +86,7 @@ pub async fn conclude(
         return Ok(Vec::new());
     }
     if job.status != JobState::Completing || job.attempt != attempt {
-        let killed = job.status == JobState::Killed && job.attempt == attempt;
-        let outcome = if killed { Outcome::Killed } else { Outcome::Rescheduled };
+        let outcome = outcome_of(&job, &pending.attempt);
         record_usage(c, &usage_of(&job, &pending.attempt, outcome, now)).await?;
         return Ok(Vec::new());
     }
@@ -125,11 +124,7 @@ pub async fn conclude(
             let Some(job) = moves::job(c, id).await? else { return Ok(Vec::new()) };
             let minor = "Pilot Agent Submission";
             move_job(c, &job, Move { to: JobState::Waiting, minor, source, now }).await?;
-            sqlx::query("UPDATE jobs SET not_before = NULL WHERE job_id = $1")
-                .bind(id.0)
-                .execute(c)
-                .await?;
-            Ok(vec![change(&job, 1)])
+            Ok(moved(&job, JobState::Waiting).into_iter().collect())
         }
     }
 }

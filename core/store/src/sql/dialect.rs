@@ -1,6 +1,9 @@
 //! Where the two databases differ. Everything else is one text for both, with parameters `$1`, `$2`.
 
-use sqlx::{AnyConnection, Arguments, AssertSqlSafe, Encode, Type, any::Any, any::AnyArguments};
+use sqlx::{
+    AnyConnection, AnyPool, Arguments, AssertSqlSafe, Encode, Type,
+    any::{Any, AnyArguments, AnyRow},
+};
 
 /// Which database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,8 +105,8 @@ impl Growing {
         Ok(self)
     }
 
-    /// The finished statement.
-    pub fn finish(self) -> (AssertSqlSafe<String>, AnyArguments) {
-        (AssertSqlSafe(self.text), self.arguments)
+    /// What the finished statement finds.
+    pub async fn rows(self, pool: &AnyPool) -> Result<Vec<AnyRow>, sqlx::Error> {
+        sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_all(pool).await
     }
 }

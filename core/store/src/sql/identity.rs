@@ -51,6 +51,12 @@ fn refresh(row: &AnyRow) -> Result<RefreshRecord, StoreError> {
 /// What is over is still known for an hour, so that a late client is told so.
 const LATE: i64 = 3600 * 1000;
 
+/// Ends a refresh token; whether it was good until now.
+async fn use_up(c: &mut AnyConnection, jti: &str) -> Result<bool, StoreError> {
+    let used = sqlx::query("UPDATE refresh_tokens SET revoked = 1 WHERE jti = $1 AND revoked = 0");
+    Ok(used.bind(jti).execute(c).await?.rows_affected() == 1)
+}
+
 async fn insert_refresh(c: &mut AnyConnection, token: RefreshRecord) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO refresh_tokens VALUES ($1, $2, $3, $4, $5, $6)")
         .bind(token.jti)
@@ -142,8 +148,16 @@ impl IdentityStore for SqlStore {
                         .bind(user.as_str())
                         .bind(reason)
                         .bind(since.0)
-                        .execute(c)
+                        .execute(&mut *c)
                         .await?;
+                    sqlx::query(
+                        "UPDATE refresh_tokens SET revoked = 1 WHERE vo = $1 AND sub IN
+                            (SELECT sub FROM users WHERE vo = $1 AND user_name = $2)",
+                    )
+                    .bind(vo.as_str())
+                    .bind(user.as_str())
+                    .execute(c)
+                    .await?;
                 }
                 Ok(())
             })
@@ -269,10 +283,7 @@ impl IdentityStore for SqlStore {
         let (jti, next) = (jti.to_owned(), next.clone());
         self.write(move |c| {
             Box::pin(async move {
-                let used = sqlx::query(
-                    "UPDATE refresh_tokens SET revoked = 1 WHERE jti = $1 AND revoked = 0",
-                );
-                if used.bind(jti).execute(&mut *c).await?.rows_affected() == 0 {
+                if !use_up(c, &jti).await? {
                     return Ok(false);
                 }
                 insert_refresh(c, next).await?;
@@ -284,15 +295,7 @@ impl IdentityStore for SqlStore {
 
     async fn revoke(&self, jti: &str) -> Result<bool, StoreError> {
         let jti = jti.to_owned();
-        self.write(move |c| {
-            Box::pin(async move {
-                let done = sqlx::query(
-                    "UPDATE refresh_tokens SET revoked = 1 WHERE jti = $1 AND revoked = 0",
-                );
-                Ok(done.bind(jti).execute(c).await?.rows_affected() == 1)
-            })
-        })
-        .await
+        self.write(move |c| Box::pin(async move { use_up(c, &jti).await })).await
     }
 
     async fn revoke_all(&self, vo: &VoName, sub: &str) -> Result<(), StoreError> {

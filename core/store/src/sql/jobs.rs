@@ -1,13 +1,9 @@
 //! Jobs, by those who own them.
 
-use super::{
-    SqlStore, admission,
-    dialect::{Dialect, Growing, statement},
-    orders, rows,
-};
+use super::{SqlStore, admission, dialect::Growing, orders, rows, search::list};
 use crate::{
-    Again, EventRecord, JobFilter, JobRecord, JobStore, NewTemplate, OrderAnswer, QueueChange,
-    QueueKey, StatusCount, StoreError, Submission,
+    Again, EventRecord, JobFilter, JobRecord, JobStore, NewTemplate, Operand, OrderAnswer,
+    QueueChange, QueueKey, StatusCount, StoreError, Submission,
 };
 use async_trait::async_trait;
 use spinor_model::{
@@ -54,25 +50,21 @@ impl JobStore for SqlStore {
     }
 
     async fn jobs_by_id(&self, ids: &[JobId]) -> Result<Vec<JobRecord>, StoreError> {
-        let text = format!(
-            "SELECT * FROM jobs WHERE job_id IN (SELECT CAST(value ->> '$' AS BIGINT) FROM {}) ORDER BY job_id",
-            self.dialect.items("$1")
-        );
-        let text = match self.dialect {
-            Dialect::Sqlite => text.replace("value ->> '$'", "value"),
-            Dialect::Postgres => text.replace("value ->> '$'", "value #>> '{}'"),
-        };
-        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
-        let found = sqlx::query(statement(text)).bind(rows::to_json(&ids)?);
-        found.fetch_all(&self.readers).await?.iter().map(rows::job).collect()
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<_> = ids.iter().map(|id| Operand::Number(id.0)).collect();
+        let mut query = Growing::new("SELECT * FROM jobs WHERE job_id IN ");
+        list(&mut query, &ids, self.dialect)?;
+        query.push(" ORDER BY job_id");
+        query.rows(&self.readers).await?.iter().map(rows::job).collect()
     }
 
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRecord>, StoreError> {
         let mut query = Growing::new("SELECT * FROM jobs WHERE TRUE");
         narrow(&mut query, filter)?;
         query.push(" ORDER BY job_id LIMIT ").bind(i64::from(filter.limit))?;
-        let (text, arguments) = query.finish();
-        let found = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
+        let found = query.rows(&self.readers).await?;
         found.iter().map(rows::job).collect()
     }
 
@@ -80,8 +72,7 @@ impl JobStore for SqlStore {
         let mut query = Growing::new("SELECT status, count(*) AS n FROM jobs WHERE TRUE");
         narrow(&mut query, filter)?;
         query.push(" GROUP BY status");
-        let (text, arguments) = query.finish();
-        let rows = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
+        let rows = query.rows(&self.readers).await?;
         let count = |row| {
             Ok(StatusCount { status: rows::parsed(row, "status")?, count: rows::count(row, "n")? })
         };
@@ -140,7 +131,7 @@ impl JobStore for SqlStore {
         text: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let text: String = rows::plain(text).chars().take(255).collect();
+        let text = rows::cut(text, 255);
         self.write(move |c| {
             Box::pin(async move {
                 let done = sqlx::query(

@@ -4,7 +4,7 @@ use super::{
     dialect::{Dialect, statement},
     rows::{self, to_json},
 };
-use crate::{AttemptRecord, JobRecord, QueueChange, QueueKey, StoreError};
+use crate::{AttemptRecord, Changed, JobRecord, QueueChange, QueueKey, StoreError};
 use spinor_model::{
     id::{AttemptNumber, ClassId, GroupName, JobId, JobType, VoName},
     requirement::Requirement,
@@ -58,47 +58,81 @@ pub async fn move_job(
     change: Move<'_>,
 ) -> Result<(), StoreError> {
     let to = job.status.to(change.to).map_err(|illegal| StoreError::Move(job.id, illegal))?;
-    let minor: String = rows::plain(change.minor).chars().take(128).collect();
+    let minor = rows::cut(change.minor, MINOR);
+    let changed = Changed {
+        status: Some(to),
+        minor: Some(minor.clone()),
+        application: None,
+        started: (to == JobState::Running).then_some(change.now),
+        ended: to.is_final().then_some(change.now),
+    };
+    write(c, job.id, &changed, change.now).await?;
+    log(c, job, &Move { minor: &minor, ..change }, "").await
+}
+
+/// Characters of a minor status.
+pub const MINOR: usize = 128;
+
+/// Writes what changed of a job. What becomes Received is due at once, unless whoever sends it back
+/// says otherwise; nothing else has a time to wait for.
+pub async fn write(
+    c: &mut AnyConnection,
+    id: JobId,
+    changed: &Changed,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let due = (changed.status == Some(JobState::Received)).then_some(now.0);
     sqlx::query(
-        "UPDATE jobs SET status = $1, minor_status = $2, updated = $3,
-            started = CASE WHEN $4 = 'Running' AND started IS NULL THEN $5 ELSE started END,
-            ended = CASE WHEN $6 THEN $7 ELSE NULL END,
-            not_before = CASE WHEN $6 THEN NULL ELSE not_before END
+        "UPDATE jobs SET status = coalesce($1, status), minor_status = coalesce($2, minor_status),
+            application_status = coalesce($3, application_status), started = coalesce(started, $4),
+            ended = CASE WHEN CAST($1 AS TEXT) IS NULL THEN ended ELSE $5 END,
+            not_before = CASE WHEN CAST($1 AS TEXT) IS NULL THEN not_before ELSE $6 END, updated = $7
          WHERE job_id = $8",
     )
-    .bind(to.as_str())
-    .bind(&minor)
-    .bind(change.now.0)
-    .bind(to.as_str())
-    .bind(change.now.0)
-    .bind(to.is_final())
-    .bind(change.now.0)
-    .bind(job.id.0)
-    .execute(&mut *c)
+    .bind(changed.status.map(|status| status.as_str().to_owned()))
+    .bind(changed.minor.clone())
+    .bind(changed.application.clone())
+    .bind(changed.started.map(|time| time.0))
+    .bind(changed.ended.map(|time| time.0))
+    .bind(due)
+    .bind(now.0)
+    .bind(id.0)
+    .execute(c)
     .await?;
-    log(c, job.id, job.attempt.0, &Move { minor: &minor, ..change }).await
+    Ok(())
 }
 
 /// Adds an entry to a job's log.
 pub async fn log(
     c: &mut AnyConnection,
-    id: JobId,
-    attempt: u32,
+    job: &JobRecord,
     change: &Move<'_>,
+    application: &str,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO events (job_id, attempt, time, status, minor_status, source)
-         VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO events (job_id, attempt, time, status, minor_status, application_status, source)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
-    .bind(id.0)
-    .bind(i64::from(attempt))
+    .bind(job.id.0)
+    .bind(i64::from(job.attempt.0))
     .bind(change.now.0)
     .bind(change.to.as_str())
     .bind(change.minor)
+    .bind(application)
     .bind(change.source)
     .execute(c)
     .await?;
     Ok(())
+}
+
+/// The job's attempt, if one is under way, is no longer the job's; whether there was one.
+pub async fn release_attempt(c: &mut AnyConnection, job: &JobRecord) -> Result<bool, StoreError> {
+    let released = sqlx::query(
+        "UPDATE attempts SET state = 'killing'
+         WHERE job_id = $1 AND attempt = $2 AND state = 'active'",
+    );
+    let released = released.bind(job.id.0).bind(i64::from(job.attempt.0)).execute(c).await?;
+    Ok(released.rows_affected() == 1)
 }
 
 /// The number of a class, given now if it is new.
@@ -130,6 +164,13 @@ pub async fn intern_class(
     .fetch_one(c)
     .await?;
     Ok(ClassId(row.try_get("class_id")?))
+}
+
+/// What a job's move means for its queue.
+pub fn moved(job: &JobRecord, to: JobState) -> Option<QueueChange> {
+    let waits = |state| i64::from(state == JobState::Waiting);
+    let delta = waits(to) - waits(job.status);
+    (delta != 0).then(|| change(job, delta))
 }
 
 /// The queue of a job, longer or shorter by `delta`.

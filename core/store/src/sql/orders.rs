@@ -2,9 +2,9 @@
 
 use super::{
     dialect::{Dialect, statement},
-    moves::{Move, change, job, move_job},
+    moves::{Move, job, move_job, moved, release_attempt},
     reports::{forget_commands, tell_to_end},
-    rows,
+    rows, sandboxes,
 };
 use crate::{Again, JobRecord, OrderAnswer, QueueChange, StoreError};
 use spinor_model::{
@@ -85,33 +85,17 @@ impl Order {
                 continue;
             }
             move_job(c, &job, Move { to, minor, source: &self.by, now: self.now }).await?;
-            let ours = self.release_attempt(c, &job).await?;
+            let ours = release_attempt(c, &job).await?;
             if to == JobState::Killed && !ours {
                 tell_to_end(c, &job).await?;
             }
             if to == JobState::Received {
                 self.restart(c, &job, again).await?;
             }
-            if job.status == JobState::Waiting {
-                changes.push(change(&job, -1));
-            }
+            changes.extend(moved(&job, to));
             answers[i] = OrderAnswer::Ok { status: to };
         }
         Ok((answers, changes))
-    }
-
-    /// The job's attempt, if one is under way, is no longer the job's; whether there was one.
-    async fn release_attempt(
-        &self,
-        c: &mut AnyConnection,
-        job: &JobRecord,
-    ) -> Result<bool, StoreError> {
-        let released = sqlx::query(
-            "UPDATE attempts SET state = 'killing'
-             WHERE job_id = $1 AND attempt = $2 AND state = 'active'",
-        );
-        let released = released.bind(job.id.0).bind(i64::from(job.attempt.0)).execute(c).await?;
-        Ok(released.rows_affected() == 1)
     }
 
     /// A job that was sent back too often fails, unless it has ended already.
@@ -127,10 +111,8 @@ impl Order {
         let minor = "Maximum of reschedulings reached";
         let failed = Move { to: JobState::Failed, minor, source: &self.by, now: self.now };
         move_job(c, job, failed).await?;
-        self.release_attempt(c, job).await?;
-        if job.status == JobState::Waiting {
-            changes.push(change(job, -1));
-        }
+        release_attempt(c, job).await?;
+        changes.extend(moved(job, JobState::Failed));
         Ok(())
     }
 
@@ -141,10 +123,7 @@ impl Order {
         again: Again,
     ) -> Result<(), StoreError> {
         forget_commands(c, job.id).await?;
-        sqlx::query("DELETE FROM job_sandboxes WHERE job_id = $1 AND kind = 'Output'")
-            .bind(job.id.0)
-            .execute(&mut *c)
-            .await?;
+        sandboxes::unassign(c, job.id).await?;
         let reschedules = match again {
             Again::UpTo(_) => job.reschedules + 1,
             Again::Reset => 0,
@@ -181,11 +160,7 @@ pub async fn release_due(
         let minor = "Pilot Agent Submission";
         let change_to = Move { to: JobState::Waiting, minor, source: "JobManager", now };
         move_job(c, &job, change_to).await?;
-        sqlx::query("UPDATE jobs SET not_before = NULL WHERE job_id = $1")
-            .bind(job.id.0)
-            .execute(&mut *c)
-            .await?;
-        changes.push(change(&job, 1));
+        changes.extend(moved(&job, JobState::Waiting));
     }
     Ok(changes)
 }

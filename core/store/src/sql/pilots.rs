@@ -4,9 +4,11 @@ use super::{
     SqlStore,
     dialect::{Dialect, Growing, statement},
     rows,
+    search::list,
 };
 use crate::{
-    NewPilot, PilotChange, PilotRecord, PilotStart, PilotStore, RegisteredPilot, StoreError,
+    NewPilot, Operand, PilotChange, PilotRecord, PilotStart, PilotStore, RegisteredPilot,
+    StoreError,
 };
 use async_trait::async_trait;
 use spinor_model::{
@@ -14,7 +16,7 @@ use spinor_model::{
     state::PilotState,
     time::Timestamp,
 };
-use sqlx::{AnyConnection, Row};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 
 async fn start(
     c: &mut AnyConnection,
@@ -50,12 +52,15 @@ async fn start(
     Ok(PilotStart::Started(Box::new(pilot)))
 }
 
+/// Characters of what others tell of a pilot.
+const TEXT: usize = 255;
+
 async fn change_pilot(
     c: &mut AnyConnection,
     change: &PilotChange,
     now: Timestamp,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query(
+) -> Result<(), StoreError> {
+    sqlx::query(
         "UPDATE registered_pilots SET status = coalesce($1, status),
             status_reason = coalesce($2, status_reason), benchmark = coalesce(CAST($3 AS DOUBLE PRECISION), benchmark),
             destination_site = coalesce($4, destination_site), queue = coalesce($5, queue),
@@ -64,20 +69,20 @@ async fn change_pilot(
             updated = $10 WHERE stamp = $11",
     )
     .bind(change.status.clone())
-    .bind(change.status_reason.as_deref().map(rows::plain))
+    .bind(change.status_reason.as_deref().map(|text| rows::cut(text, TEXT)))
     // As text: the driver tells a missing number's type wrongly.
     .bind(change.benchmark.map(|number| number.to_string()))
-    .bind(change.destination_site.as_deref().map(rows::plain))
-    .bind(change.queue.as_deref().map(rows::plain))
-    .bind(change.grid_site.as_deref().map(rows::plain))
-    .bind(change.grid_type.as_deref().map(rows::plain))
+    .bind(change.destination_site.as_deref().map(|text| rows::cut(text, TEXT)))
+    .bind(change.queue.as_deref().map(|text| rows::cut(text, TEXT)))
+    .bind(change.grid_site.as_deref().map(|text| rows::cut(text, TEXT)))
+    .bind(change.grid_type.as_deref().map(|text| rows::cut(text, TEXT)))
     .bind(change.accounting_sent.map(i64::from))
     .bind(change.current_job)
     .bind(now.0)
     .bind(change.stamp.as_str())
     .execute(c)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(())
 }
 
 async fn register(
@@ -96,10 +101,10 @@ async fn register(
     )
     .bind(pilot.stamp.as_str())
     .bind(pilot.vo.as_str())
-    .bind(rows::plain(&pilot.reference))
-    .bind(rows::plain(&pilot.destination_site))
-    .bind(rows::plain(&pilot.grid_site))
-    .bind(rows::plain(&pilot.grid_type))
+    .bind(rows::cut(&pilot.reference, TEXT))
+    .bind(rows::cut(&pilot.destination_site, TEXT))
+    .bind(rows::cut(&pilot.grid_site, TEXT))
+    .bind(rows::cut(&pilot.grid_type, TEXT))
     .bind(&pilot.status)
     .bind(now.0)
     .execute(c)
@@ -158,7 +163,7 @@ impl PilotStore for SqlStore {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let stamp = stamp.clone();
-        let reason: String = reason.chars().take(255).collect();
+        let reason = rows::cut(reason, 255);
         self.write(move |c| {
             Box::pin(async move {
                 sqlx::query(
@@ -232,8 +237,7 @@ impl PilotStore for SqlStore {
             query.push(" AND status IN ('Submitted', 'Waiting', 'Running', 'Unknown')");
         }
         query.push(" ORDER BY submitted, stamp LIMIT 10000");
-        let (text, arguments) = query.finish();
-        let found = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
+        let found = query.rows(&self.readers).await?;
         found.iter().map(rows::pilot).collect()
     }
 
@@ -260,36 +264,49 @@ impl PilotStore for SqlStore {
         .await
     }
 
-    async fn register_pilots(
+    async fn register_pilot(
         &self,
-        pilots: &[RegisteredPilot],
+        pilot: &RegisteredPilot,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let pilots = pilots.to_vec();
+        let pilot = pilot.clone();
+        self.write(move |c| Box::pin(async move { register(c, &pilot, now).await })).await
+    }
+
+    async fn change_pilots(
+        &self,
+        changes: &[PilotChange],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let changes = changes.to_vec();
         self.write(move |c| {
             Box::pin(async move {
-                for pilot in &pilots {
-                    if !register(c, pilot, now).await? {
-                        return Ok(false);
-                    }
+                for change in &changes {
+                    change_pilot(c, change, now).await?;
                 }
-                Ok(true)
+                Ok(())
             })
         })
         .await
     }
 
-    async fn change_pilot(&self, change: &PilotChange, now: Timestamp) -> Result<bool, StoreError> {
-        let change = change.clone();
-        self.write(move |c| Box::pin(async move { change_pilot(c, &change, now).await })).await
-    }
-
-    async fn vo_of_pilot(&self, stamp: &Stamp) -> Result<Option<VoName>, StoreError> {
-        let found = sqlx::query(
-            "SELECT vo FROM registered_pilots WHERE stamp = $1
-             UNION ALL SELECT vo FROM pilots WHERE stamp = $1",
+    async fn vos_of_pilots(
+        &self,
+        stamps: &[Stamp],
+    ) -> Result<Vec<(Stamp, VoName, bool)>, StoreError> {
+        if stamps.is_empty() {
+            return Ok(Vec::new());
+        }
+        let stamps: Vec<_> = stamps.iter().map(|s| Operand::Text(s.to_string())).collect();
+        let mut query = Growing::new(
+            "SELECT stamp, vo, own FROM (SELECT stamp, vo, CAST(0 AS BIGINT) AS own FROM registered_pilots
+                UNION ALL SELECT stamp, vo, CAST(1 AS BIGINT) AS own FROM pilots) AS found WHERE stamp IN ",
         );
-        let found = found.bind(stamp.as_str()).fetch_optional(&self.readers).await?;
-        found.map(|row| rows::parsed(&row, "vo")).transpose()
+        list(&mut query, &stamps, self.dialect)?;
+        let found = |row: &AnyRow| {
+            let own: i64 = row.try_get("own")?;
+            Ok((rows::parsed(row, "stamp")?, rows::parsed(row, "vo")?, own == 1))
+        };
+        query.rows(&self.readers).await?.iter().map(found).collect()
     }
 }

@@ -193,7 +193,7 @@ impl PolicyStore for SqlStore {
                 .bind(entry.path)
                 .bind(entry.action)
                 .bind(entry.plugin)
-                .bind(rows::plain(&entry.detail).chars().take(2_000).collect::<String>())
+                .bind(rows::cut(&entry.detail, 2_000))
                 .execute(c)
                 .await?;
                 Ok(())
@@ -230,7 +230,7 @@ impl PolicyStore for SqlStore {
     }
 
     async fn hold_class(&self, class: ClassId, reason: Option<&str>) -> Result<(), StoreError> {
-        let minor = reason.map(|reason| format!("Held: {reason}").chars().take(128).collect());
+        let minor = reason.map(|reason| rows::cut(&format!("Held: {reason}"), super::moves::MINOR));
         self.write(move |c| {
             Box::pin(async move {
                 let minor: Option<String> = minor;

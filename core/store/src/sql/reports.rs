@@ -2,7 +2,8 @@
 
 use super::{
     SqlStore,
-    moves::{change, job},
+    dialect::{Dialect, statement},
+    moves::{self, MINOR, Move, job, moved, release_attempt, write},
     rows,
 };
 use crate::{Changed, JobRecord, QueueChange, ReportAnswer, ReportStore, StatusReport, StoreError};
@@ -16,7 +17,7 @@ use sqlx::{AnyConnection, Row};
 use std::collections::BTreeMap;
 
 /// States that whoever runs a job elsewhere may report, or its owner order. The others are this server's.
-const REPORTED: [JobState; 9] = [
+const REPORTED: [JobState; 10] = [
     JobState::Received,
     JobState::Waiting,
     JobState::Matched,
@@ -26,47 +27,39 @@ const REPORTED: [JobState; 9] = [
     JobState::Done,
     JobState::Failed,
     JobState::Killed,
+    JobState::Deleted,
 ];
 
-/// What a report makes of a job's state.
-enum Step {
-    /// Nothing.
-    Stay,
-    /// This.
-    To(JobState),
-    /// It cannot be.
-    Refused(String),
-}
-
-fn step(found: &JobRecord, held: bool, report: &StatusReport) -> Step {
+/// The state that a report brings a job to, if it does; or why it cannot be.
+fn step(found: &JobRecord, held: bool, report: &StatusReport) -> Result<Option<JobState>, String> {
     let wanted = match report.status {
         // A job that is sent back begins anew.
         Some(JobState::Rescheduled) => JobState::Received,
         Some(status) => status,
-        None => return Step::Stay,
+        None => return Ok(None),
     };
     let order = matches!(wanted, JobState::Killed | JobState::Deleted);
     if wanted == found.status || (held && !order && wanted != JobState::Running) {
         // The pilot that has it says how it ends.
-        return Step::Stay;
+        return Ok(None);
     }
     if report.force {
-        return Step::To(wanted);
+        return Ok(Some(wanted));
     }
-    if !REPORTED.contains(&wanted) && !order {
-        return Step::Refused(format!("{wanted} is for this server to say"));
+    if !REPORTED.contains(&wanted) {
+        return Err(format!("{wanted} is for this server to say"));
+    }
+    if found.status.is_final() && wanted != JobState::Deleted {
+        return Err(format!("it is {} and stays so; reschedule it", found.status));
     }
     // A job that was thought dead is not, if somebody hears of it; what runs is killed on its way out.
     let from = if found.status == JobState::Stalled { JobState::Running } else { found.status };
-    let ended = found.status.is_final() && wanted != JobState::Deleted;
     match found.status.to(wanted).or_else(|_| from.to(wanted)) {
-        _ if ended => Step::Refused(format!("it is {} and stays so; reschedule it", found.status)),
-        Ok(to) => Step::To(to),
-        Err(_) if from == wanted => Step::To(wanted),
+        Ok(to) => Ok(Some(to)),
         Err(_) if wanted == JobState::Deleted && from.to(JobState::Killed).is_ok() => {
-            Step::To(wanted)
+            Ok(Some(wanted))
         }
-        Err(illegal) => Step::Refused(illegal.to_string()),
+        Err(illegal) => Err(illegal.to_string()),
     }
 }
 
@@ -82,37 +75,30 @@ async fn report(
     let time = Timestamp(report.time.0.min(now.0));
     let held = is_held(c, &found).await?;
     let status = match step(&found, held, report) {
-        Step::Refused(why) => return Ok(ReportAnswer::Refused(why)),
-        Step::Stay => None,
-        Step::To(status) => Some(status),
+        Err(why) => return Ok(ReportAnswer::Refused(why)),
+        Ok(status) => status,
     };
+    let minor = report.minor.as_ref().map(|text| rows::cut(text, MINOR));
+    let application = report.application.as_ref().map(|text| rows::cut(text, 255));
     let order = matches!(status, Some(JobState::Killed | JobState::Deleted));
     if !order && !report.force && time < latest(c, report.job).await? {
         // Something newer is known: it is only logged.
-        let told = Changed {
-            status: report.status,
-            minor: report.minor.clone(),
-            application: report.application.clone(),
-            ..Changed::default()
-        };
+        let told = Changed { status: report.status, minor, application, ..Changed::default() };
         log(c, &found, &told, time, report, by).await?;
         return Ok(ReportAnswer::Taken(Changed::default()));
     }
-    let cut = |text: &Option<String>, length| -> Option<String> {
-        text.as_ref().map(|text| rows::plain(text).chars().take(length).collect())
-    };
     let changed = Changed {
         status,
-        minor: cut(&report.minor, 128),
-        application: cut(&report.application, 255),
+        minor,
+        application,
         started: status
             .filter(|s| *s == JobState::Running && found.started.is_none())
             .map(|_| time),
         ended: status.filter(|s| s.is_final()).map(|_| time),
     };
-    write_change(c, &found, &changed, now).await?;
+    write(c, found.id, &changed, now).await?;
     if let Some(to) = status {
-        follow_up(c, &found, to, held, now, changes).await?;
+        follow_up(c, &found, to, held, changes).await?;
     }
     log(c, &found, &changed, time, report, by).await?;
     Ok(ReportAnswer::Taken(changed))
@@ -133,60 +119,18 @@ async fn latest(c: &mut AnyConnection, id: JobId) -> Result<Timestamp, StoreErro
     rows::time(&row.bind(id.0).fetch_one(c).await?, "newest")
 }
 
-async fn write_change(
-    c: &mut AnyConnection,
-    found: &JobRecord,
-    changed: &Changed,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE jobs SET status = coalesce($1, status), minor_status = coalesce($2, minor_status),
-            application_status = coalesce($3, application_status), started = coalesce(started, $4),
-            ended = CASE WHEN CAST($1 AS TEXT) IS NULL THEN ended ELSE $5 END, updated = $6
-         WHERE job_id = $7",
-    )
-    .bind(changed.status.map(|status| status.as_str().to_owned()))
-    .bind(changed.minor.clone())
-    .bind(changed.application.clone())
-    .bind(changed.started.map(|time| time.0))
-    .bind(changed.ended.map(|time| time.0))
-    .bind(now.0)
-    .bind(found.id.0)
-    .execute(c)
-    .await?;
-    Ok(())
-}
-
 /// What a job's new state means for its queue, for the pilot that has it, and for whoever else runs it.
 async fn follow_up(
     c: &mut AnyConnection,
     found: &JobRecord,
     to: JobState,
     held: bool,
-    now: Timestamp,
     changes: &mut Vec<QueueChange>,
 ) -> Result<(), StoreError> {
-    let waits = |status| status == JobState::Waiting;
-    if waits(found.status) != waits(to) {
-        changes.push(change(found, if waits(to) { 1 } else { -1 }));
+    changes.extend(moved(found, to));
+    if held && to != JobState::Running {
+        release_attempt(c, found).await?;
     }
-    if to != JobState::Running {
-        sqlx::query(
-            "UPDATE attempts SET state = 'killing'
-             WHERE job_id = $1 AND attempt = $2 AND state = 'active'",
-        )
-        .bind(found.id.0)
-        .bind(i64::from(found.attempt.0))
-        .execute(&mut *c)
-        .await?;
-    }
-    // What is Received becomes Waiting with the next round.
-    let due = (to == JobState::Received).then_some(now.0);
-    sqlx::query("UPDATE jobs SET not_before = $1 WHERE job_id = $2")
-        .bind(due)
-        .bind(found.id.0)
-        .execute(&mut *c)
-        .await?;
     match to {
         JobState::Killed | JobState::Deleted if !held => tell_to_end(c, found).await,
         JobState::Received | JobState::Waiting => forget_commands(c, found.id).await,
@@ -226,20 +170,14 @@ async fn log(
         "" | "Unknown" => by,
         source => source,
     };
-    sqlx::query(
-        "INSERT INTO events (job_id, attempt, time, status, minor_status, application_status, source)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
-    )
-    .bind(found.id.0)
-    .bind(i64::from(found.attempt.0))
-    .bind(time.0)
-    .bind(changed.status.unwrap_or(found.status).as_str())
-    .bind(changed.minor.as_ref().unwrap_or(&found.minor_status))
-    .bind(changed.application.as_ref().unwrap_or(&found.application_status))
-    .bind(rows::plain(source).chars().take(64).collect::<String>())
-    .execute(c)
-    .await?;
-    Ok(())
+    let entry = Move {
+        to: changed.status.unwrap_or(found.status),
+        minor: changed.minor.as_ref().unwrap_or(&found.minor_status),
+        source: &rows::cut(source, 64),
+        now: time,
+    };
+    let application = changed.application.as_ref().unwrap_or(&found.application_status);
+    moves::log(c, found, &entry, application).await
 }
 
 async fn alive(
@@ -268,6 +206,37 @@ async fn alive(
     let told = sqlx::query("DELETE FROM job_commands WHERE job_id = $1 RETURNING command");
     let told = told.bind(id.0).fetch_all(c).await?;
     told.iter().map(|row| Ok(row.try_get("command")?)).collect()
+}
+
+/// Jobs of a VO that are run elsewhere and have not been heard of since a time.
+const UNHEARD: &str = "SELECT job_id FROM jobs WHERE vo = $1
+        AND status IN ('Matched', 'Running', 'Stalled', 'Completing', 'Completed')
+        AND coalesce(heartbeat, 0) < $2 AND updated < $2
+        AND NOT EXISTS (SELECT 1 FROM attempts WHERE attempts.job_id = jobs.job_id
+            AND attempts.attempt = jobs.attempt AND state <> 'killing')";
+
+async fn fail_unheard(
+    c: &mut AnyConnection,
+    vo: &VoName,
+    before: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // Who is heard of at this moment is left alone.
+    let skip = Dialect::of(c).skip_locked();
+    let unheard = sqlx::query(statement(format!("{UNHEARD} ORDER BY job_id LIMIT 500{skip}")));
+    for row in unheard.bind(vo.as_str()).bind(before.0).fetch_all(&mut *c).await? {
+        let failed = StatusReport {
+            job: JobId(row.try_get("job_id")?),
+            time: now,
+            status: Some(JobState::Failed),
+            minor: Some("Job stalled: pilot not running".to_owned()),
+            application: None,
+            source: "Watchdog".to_owned(),
+            force: true,
+        };
+        report(c, &failed, "Watchdog", now, &mut Vec::new()).await?;
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -320,55 +289,35 @@ impl ReportStore for SqlStore {
         vo: &VoName,
         before: Timestamp,
         now: Timestamp,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<(), StoreError> {
+        // Mostly there are none: whoever writes is not held up to find that out.
+        let any = sqlx::query(statement(format!("{UNHEARD} LIMIT 1")));
+        let any = any.bind(vo.as_str()).bind(before.0).fetch_optional(&self.readers).await?;
+        if any.is_none() {
+            return Ok(());
+        }
         let vo = vo.clone();
-        self.write(move |c| {
-            Box::pin(async move {
-                let unheard = sqlx::query(
-                    "SELECT job_id FROM jobs WHERE vo = $1
-                        AND status IN ('Matched', 'Running', 'Stalled', 'Completing', 'Completed')
-                        AND coalesce(heartbeat, 0) < $2 AND updated < $2
-                        AND NOT EXISTS (SELECT 1 FROM attempts WHERE attempts.job_id = jobs.job_id
-                            AND attempts.attempt = jobs.attempt AND state <> 'killing')
-                     ORDER BY job_id LIMIT 500",
-                );
-                let unheard = unheard.bind(vo.as_str()).bind(before.0).fetch_all(&mut *c).await?;
-                for row in &unheard {
-                    let failed = StatusReport {
-                        job: JobId(row.try_get("job_id")?),
-                        time: now,
-                        status: Some(JobState::Failed),
-                        minor: Some("Job stalled: pilot not running".to_owned()),
-                        application: None,
-                        source: "Watchdog".to_owned(),
-                        force: true,
-                    };
-                    report(c, &failed, "Watchdog", now, &mut Vec::new()).await?;
-                }
-                Ok(unheard.len() as u64)
-            })
-        })
-        .await
+        self.write(move |c| Box::pin(async move { fail_unheard(c, &vo, before, now).await })).await
     }
 
     async fn set_parameters(
         &self,
         parameters: &[(JobId, String, serde_json::Value)],
-        now: Timestamp,
     ) -> Result<(), StoreError> {
+        if parameters.is_empty() {
+            return Ok(());
+        }
         let parameters = parameters.to_vec();
         self.write(move |c| {
             Box::pin(async move {
                 for (id, name, value) in parameters {
                     sqlx::query(
-                        "INSERT INTO job_parameters VALUES ($1, $2, $3, $4)
-                         ON CONFLICT (job_id, name) DO UPDATE SET value = excluded.value,
-                            updated = excluded.updated",
+                        "INSERT INTO job_parameters VALUES ($1, $2, $3)
+                         ON CONFLICT (job_id, name) DO UPDATE SET value = excluded.value",
                     )
                     .bind(id.0)
-                    .bind(rows::plain(&name).chars().take(128).collect::<String>())
+                    .bind(rows::cut(&name, 128))
                     .bind(value.to_string())
-                    .bind(now.0)
                     .execute(&mut *c)
                     .await?;
                 }
@@ -388,12 +337,15 @@ impl ReportStore for SqlStore {
     }
 
     async fn set_sites(&self, sites: &[(JobId, String)], now: Timestamp) -> Result<(), StoreError> {
+        if sites.is_empty() {
+            return Ok(());
+        }
         let sites = sites.to_vec();
         self.write(move |c| {
             Box::pin(async move {
                 for (id, site) in sites {
                     sqlx::query("UPDATE jobs SET site = $1, updated = $2 WHERE job_id = $3")
-                        .bind(rows::plain(&site).chars().take(100).collect::<String>())
+                        .bind(rows::cut(&site, 100))
                         .bind(now.0)
                         .bind(id.0)
                         .execute(&mut *c)

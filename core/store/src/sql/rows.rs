@@ -20,6 +20,11 @@ pub fn parsed<T: FromStr<Err: Display>>(row: &AnyRow, column: &str) -> Result<T,
     text.parse().map_err(|error| corrupt(column, error))
 }
 
+/// The beginning of a text, `length` characters at most, as both databases take it.
+pub fn cut(text: &str, length: usize) -> String {
+    plain(text).chars().take(length).collect()
+}
+
 /// A column whose text is JSON.
 pub fn json<T: DeserializeOwned>(row: &AnyRow, column: &str) -> Result<T, StoreError> {
     let text: String = row.try_get(column)?;

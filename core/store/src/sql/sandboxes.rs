@@ -1,7 +1,7 @@
 //! Who may use which sandbox.
 
 use super::{SqlStore, rows};
-use crate::{NewSandbox, SandboxKind, SandboxStore, StoreError};
+use crate::{JobRecord, NewSandbox, SandboxKind, SandboxStore, StoreError};
 use async_trait::async_trait;
 use spinor_model::{
     id::{Digest, JobId, UserName, VoName},
@@ -10,12 +10,13 @@ use spinor_model::{
 };
 use sqlx::{AnyConnection, Row};
 
+/// How many owners of sandboxes were forgotten, and what nobody owns any more.
 async fn expire(
     c: &mut AnyConnection,
     vo: &VoName,
     before: Timestamp,
     limit: u32,
-) -> Result<Vec<Digest>, StoreError> {
+) -> Result<(u64, Vec<Digest>), StoreError> {
     // What pilots brought goes with the owner's: as long as nobody owns it, a job may still be given it.
     let unused = sqlx::query(
         "SELECT digest, owner FROM sandboxes WHERE vo = $1 AND uploaded < $2
@@ -23,11 +24,9 @@ async fn expire(
                 AND owned.digest = sandboxes.digest AND owned.owner <> ''))
             AND NOT EXISTS (SELECT 1 FROM template_sandboxes AS used
                 WHERE used.digest = sandboxes.digest)
-            AND NOT EXISTS (SELECT 1 FROM job_sandboxes AS given JOIN sandboxes AS same
-                ON same.vo = sandboxes.vo AND same.digest = sandboxes.digest
-                WHERE given.name = 'SB:SandboxSE|/S3/spinor/' || same.vo || '/' || same.grp || '/'
-                    || same.owner || '/sha256:' || same.digest || '.' || same.format)
-         ORDER BY digest LIMIT $3",
+            AND NOT EXISTS (SELECT 1 FROM job_sandboxes AS given
+                WHERE given.digest = sandboxes.digest)
+         ORDER BY digest, owner LIMIT $3",
     );
     let unused =
         unused.bind(vo.as_str()).bind(before.0).bind(i64::from(limit)).fetch_all(&mut *c).await?;
@@ -45,7 +44,55 @@ async fn expire(
             gone.push(digest);
         }
     }
-    Ok(gone)
+    Ok((unused.len() as u64, gone))
+}
+
+/// Gives a job what it leaves; whether it did not have it.
+async fn assign(c: &mut AnyConnection, job: JobId, name: &SandboxName) -> Result<bool, StoreError> {
+    let given = sqlx::query("INSERT INTO job_sandboxes VALUES ($1, $2, $3) ON CONFLICT DO NOTHING");
+    let given = given.bind(job.0).bind(name.to_string()).bind(name.digest.to_string());
+    Ok(given.execute(c).await?.rows_affected() == 1)
+}
+
+/// Takes what it left away from a job.
+pub async fn unassign(c: &mut AnyConnection, job: JobId) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM job_sandboxes WHERE job_id = $1").bind(job.0).execute(c).await?;
+    Ok(())
+}
+
+/// What a job leaves is its owner's. A job that was tried again leaves what its last attempt left.
+pub async fn hand_over(
+    c: &mut AnyConnection,
+    job: &JobRecord,
+    output: Option<Digest>,
+) -> Result<(), StoreError> {
+    let Some(digest) = output else { return Ok(()) };
+    sqlx::query(
+        "INSERT INTO sandboxes (vo, digest, size, owner, uploaded, grp, format)
+         SELECT vo, digest, size, $1, uploaded, $2, format FROM sandboxes
+         WHERE vo = $3 AND digest = $4 AND owner = ''
+         ON CONFLICT (vo, digest, owner) DO UPDATE SET uploaded = excluded.uploaded",
+    )
+    .bind(job.owner.as_str())
+    .bind(job.group.as_str())
+    .bind(job.vo.as_str())
+    .bind(digest.to_string())
+    .execute(&mut *c)
+    .await?;
+    let found =
+        sqlx::query("SELECT format FROM sandboxes WHERE vo = $1 AND digest = $2 AND owner = $3");
+    let found = found.bind(job.vo.as_str()).bind(digest.to_string()).bind(job.owner.as_str());
+    let Some(row) = found.fetch_optional(&mut *c).await? else { return Ok(()) };
+    let name = SandboxName {
+        vo: job.vo.clone(),
+        group: job.group.clone(),
+        user: job.owner.clone(),
+        digest,
+        format: rows::parsed(&row, "format")?,
+    };
+    unassign(c, job.id).await?;
+    assign(c, job.id, &name).await?;
+    Ok(())
 }
 
 #[async_trait]
@@ -92,39 +139,22 @@ impl SandboxStore for SqlStore {
         vo: &VoName,
         before: Timestamp,
         limit: u32,
-    ) -> Result<Vec<Digest>, StoreError> {
+    ) -> Result<(u64, Vec<Digest>), StoreError> {
         let vo = vo.clone();
         self.write(move |c| Box::pin(async move { expire(c, &vo, before, limit).await })).await
     }
 
-    async fn assign_sandbox(
-        &self,
-        job: JobId,
-        kind: SandboxKind,
-        name: &str,
-    ) -> Result<bool, StoreError> {
-        let name = name.to_owned();
-        self.write(move |c| {
-            Box::pin(async move {
-                let given = sqlx::query(
-                    "INSERT INTO job_sandboxes VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                );
-                let given = given.bind(job.0).bind(kind.as_str()).bind(name).execute(c).await?;
-                Ok(given.rows_affected() == 1)
-            })
-        })
-        .await
+    async fn assign_sandbox(&self, job: JobId, name: &SandboxName) -> Result<bool, StoreError> {
+        let name = name.clone();
+        self.write(move |c| Box::pin(async move { assign(c, job, &name).await })).await
     }
 
     async fn unassign_sandboxes(&self, jobs: &[JobId]) -> Result<(), StoreError> {
         let jobs = jobs.to_vec();
         self.write(move |c| {
             Box::pin(async move {
-                for id in jobs {
-                    sqlx::query("DELETE FROM job_sandboxes WHERE job_id = $1")
-                        .bind(id.0)
-                        .execute(&mut *c)
-                        .await?;
+                for job in jobs {
+                    unassign(c, job).await?;
                 }
                 Ok(())
             })
@@ -155,13 +185,9 @@ impl SandboxStore for SqlStore {
             };
             found.push((SandboxKind::Input, name.to_string()));
         }
-        let assigned = sqlx::query(
-            "SELECT kind, name FROM job_sandboxes WHERE job_id = $1 ORDER BY kind, name",
-        );
-        for row in assigned.bind(job.0).fetch_all(&self.readers).await? {
-            let kind: String = row.try_get("kind")?;
-            let kind = if kind == "Input" { SandboxKind::Input } else { SandboxKind::Output };
-            found.push((kind, row.try_get("name")?));
+        let left = sqlx::query("SELECT name FROM job_sandboxes WHERE job_id = $1 ORDER BY name");
+        for row in left.bind(job.0).fetch_all(&self.readers).await? {
+            found.push((SandboxKind::Output, row.try_get("name")?));
         }
         Ok(found)
     }
@@ -199,27 +225,27 @@ mod tests {
         ] {
             store.add_sandbox(sandbox(content, owner), time).await.unwrap();
         }
+        // Whoever gives it to a job may be in another group, and call it something else.
         let name = SandboxName {
             vo: vo.clone(),
-            group: "g".parse().unwrap(),
+            group: "other".parse().unwrap(),
             user: "ada".parse().unwrap(),
             digest: Digest::of(b"given"),
-            format: SandboxFormat::Zstd,
+            format: SandboxFormat::Bzip2,
         };
         let job = JobId(7);
-        let name = name.to_string();
-        assert!(store.assign_sandbox(job, SandboxKind::Output, &name).await.unwrap());
+        assert!(store.assign_sandbox(job, &name).await.unwrap());
         let expire = || store.expire_sandboxes(&vo, Timestamp(500), 100);
-        assert_eq!(expire().await.unwrap(), [Digest::of(b"old")]);
+        assert_eq!(expire().await.unwrap(), (2, vec![Digest::of(b"old")]));
         let has = |content: &'static [u8], owner: &'static str| {
             let (store, vo, owner) = (&store, &vo, owner.parse().unwrap());
             async move { store.has_sandbox(vo, Some(&owner), Digest::of(content)).await.unwrap() }
         };
         assert!(!has(b"shared", "ada").await && has(b"shared", "eve").await);
         assert!(has(b"new", "ada").await && has(b"given", "ada").await);
-        assert!(expire().await.unwrap().is_empty());
+        assert_eq!(expire().await.unwrap(), (0, Vec::new()));
         store.unassign_sandboxes(&[job]).await.unwrap();
-        assert_eq!(expire().await.unwrap(), [Digest::of(b"given")]);
+        assert_eq!(expire().await.unwrap(), (1, vec![Digest::of(b"given")]));
         assert!(store.has_sandbox(&vo, None, Digest::of(b"brought")).await.unwrap());
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     StoreError, Table, Test,
 };
 use async_trait::async_trait;
-use spinor_model::id::{JobId, VoName};
+use spinor_model::id::JobId;
 use sqlx::{Row, any::AnyRow};
 
 /// Pilots, ours and others', with the columns that DIRAC's people know.
@@ -55,7 +55,11 @@ fn operand(query: &mut Growing, value: &Operand) -> Result<(), StoreError> {
 const FEW: usize = 50;
 
 /// Goes on with values in parentheses; never empty.
-fn list(query: &mut Growing, values: &[Operand], dialect: Dialect) -> Result<(), StoreError> {
+pub(super) fn list(
+    query: &mut Growing,
+    values: &[Operand],
+    dialect: Dialect,
+) -> Result<(), StoreError> {
     if values.len() <= FEW {
         for (i, value) in values.iter().enumerate() {
             query.push(if i == 0 { "(" } else { ", " });
@@ -199,8 +203,7 @@ impl SearchStore for SqlStore {
         }
         query.push(" LIMIT ").bind(i64::from(search.limit))?;
         query.push(" OFFSET ").bind(i64::try_from(search.offset).unwrap_or(i64::MAX))?;
-        let (text, arguments) = query.finish();
-        let page = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
+        let page = query.rows(&self.readers).await?;
         let values =
             |row: &AnyRow| search.columns.iter().map(|column| found(row, column)).collect();
         let rows: Vec<Vec<Found>> = page.iter().map(values).collect::<Result<_, _>>()?;
@@ -225,32 +228,12 @@ impl SearchStore for SqlStore {
             }
         }
         query.push(" LIMIT ").bind(i64::from(search.limit))?;
-        let (text, arguments) = query.finish();
-        let counted = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
+        let counted = query.rows(&self.readers).await?;
         let count = |row: &AnyRow| {
             let values = search.columns.iter().map(|column| found(row, column));
             Ok((values.collect::<Result<_, StoreError>>()?, rows::count(row, "n")?))
         };
         counted.iter().map(count).collect()
-    }
-
-    async fn texts(
-        &self,
-        of: Table,
-        vo: Option<&VoName>,
-        column: &'static Column,
-        limit: u32,
-    ) -> Result<Vec<String>, StoreError> {
-        let mut query = Growing::new("SELECT DISTINCT ");
-        query.push_column(column.sql).push(" AS text FROM ").push(table(of)).push(" WHERE ");
-        query.push_column(column.sql).push(" IS NOT NULL");
-        if let Some(vo) = vo {
-            query.push(" AND vo = ").bind(vo.to_string())?;
-        }
-        query.push(" LIMIT ").bind(i64::from(limit))?;
-        let (text, arguments) = query.finish();
-        let found = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
-        found.iter().map(|row| Ok(row.try_get("text")?)).collect()
     }
 
     async fn logs(&self, jobs: &[JobId]) -> Result<Vec<(JobId, EventRecord)>, StoreError> {
@@ -261,8 +244,7 @@ impl SearchStore for SqlStore {
         let mut query = Growing::new("SELECT * FROM events WHERE job_id IN ");
         list(&mut query, &ids, self.dialect)?;
         query.push(" ORDER BY job_id, event_id");
-        let (text, arguments) = query.finish();
-        let found = sqlx::query_with(text, arguments).fetch_all(&self.readers).await?;
+        let found = query.rows(&self.readers).await?;
         found.iter().map(|row| Ok((JobId(row.try_get("job_id")?), rows::event(row)?))).collect()
     }
 }
@@ -278,8 +260,7 @@ impl SqlStore {
         if search.distinct {
             query.push(") AS different");
         }
-        let (text, arguments) = query.finish();
-        rows::count(&sqlx::query_with(text, arguments).fetch_one(&self.readers).await?, "n")
+        query.rows(&self.readers).await?.first().map_or(Ok(0), |row| rows::count(row, "n"))
     }
 }
 

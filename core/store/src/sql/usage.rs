@@ -5,12 +5,17 @@ use super::{
     dialect::{alone, statement},
     rows::{self, to_json},
 };
-use crate::{Batch, SequencedUsage, SinkStatus, StoreError, UsageStore, UsageTotal};
+use crate::{
+    AttemptRecord, Batch, JobRecord, SequencedUsage, SinkStatus, StoreError, UsageStore,
+    UsageTotal, usage_of,
+};
 use async_trait::async_trait;
 use spinor_model::{
     id::{SinkName, VoName},
+    plan::AttemptResult,
+    state::JobState,
     time::Timestamp,
-    usage::UsageRecord,
+    usage::{Outcome, UsageRecord},
 };
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
@@ -29,6 +34,29 @@ pub async fn record_usage(c: &mut AnyConnection, record: &UsageRecord) -> Result
     .execute(c)
     .await?;
     Ok(())
+}
+
+/// What an attempt led to that no handler judges.
+pub fn outcome_of(job: &JobRecord, attempt: &AttemptRecord) -> Outcome {
+    match job.status {
+        _ if job.attempt != attempt.attempt => Outcome::Rescheduled,
+        JobState::Killed | JobState::Deleted => Outcome::Killed,
+        JobState::Done => Outcome::Done,
+        JobState::Failed => Outcome::Failed,
+        _ => Outcome::Rescheduled,
+    }
+}
+
+/// Records what an attempt used whose end no handler judges.
+pub async fn record_unjudged(
+    c: &mut AnyConnection,
+    job: &JobRecord,
+    attempt: AttemptRecord,
+    result: AttemptResult,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let attempt = AttemptRecord { result: Some(result), ..attempt };
+    record_usage(c, &usage_of(job, &attempt, outcome_of(job, &attempt), now)).await
 }
 
 fn sequenced(row: &AnyRow) -> Result<SequencedUsage, StoreError> {

@@ -1,14 +1,13 @@
 //! What time does to attempts: leases run out, stalled ones are given up, the dead are buried.
 
 use super::{
-    attempts::outcome_of,
     conclusions,
     dialect::{Dialect, statement},
     moves::{self, Move, move_job},
     rows::{self, to_json},
-    usage::record_usage,
+    usage::record_unjudged,
 };
-use crate::{AttemptRecord, AttemptState, StoreError, usage_of};
+use crate::{AttemptRecord, AttemptState, StoreError};
 use spinor_model::{
     id::{Stamp, VoName},
     plan::{AttemptResult, Consumption, Ending},
@@ -109,9 +108,7 @@ async fn lose(
             move_job(c, &job, change).await?;
             conclusions::ask(c, attempt.job, attempt.attempt, now).await?;
         } else {
-            let outcome = outcome_of(&job, &attempt);
-            let attempt = AttemptRecord { result: Some(result), ..attempt };
-            record_usage(c, &usage_of(&job, &attempt, outcome, now)).await?;
+            record_unjudged(c, &job, attempt, result, now).await?;
         }
     }
     Ok(given_up)

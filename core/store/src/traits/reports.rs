@@ -15,15 +15,6 @@ pub trait SearchStore: Send + Sync {
     /// How many there are of each combination of the search's columns.
     async fn count_by(&self, search: &Search) -> Result<Vec<(Vec<Found>, u64)>, StoreError>;
 
-    /// Different texts in a column of a VO; at most `limit`.
-    async fn texts(
-        &self,
-        table: Table,
-        vo: Option<&VoName>,
-        column: &'static Column,
-        limit: u32,
-    ) -> Result<Vec<String>, StoreError>;
-
     /// Logs of several jobs, each the oldest entry first.
     async fn logs(&self, jobs: &[JobId]) -> Result<Vec<(JobId, EventRecord)>, StoreError>;
 }
@@ -52,13 +43,12 @@ pub trait ReportStore: Send + Sync {
         vo: &VoName,
         before: Timestamp,
         now: Timestamp,
-    ) -> Result<u64, StoreError>;
+    ) -> Result<(), StoreError>;
 
     /// Sets what jobs say of themselves; values are JSON.
     async fn set_parameters(
         &self,
         parameters: &[(JobId, String, serde_json::Value)],
-        now: Timestamp,
     ) -> Result<(), StoreError>;
 
     /// What a job says of itself.

@@ -154,6 +154,24 @@ async fn a_redirect_is_an_answer_and_a_long_one_is_cut() {
 }
 
 #[tokio::test]
+async fn a_secret_that_is_cut_off_is_not_shown_in_part() {
+    let secret = "0123456789".repeat(10);
+    // The first is cleared, and makes room for the beginning of the second.
+    let twice = format!("{secret}{}{secret}", "x".repeat(974));
+    let peer = peer(move |_| ok("", &twice));
+    let origin = format!("http://127.0.0.1:{}", peer.port);
+    let (http, secrets) = granted(&format!(
+        "http = [{{ origin = \"{origin}\", paths = [\"/\"], private = true, max_kb = 1 }}]
+         secret.jwt = {{ origin = \"{origin}\", header = \"authorization\" }}"
+    ));
+    std::fs::write(secrets.path().join("jwt"), secret).unwrap();
+    let bearer = [("authorization", "Bearer {secret:jwt}")];
+    let answer = send(&http, get(&format!("{origin}/"), &bearer)).await.unwrap();
+    let shown = String::from_utf8_lossy(&answer.body).into_owned();
+    assert_eq!((shown, answer.complete), (format!("{{secret:jwt}}{}", "x".repeat(974)), false));
+}
+
+#[tokio::test]
 async fn what_had_no_connection_was_not_sent_and_what_was_cut_off_is_unknown() {
     let unused = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let mute = peer(|_| String::new());

@@ -198,8 +198,9 @@ async fn pilots_are_searched_whoever_sends_them() {
         status: "Submitted".to_owned(),
     };
     let now = spinor_model::time::Timestamp(1);
-    assert!(store.register_pilots(&[pilot("a"), pilot("b")], now).await.unwrap());
-    assert!(!store.register_pilots(&[pilot("a")], now).await.unwrap());
+    for (stamp, new) in [("a", true), ("b", true), ("a", false)] {
+        assert_eq!(store.register_pilot(&pilot(stamp), now).await.unwrap(), new, "{stamp}");
+    }
     let all = Search {
         table: Table::Pilots,
         columns: Table::Pilots.columns().iter().collect(),
