@@ -64,6 +64,7 @@ pub struct Server {
     child: Option<Child>,
     /// A directory that it shares with another.
     files: Option<PathBuf>,
+    environment: Vec<(String, String)>,
 }
 
 impl Server {
@@ -74,12 +75,20 @@ impl Server {
 
     /// Starts a server with nothing in it, and more configuration.
     pub fn start_with(configuration: &str) -> Self {
+        Self::start_in(configuration, &[])
+    }
+
+    /// Starts a server with nothing in it, more configuration, and an environment.
+    pub fn start_in(configuration: &str, environment: &[(&str, &str)]) -> Self {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let environment = environment.iter().map(own).collect();
         let directory = tempfile::tempdir().unwrap();
         let text = format!("{PACE}{configuration}");
         fs::write(directory.path().join("spinor.toml"), text).unwrap();
         let port = free_port();
         let database = spinor_test_postgres::wanted().then(spinor_test_postgres::database);
-        let mut server = Self { directory, database, port, child: None, files: None };
+        let (child, files) = (None, None);
+        let mut server = Self { directory, database, port, child, files, environment };
         server.up();
         server
     }
@@ -92,7 +101,8 @@ impl Server {
             let directory = tempfile::tempdir().unwrap();
             fs::write(directory.path().join("spinor.toml"), PACE).unwrap();
             let (database, files) = (Some(url.clone()), Some(files.clone()));
-            let mut server = Self { directory, database, port: free_port(), child: None, files };
+            let (port, child, environment) = (free_port(), None, Vec::new());
+            let mut server = Self { directory, database, port, child, files, environment };
             server.up();
             server
         })
@@ -134,6 +144,7 @@ impl Server {
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
             .envs(self.database.as_ref().map(|url| ("SPINOR_DATABASE", url)))
             .envs(self.files.as_ref().map(|files| ("SPINOR_FILES", files)))
+            .envs(self.environment.iter().cloned())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

@@ -121,7 +121,13 @@ plugin = "handling/executable"
 
     /// A server with two VOs whose people log in there.
     pub fn with_server() -> (Self, Server) {
-        let server = Server::start_with(&format!("[auth]\nredirects = [\"{REDIRECT}\"]\n"));
+        Self::with_server_in("", &[])
+    }
+
+    /// The same, with more configuration and an environment.
+    pub fn with_server_in(configuration: &str, environment: &[(&str, &str)]) -> (Self, Server) {
+        let configuration = format!("[auth]\nredirects = [\"{REDIRECT}\"]\n{configuration}");
+        let server = Server::start_in(&configuration, environment);
         let provider = Self::start(&server.url());
         for (vo, sites) in [("vo.spinor.test", true), ("other.spinor.test", false)] {
             let folder = server.data().join("secrets").join(vo);

@@ -38,6 +38,21 @@ fn uploader(subject: &Subject) -> Result<(VoName, Option<UserName>), Problem> {
     }
 }
 
+/// Whether so many bytes more are within what a VO's people may store. What jobs leave counts, and is
+/// taken all the same.
+pub(crate) async fn check_quota(app: &Shared, vo: &VoName, size: u64) -> Result<(), Problem> {
+    let Some(quota_mb) = app.lifecycle.document(vo)?.limits.sandbox_quota_mb else { return Ok(()) };
+    let used = app.lifecycle.store.sandbox_bytes(vo).await?;
+    if used.saturating_add(size) <= quota_mb << 20 {
+        return Ok(());
+    }
+    let text = format!(
+        "VO {vo} has sandboxes of {} MiB, and may have {quota_mb} (`limits.sandbox_quota_mb`): those that no job has are forgotten in time",
+        used >> 20
+    );
+    Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text))
+}
+
 /// Uploads a sandbox under its SHA-256: a tar archive, compressed by zstd, bzip2 or gzip.
 #[utoipa::path(put, path = "/api/sandboxes/{digest}", tag = "sandboxes", request_body = Vec<u8>,
     responses((status = 204), (status = 413, body = Problem)))]
@@ -57,6 +72,9 @@ async fn upload(
         );
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text)
     })?;
+    if owner.is_some() {
+        check_quota(&app, &vo, content.len() as u64).await?;
+    }
     let found = Digest::of(&content);
     if found != digest {
         let text = format!("the content's SHA-256 is {found}, not {digest}: it arrived damaged");

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
 /// How the files of a sandbox are packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SandboxFormat {
     /// A tar archive, compressed by Zstandard.
     #[serde(rename = "tar.zst")]
@@ -48,7 +48,7 @@ impl FromStr for SandboxFormat {
 }
 
 /// A sandbox by its content, and whose it is: `SB:SandboxSE|/S3/spinor/VO/GROUP/USER/sha256:DIGEST.tar.zst`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SandboxName {
     /// Its VO.
     pub vo: VoName,

@@ -5,7 +5,7 @@ use anyhow::Context;
 use serde::Deserialize;
 use spinor_lifecycle::Pace;
 use spinor_plugins::compiler::CompileLimits;
-use spinor_store::sql::Database;
+use spinor_store::{BucketSettings, sql::Database};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -23,6 +23,7 @@ struct File {
     pace: FilePace,
     plugins: FilePlugins,
     auth: FileAuth,
+    s3: Option<BucketSettings>,
     /// To whom weaknesses are reported, e.g. `mailto:security@example.org`.
     security_contact: Option<String>,
 }
@@ -68,6 +69,8 @@ pub struct Configuration {
     /// Directory of sandboxes, components and the key that signs tokens, which servers on one
     /// database share.
     pub files: PathBuf,
+    /// A bucket for sandboxes and components, instead of that directory.
+    pub s3: Option<BucketSettings>,
     /// Addresses that clients with a browser may ask people to be sent back to.
     pub redirects: Vec<String>,
     /// To whom weaknesses are reported.
@@ -83,6 +86,24 @@ pub struct Configuration {
 }
 
 impl Configuration {
+    /// What serves on a free port of this machine over a data directory, and nothing else.
+    pub fn plain(data: &Path, url: Option<String>) -> anyhow::Result<Self> {
+        Ok(Self {
+            data: data.to_owned(),
+            listen: "127.0.0.1:0".to_owned(),
+            url: None,
+            database: database(data, url)?,
+            files: data.to_owned(),
+            s3: None,
+            redirects: Vec::new(),
+            security_contact: None,
+            pace: Pace::default(),
+            pilot: own("pilot")?,
+            compiler: own("compile")?,
+            compile: CompileLimits::default(),
+        })
+    }
+
     /// The command line over the file over the defaults.
     pub fn read(serve: Serve) -> anyhow::Result<Self> {
         let file = match &serve.config {
@@ -102,6 +123,7 @@ impl Configuration {
             data,
             listen: serve.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:8085".to_owned()),
             url: serve.url.or(file.url),
+            s3: file.s3,
             redirects: file.auth.redirects,
             security_contact: file.security_contact,
             pace: file.pace.over(Pace::default())?,

@@ -16,7 +16,9 @@ use spinor_plugins::{
     bound::Surroundings, compiled::CompiledCache, compiler::Compiler, engine::Engines,
     load::Loader, registry::Registry,
 };
-use spinor_store::{Blobs, NewComponent, RegistryStore, ServerStore, StoreError, sql::SqlStore};
+use spinor_store::{
+    Blobs, Bucket, NewComponent, Place, RegistryStore, ServerStore, StoreError, sql::SqlStore,
+};
 use std::{
     path::Path,
     sync::{Arc, OnceLock},
@@ -50,7 +52,11 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     let keys = Arc::new(Keys::open(&key_file(files), &url)?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Arc::new(SqlStore::open(&configuration.database).await?);
-    let components = Blobs::open(files.join("components")).await?;
+    let place = match &configuration.s3 {
+        None => Place::Directory(files.clone()),
+        Some(settings) => Place::Bucket(Arc::new(Bucket::open(settings.clone())?)),
+    };
+    let components = Blobs::open(&place, "components").await?;
     let (observations, alarms) = Observations::new();
     let observations = Arc::new(observations);
     let surroundings = Surroundings {
@@ -93,7 +99,7 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     })?;
     sessions.look_at_bans().await?;
     let sessions = Arc::new(sessions);
-    let blobs = Blobs::open(files.join("sandboxes")).await?;
+    let blobs = Blobs::open(&place, "sandboxes").await?;
     let mut tasks = lifecycle.run();
     tasks.also(administrator.clone().heed(alarms));
     tasks.also(administrator.clone().follow());
@@ -111,6 +117,9 @@ const CLEARING: Duration = Duration::from_secs(600);
 const CLEARED: u32 = 500;
 /// Content that was brought again since is kept.
 const BROUGHT: Duration = Duration::from_secs(3600);
+
+/// What was sent to a bucket and never named is taken away after this.
+const SENT: Duration = Duration::from_secs(24 * 3600);
 
 async fn clear_sandboxes(lifecycle: Arc<Lifecycle>, blobs: Blobs) {
     loop {
@@ -137,6 +146,7 @@ async fn clear_round(lifecycle: &Lifecycle, blobs: &Blobs) -> Result<(), StoreEr
             }
         }
     }
+    blobs.clear_sent(SENT).await?;
     Ok(())
 }
 

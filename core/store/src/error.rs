@@ -12,6 +12,9 @@ pub enum StoreError {
     /// Files.
     #[error("files: {0}")]
     Files(#[from] std::io::Error),
+    /// Blobs.
+    #[error("blobs: {0}")]
+    Blobs(#[from] object_store::Error),
     /// What was stored does not read back.
     #[error("stored {what} does not read back: {why}")]
     Corrupt {

@@ -11,7 +11,7 @@ mod records;
 pub mod sql;
 mod traits;
 
-pub use blobs::Blobs;
+pub use blobs::{Blobs, Bucket, BucketSettings, Form, Place};
 pub use error::StoreError;
 pub use records::*;
 pub use traits::{

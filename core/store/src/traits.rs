@@ -446,6 +446,9 @@ pub trait SandboxStore: Send + Sync {
         digest: Digest,
     ) -> Result<bool, StoreError>;
 
+    /// Bytes of all sandboxes of a VO, each owner's counted.
+    async fn sandbox_bytes(&self, vo: &VoName) -> Result<u64, StoreError>;
+
     /// Forgets sandboxes of a VO that no job has and nobody has brought since before `before`, at most
     /// `limit`: how many, and the contents that nobody has any more.
     async fn expire_sandboxes(

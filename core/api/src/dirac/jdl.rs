@@ -1,6 +1,6 @@
 //! Submission of JDLs.
 
-use super::query::unprocessable;
+use super::{query::unprocessable, sandboxes::settle};
 use crate::{
     Guarded, Shared,
     auth::{member, whole},
@@ -18,7 +18,8 @@ use spinor_identity::{
     subject::{Member, Subject},
 };
 use spinor_lifecycle::admission::{Beside, Request};
-use spinor_model::{finding::Finding, jdl, registry::VoDocument};
+use spinor_model::{finding::Finding, jdl, registry::VoDocument, sandbox::SandboxName};
+use std::collections::BTreeSet;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -71,7 +72,7 @@ async fn submit(
     let id = headers.get("x-ms-client-request-id").and_then(|id| id.to_str().ok());
     let (who, id) = (member.clone(), id.map(str::to_owned));
     let read = tokio::task::spawn_blocking(move || requests(&jdls, &who, &document, id.as_deref()));
-    let requests = read.await.map_err(|error| {
+    let (requests, sandboxes) = read.await.map_err(|error| {
         tracing::error!(%error, "a JDL broke its reader");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the JDL cannot be read")
     })??;
@@ -79,6 +80,9 @@ async fn submit(
     if several && requests.iter().any(|request| request.description.get("parameters").is_some()) {
         let text = "You cannot submit parametric jobs in a bulk fashion: send each in a request of its own";
         return Err(Problem::bad_request(text));
+    }
+    for name in sandboxes.iter().filter(|name| name.vo == member.vo && name.user == member.user) {
+        settle(&app, name).await?;
     }
     let lifecycle = app.lifecycle.clone();
     let submitted = whole(async move {
@@ -108,10 +112,10 @@ fn requests(
     member: &Member,
     document: &VoDocument,
     id: Option<&str>,
-) -> Result<Vec<Request>, Problem> {
+) -> Result<(Vec<Request>, BTreeSet<SandboxName>), Problem> {
     let job_types: Vec<&str> = document.handling.keys().map(|name| name.as_str()).collect();
     let max_jobs = document.limits.max_jobs_per_submission;
-    let mut requests = Vec::with_capacity(jdls.len());
+    let (mut requests, mut sandboxes) = (Vec::with_capacity(jdls.len()), BTreeSet::new());
     for (i, text) in jdls.iter().enumerate() {
         let place = if jdls.len() > 1 { format!("JDL {i}: ") } else { String::new() };
         if text.len() > MAX_JDL {
@@ -120,6 +124,7 @@ fn requests(
         }
         let record =
             jdl::parse(text).map_err(|error| Problem::bad_request(format!("{place}{error}")))?;
+        sandboxes.extend(record.list("InputSandbox").iter().filter_map(|name| name.parse().ok()));
         let described = jdl::describe(&record, &job_types, max_jobs).map_err(|findings| {
             let named = |f: Finding| Finding { field: format!("{place}{}", f.field), ..f };
             client_error(Problem::findings(findings.into_iter().map(named).collect()))
@@ -143,5 +148,5 @@ fn requests(
             },
         });
     }
-    Ok(requests)
+    Ok((requests, sandboxes))
 }

@@ -5,7 +5,7 @@ use super::{
     query::{read, unprocessable},
     status::{all_theirs, theirs},
 };
-use crate::{Guarded, Shared, auth::member, problem::Problem};
+use crate::{Guarded, Shared, auth::member, problem::Problem, sandboxes::check_quota};
 use axum::{
     Extension, Json,
     body::Bytes,
@@ -23,7 +23,7 @@ use spinor_model::{
     id::{Digest, JobId},
     sandbox::{SandboxFormat, SandboxName},
 };
-use spinor_store::{NewSandbox, SandboxKind};
+use spinor_store::{Form, NewSandbox, SandboxKind};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use utoipa::{IntoParams, ToSchema};
@@ -127,6 +127,7 @@ async fn initiate(
         let text = format!("Sandbox too large, maximum allowed is {limit} bytes");
         return Err(Problem::bad_request(text));
     }
+    check_quota(&app, &member.vo, info.size).await?;
     let (vo, group, user) = (member.vo.clone(), member.group.clone(), member.user.clone());
     let here = app.lifecycle.store.has_sandbox(&vo, Some(&user), digest).await?;
     let name = SandboxName { vo, group, user, digest, format };
@@ -138,10 +139,35 @@ async fn initiate(
         app.lifecycle.store.add_sandbox(new, app.lifecycle.now()).await?;
         return Ok(Json(json!({"pfn": name.to_string(), "url": null, "fields": {}})));
     }
+    let ticket = ticket(&name);
+    if let Some(Form { url, fields }) =
+        app.blobs.form(&ticket, info.size, app.lifecycle.now(), VALID).await?
+    {
+        return Ok(Json(json!({"pfn": name.to_string(), "url": url, "fields": fields})));
+    }
     let grant = Grant::of(&app, "upload", &name, info.size)?;
     let url = format!("{}/api/jobs/sandbox/upload", app.lifecycle.url);
     let fields = json!({"key": name.to_string(), "grant": grant});
     Ok(Json(json!({"pfn": name.to_string(), "url": url, "fields": fields})))
+}
+
+/// Under what a sandbox waits in the object store until it is named.
+fn ticket(name: &SandboxName) -> Digest {
+    Digest::of(name.to_string().as_bytes())
+}
+
+/// Takes a sandbox on that was sent to the object store, once its content is seen to be what its name
+/// says; whether it is here.
+pub(super) async fn settle(app: &Shared, name: &SandboxName) -> Result<bool, Problem> {
+    if app.lifecycle.store.has_sandbox(&name.vo, Some(&name.user), name.digest).await? {
+        return Ok(true);
+    }
+    let ticket = ticket(name);
+    let limit = app.lifecycle.document(&name.vo)?.limits.max_sandbox_mb << 20;
+    let Some(content) = app.blobs.sent(&ticket, limit).await? else { return Ok(false) };
+    let stored = store(app, name.clone(), content).await;
+    app.blobs.remove_sent(&ticket).await?;
+    stored.map(|_| true)
 }
 
 fn broken(error: impl std::fmt::Display) -> Problem {
@@ -237,7 +263,7 @@ fn check_owner(subject: &Subject, name: &SandboxName) -> Result<(), Problem> {
 async fn stored(app: &Shared, subject: &Subject, pfn: &str) -> Result<SandboxName, Problem> {
     let name = named(pfn)?;
     check_owner(subject, &name)?;
-    match app.lifecycle.store.has_sandbox(&name.vo, Some(&name.user), name.digest).await? {
+    match settle(app, &name).await? {
         true => Ok(name),
         false => Err(Problem::bad_request("Sandbox not found")),
     }
@@ -252,8 +278,13 @@ async fn link(
     Query(which): Query<Which>,
 ) -> Result<Json<Value>, Problem> {
     let name = stored(&app, &subject, &which.pfn).await?;
-    let grant = Grant::of(&app, "download", &name, 0)?;
-    let url = format!("{}/api/jobs/sandbox/file?grant={grant}", app.lifecycle.url);
+    let url = match app.blobs.link(&name.digest, VALID).await? {
+        Some(url) => url,
+        None => {
+            let grant = Grant::of(&app, "download", &name, 0)?;
+            format!("{}/api/jobs/sandbox/file?grant={grant}", app.lifecycle.url)
+        }
+    };
     Ok(Json(json!({"url": url, "expires_in": VALID.as_secs()})))
 }
 

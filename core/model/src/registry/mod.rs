@@ -106,6 +106,9 @@ pub struct Limits {
     pub max_running: Option<u64>,
     /// Size of a sandbox, in MiB.
     pub max_sandbox_mb: u64,
+    /// Size of all sandboxes of the VO, in MiB; no limit if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox_quota_mb: Option<u64>,
     /// Days that a sandbox is kept which no job has.
     pub sandbox_days: u64,
     /// Seconds without a heartbeat until a job is Stalled.
@@ -123,6 +126,7 @@ impl Default for Limits {
             max_waiting: 1_000_000,
             max_running: None,
             max_sandbox_mb: 100,
+            sandbox_quota_mb: None,
             sandbox_days: 15,
             lease_seconds: 120,
             stalled_seconds: 1_800,

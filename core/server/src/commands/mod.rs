@@ -18,7 +18,6 @@ use crate::{
 };
 use clap::CommandFactory;
 use spinor_api::administration::ServerView;
-use spinor_plugins::compiler::CompileLimits;
 use std::{io::IsTerminal, process::ExitCode};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -114,19 +113,7 @@ async fn servers(server: &crate::cli::Server) -> anyhow::Result<()> {
 
 async fn openapi() -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
-    let configuration = Configuration {
-        data: data.path().to_owned(),
-        database: crate::configuration::database(data.path(), None)?,
-        files: data.path().to_owned(),
-        listen: "127.0.0.1:0".to_owned(),
-        url: None,
-        redirects: Vec::new(),
-        security_contact: None,
-        pace: spinor_lifecycle::Pace::default(),
-        pilot: Vec::new(),
-        compiler: crate::configuration::own("compile")?,
-        compile: CompileLimits::default(),
-    };
+    let configuration = Configuration::plain(data.path(), None)?;
     let running = wiring::start(&configuration).await?;
     println!("{}", spinor_api::openapi(&running.app));
     Ok(())

@@ -1,11 +1,7 @@
 //! The demo's server, and those who use it.
 
 use super::{Taken, campaign::Campaign};
-use crate::{
-    client::Client,
-    configuration::{self, Configuration, own},
-    description, wiring,
-};
+use crate::{client::Client, configuration::Configuration, description, wiring};
 use anyhow::Context;
 use spinor_api::{
     App,
@@ -15,7 +11,6 @@ use spinor_api::{
 use spinor_identity::subject::{LOCAL, Member, Subject};
 use spinor_lifecycle::Pace;
 use spinor_model::registry::VoDocument;
-use spinor_plugins::compiler::CompileLimits;
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -44,19 +39,7 @@ const TOKEN: Duration = Duration::from_secs(12 * 3600);
 impl Stage {
     /// Starts a server over `data`.
     pub async fn set(data: &Path, database: Option<String>) -> anyhow::Result<Self> {
-        let configuration = Configuration {
-            redirects: Vec::new(),
-            security_contact: None,
-            data: data.to_owned(),
-            database: configuration::database(data, database)?,
-            files: data.to_owned(),
-            listen: "127.0.0.1:0".to_owned(),
-            url: None,
-            pace: PACE,
-            pilot: own("pilot")?,
-            compiler: own("compile")?,
-            compile: CompileLimits::default(),
-        };
+        let configuration = Configuration { pace: PACE, ..Configuration::plain(data, database)? };
         let running = wiring::start(&configuration).await?;
         let (url, app) = (running.url.clone(), running.app.clone());
         let (stop, stopped) = oneshot::channel::<()>();

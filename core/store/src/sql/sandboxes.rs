@@ -134,6 +134,13 @@ impl SandboxStore for SqlStore {
         Ok(found.fetch_optional(&self.readers).await?.is_some())
     }
 
+    async fn sandbox_bytes(&self, vo: &VoName) -> Result<u64, StoreError> {
+        let sum =
+            "SELECT CAST(coalesce(sum(size), 0) AS BIGINT) AS bytes FROM sandboxes WHERE vo = $1";
+        let row = sqlx::query(sum).bind(vo.as_str()).fetch_one(&self.readers).await?;
+        Ok(row.try_get::<i64, _>("bytes")?.unsigned_abs())
+    }
+
     async fn expire_sandboxes(
         &self,
         vo: &VoName,
@@ -235,6 +242,7 @@ mod tests {
         };
         let job = JobId(7);
         assert!(store.assign_sandbox(job, &name).await.unwrap());
+        assert_eq!(store.sandbox_bytes(&vo).await.unwrap(), 6);
         let expire = || store.expire_sandboxes(&vo, Timestamp(500), 100);
         assert_eq!(expire().await.unwrap(), (2, vec![Digest::of(b"old")]));
         let has = |content: &'static [u8], owner: &'static str| {
