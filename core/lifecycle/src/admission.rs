@@ -6,11 +6,16 @@ use spinor_model::{
     finding::Finding,
     id::{Digest, GroupName, JobId, JobType, UserName, VoName},
     plan::Parameters,
-    policy::{AdmissionError, Admitted, JobHandler, ParameterColumn, PolicyError, Submitted},
+    policy::{
+        AdmissionError, Admitted, Decider, JobHandler, ParameterColumn, PolicyError, Submitted,
+    },
     registry::Limits,
 };
 use spinor_store::{NewJob, NewTemplate, StoreError, Submission};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 /// Somebody's submission.
 #[derive(Debug, Clone)]
@@ -94,7 +99,7 @@ impl Lifecycle {
         Ok(self.submit_all(vec![request]).await?.pop().unwrap_or_default())
     }
 
-    /// Takes submissions of one VO on: the jobs of each, in order. All of them wait, or nothing has
+    /// Takes submissions of one member on: the jobs of each, in order. All of them wait, or nothing has
     /// happened.
     pub async fn submit_all(&self, requests: Vec<Request>) -> Result<Vec<Vec<JobId>>, Refusal> {
         let Some(first) = requests.first() else { return Ok(Vec::new()) };
@@ -108,15 +113,7 @@ impl Lifecycle {
             let handler = self.policies.handler(&vo, &job_type, &submission);
             handled.push((request, job_type, handler.map_err(LifecycleError::from)?));
         }
-        let prepared = tokio::task::spawn_blocking(move || {
-            let several = handled.len() > 1;
-            let prepare =
-                |(i, (request, job_type, handler)): (usize, (_, _, Arc<dyn JobHandler>))| {
-                    let prepared = prepare(request, job_type, &*handler, &limits);
-                    prepared.map_err(|refusal| if several { refusal.of_number(i) } else { refusal })
-                };
-            handled.into_iter().enumerate().map(prepare).collect::<Result<Vec<_>, _>>()
-        });
+        let prepared = tokio::task::spawn_blocking(move || prepare_all(handled, &limits));
         let templates = prepared.await.map_err(LifecycleError::from)??;
         let count = self.count_to(&vo, max_waiting, &templates);
         match self.store.submit(templates, count, self.now()).await? {
@@ -174,6 +171,29 @@ fn job_type(description: &serde_json::Value) -> Result<JobType, Refusal> {
     named.parse().map_err(|error| finding("/type", named, format!("{error}")))
 }
 
+/// Requests of one caller with their types and handlers become templates. Of those that say the same,
+/// the handler is asked once.
+fn prepare_all(
+    handled: Vec<(Request, JobType, Arc<dyn JobHandler>)>,
+    limits: &Limits,
+) -> Result<Vec<NewTemplate>, Refusal> {
+    let several = handled.len() > 1;
+    let mut templates: Vec<NewTemplate> = Vec::with_capacity(handled.len());
+    let mut asked: HashMap<(Digest, Decider), usize> = HashMap::new();
+    for (i, (request, job_type, handler)) in handled.into_iter().enumerate() {
+        let said = Digest::of(request.description.to_string().as_bytes());
+        let same = (said, handler.decider().clone());
+        let again = asked.get(&same).and_then(|first| templates.get(*first)).cloned();
+        templates.push(match again {
+            Some(template) => beside(NewTemplate { key: request.key, ..template }, request.beside),
+            None => prepare(request, job_type, &*handler, limits)
+                .map_err(|refusal| if several { refusal.of_number(i) } else { refusal })?,
+        });
+        asked.entry(same).or_insert(i);
+    }
+    Ok(templates)
+}
+
 /// Asks the handler everything that can be asked before the jobs exist.
 fn prepare(
     request: Request,
@@ -181,7 +201,7 @@ fn prepare(
     handler: &dyn JobHandler,
     limits: &Limits,
 ) -> Result<NewTemplate, Refusal> {
-    let Request { vo, group, owner, description, key, beside } = request;
+    let Request { vo, group, owner, description, key, beside: kept } = request;
     let submitted = Submitted {
         description: description.to_string(),
         vo: vo.clone(),
@@ -204,14 +224,14 @@ fn prepare(
         plan.filled(parameters).map_err(|bad| finding("", "", bad.to_string()))?;
     }
     let sandboxes: Vec<Digest> = admitted.input_sandboxes.clone();
-    Ok(NewTemplate {
+    let template = NewTemplate {
         vo,
         group,
         owner,
         job_type,
-        job_group: beside.job_group.unwrap_or_else(|| NO_GROUP.to_owned()),
-        source: beside.source,
-        input_data: beside.input_data,
+        job_group: String::new(),
+        source: String::new(),
+        input_data: Vec::new(),
         key,
         template: admitted.template,
         plan,
@@ -220,7 +240,15 @@ fn prepare(
         priority: admitted.priority,
         sandboxes,
         jobs,
-    })
+    };
+    Ok(beside(template, kept))
+}
+
+/// A template, and what is kept beside it.
+fn beside(template: NewTemplate, kept: Beside) -> NewTemplate {
+    let Beside { job_group, source, input_data } = kept;
+    let job_group = job_group.unwrap_or_else(|| NO_GROUP.to_owned());
+    NewTemplate { job_group, source, input_data, ..template }
 }
 
 fn jobs(handler: &dyn JobHandler, admitted: &Admitted) -> Result<Vec<NewJob>, Refusal> {

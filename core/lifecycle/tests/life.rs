@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use spinor_identity::subject::PilotIdentity;
-use spinor_lifecycle::{Lifecycle, Parts, admission::Request};
+use spinor_lifecycle::{
+    Lifecycle, Parts,
+    admission::{Beside, Request},
+};
 use spinor_model::{
     id::{AttemptNumber, JobId},
     offer::Offer,
@@ -438,4 +441,46 @@ async fn a_killed_job_is_booked_even_if_its_handler_is_gone() {
     assert_eq!(record.minor_status, "Marked for termination", "what ended is not held");
     assert_eq!(world.lifecycle.conclude_pending().await.unwrap(), 1);
     assert_eq!(store.usage(&vo).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_batch_of_unlike_submissions_gives_each_its_own_jobs_once() {
+    let world = world(DOCUMENT).await;
+    let request = |key: &str, jobs: u32, wall_time: u64, job_group: &str| Request {
+        vo: "vo".parse().unwrap(),
+        group: "g".parse().unwrap(),
+        owner: "ada".parse().unwrap(),
+        description: serde_json::json!({"jobs": jobs, "requirement": {"wall_time": wall_time}}),
+        key: Some(key.to_owned()),
+        beside: Beside { job_group: Some(job_group.to_owned()), ..Beside::default() },
+    };
+    // Alike and not, turn about: what is stored together must come back apart.
+    let asked = [
+        request("r/0", 2, 3600, "red"),
+        request("r/1", 3, 1800, "red"),
+        request("r/2", 2, 3600, "blue"),
+        request("r/3", 1, 3600, "red"),
+        request("r/4", 2, 3600, "red"),
+    ];
+    let taken = world.lifecycle.submit_all(asked[..4].to_vec()).await.unwrap();
+    assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [2, 3, 2, 1]);
+    for (request, jobs) in asked.iter().zip(&taken) {
+        for (row, id) in jobs.iter().enumerate() {
+            let job = world.lifecycle.store.job(*id).await.unwrap().unwrap();
+            let class = world.lifecycle.store.class_of(*id).await.unwrap().unwrap();
+            assert_eq!(job.name, format!("twin {row}"));
+            assert_eq!(
+                request.description["requirement"]["wall_time"],
+                class.requirement.wall_time
+            );
+            assert_eq!(world.lifecycle.store.events(*id).await.unwrap().len(), 2);
+        }
+    }
+    // A batch that begins with what is there already goes on with what is not.
+    let again = world.lifecycle.submit_all(asked.to_vec()).await.unwrap();
+    assert_eq!(again[..4], taken);
+    assert_eq!(again[4].len(), 2);
+    let waiting: u64 =
+        world.lifecycle.store.queues().await.unwrap().iter().map(|(_, jobs)| jobs).sum();
+    assert_eq!(waiting, 10);
 }

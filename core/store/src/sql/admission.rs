@@ -6,11 +6,13 @@ use super::{
     rows::{self, to_json},
 };
 use crate::{NewJob, NewTemplate, QueueChange, QueueKey, StoreError, Submission};
+use serde_json::json;
 use spinor_model::{
-    id::{ClassId, Digest, JobId, VoName},
+    id::{ClassId, Digest, GroupName, JobId, JobType, UserName, VoName},
     time::Timestamp,
 };
 use sqlx::{AnyConnection, Row};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Takes templates of one VO on: all of them or none.
 pub async fn submit(
@@ -19,88 +21,99 @@ pub async fn submit(
     max_waiting: Option<u64>,
     now: Timestamp,
 ) -> Result<Submission, StoreError> {
-    let mut jobs = Vec::with_capacity(templates.len());
-    for new in &templates {
-        jobs.push(repeated(c, new).await?);
-    }
-    let new =
-        || templates.iter().zip(&jobs).filter(|(_, there)| there.is_none()).map(|(new, _)| new);
-    let Some(first) = new().next() else {
-        let jobs = jobs.into_iter().flatten().collect();
+    let mut jobs = repeated(c, &templates).await?;
+    let new: Vec<(usize, &NewTemplate)> = templates
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| jobs.get(*i).is_some_and(Vec::is_empty))
+        .collect();
+    let Some((_, first)) = new.first() else {
         return Ok(Submission::Stored { jobs, changes: Vec::new() });
     };
     if let Some(max_waiting) = max_waiting {
         alone(c, &format!("waiting {}", first.vo)).await?;
         let waiting = waiting(c, &first.vo).await?;
-        if waiting + new().map(|new| new.jobs.len() as u64).sum::<u64>() > max_waiting {
+        if waiting + new.iter().map(|(_, new)| new.jobs.len() as u64).sum::<u64>() > max_waiting {
             return Ok(Submission::OverQuota { waiting });
         }
     }
-    for new in new() {
-        if let Some(missing) = missing_sandbox(c, new).await? {
-            return Ok(Submission::NoSandbox(missing));
-        }
+    if let Some(missing) = missing_sandbox(c, &new).await? {
+        return Ok(Submission::NoSandbox(missing));
+    }
+    let ids = insert_templates(c, &new, now).await?;
+    let mut shapes: BTreeMap<Shape, Vec<(i64, usize, &NewTemplate)>> = BTreeMap::new();
+    for ((number, new), id) in new.into_iter().zip(&ids) {
+        shapes.entry(Shape::of(new)?).or_default().push((*id, number, new));
     }
     let mut changes = Vec::new();
-    for (new, there) in templates.iter().zip(&mut jobs).filter(|(_, there)| there.is_none()) {
-        let (stored, change) = store(c, new, now).await?;
-        *there = Some(stored);
-        changes.push(change);
+    for (shape, templates) in shapes {
+        let class = shape.class(c).await?;
+        let inserted = insert_jobs(c, &shape, class, &templates, now).await?;
+        let queue = QueueKey { class, owner: shape.owner.clone() };
+        changes.push(QueueChange { queue, delta: inserted.len() as i64 });
+        let numbers: HashMap<i64, usize> = templates.iter().map(|(id, n, _)| (*id, *n)).collect();
+        for (template, job) in inserted {
+            if let Some(jobs) = numbers.get(&template).and_then(|n| jobs.get_mut(*n)) {
+                jobs.push(job);
+            }
+        }
     }
-    Ok(Submission::Stored { jobs: jobs.into_iter().flatten().collect(), changes })
+    log(c, &ids, now).await?;
+    Ok(Submission::Stored { jobs, changes })
 }
 
-async fn store(
-    c: &mut AnyConnection,
-    new: &NewTemplate,
-    now: Timestamp,
-) -> Result<(Vec<JobId>, QueueChange), StoreError> {
-    let class = intern_class(c, &new.vo, &new.group, &new.job_type, &new.requirement).await?;
-    let template = insert_template(c, new, now).await?;
-    let jobs = insert_jobs(c, new, template, class, now).await?;
-    sqlx::query("UPDATE templates SET first_job = $1 WHERE template_id = $2")
-        .bind(jobs.first().map_or(0, |job| job.0))
-        .bind(template)
-        .execute(&mut *c)
-        .await?;
+async fn log(c: &mut AnyConnection, templates: &[i64], now: Timestamp) -> Result<(), StoreError> {
+    let those = Dialect::of(c).items("$4");
+    let text = format!(
+        "INSERT INTO events (job_id, attempt, time, status, minor_status, source)
+         SELECT job_id, 0, $1, $2, $3, 'JobManager' FROM jobs
+         WHERE template_id IN (SELECT CAST(CAST(value AS TEXT) AS BIGINT) FROM {those})"
+    );
+    let templates = to_json(&templates)?;
     for (status, minor) in [("Received", "Job accepted"), ("Waiting", "Pilot Agent Submission")] {
-        sqlx::query(
-            "INSERT INTO events (job_id, attempt, time, status, minor_status, source)
-             SELECT job_id, 0, $1, $2, $3, 'JobManager' FROM jobs WHERE template_id = $4",
-        )
-        .bind(now.0)
-        .bind(status)
-        .bind(minor)
-        .bind(template)
-        .execute(&mut *c)
-        .await?;
+        let event = sqlx::query(statement(text.clone())).bind(now.0).bind(status).bind(minor);
+        event.bind(&templates).execute(&mut *c).await?;
     }
-    let delta = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
-    let queue = QueueKey { class, owner: new.owner.clone() };
-    Ok((jobs, QueueChange { queue, delta }))
+    Ok(())
 }
 
+/// Jobs of those that were taken on before, under the same keys; none of the others.
 async fn repeated(
     c: &mut AnyConnection,
-    new: &NewTemplate,
-) -> Result<Option<Vec<JobId>>, StoreError> {
-    let Some(key) = &new.key else { return Ok(None) };
+    templates: &[NewTemplate],
+) -> Result<Vec<Vec<JobId>>, StoreError> {
+    let mut jobs = vec![Vec::new(); templates.len()];
+    let keyed = |(n, new): (usize, &NewTemplate)| {
+        let key = new.key.as_ref()?;
+        Some(json!({"n": n, "vo": new.vo, "owner": new.owner, "key": key}))
+    };
+    let asked: Vec<_> = templates.iter().enumerate().filter_map(keyed).collect();
+    if asked.is_empty() {
+        return Ok(jobs);
+    }
     // Two requests with one key, at the same time on two servers, are one submission as well.
     // Requests number their descriptions behind a slash: one lock for all of them.
-    let request = key.rsplit_once('/').map_or(key.as_str(), |(request, _)| request);
-    alone(c, &format!("submission {} {} {request}", new.vo, new.owner)).await?;
-    let found = sqlx::query(
-        "SELECT job_id FROM jobs WHERE template_id IN (SELECT template_id FROM templates
-            WHERE vo = $1 AND owner = $2 AND submission_key = $3) ORDER BY row_number",
-    )
-    .bind(new.vo.as_str())
-    .bind(new.owner.as_str())
-    .bind(key)
-    .fetch_all(c)
-    .await?;
-    let jobs: Result<Vec<_>, sqlx::Error> =
-        found.iter().map(|row| Ok(JobId(row.try_get("job_id")?))).collect();
-    Ok(Some(jobs?).filter(|jobs| !jobs.is_empty()))
+    let request = |key: &str| key.rsplit_once('/').map_or(key, |(request, _)| request).to_owned();
+    let requests = templates
+        .iter()
+        .filter_map(|new| Some(format!("{} {} {}", new.vo, new.owner, request(new.key.as_ref()?))));
+    for request in requests.collect::<BTreeSet<_>>() {
+        alone(c, &format!("submission {request}")).await?;
+    }
+    let text = format!(
+        "SELECT asked.n, jobs.job_id FROM (SELECT CAST(value ->> 'n' AS BIGINT) AS n, value ->> 'vo' AS vo,
+            value ->> 'owner' AS owner, value ->> 'key' AS submission_key FROM {}) AS asked
+         JOIN templates USING (vo, owner, submission_key) JOIN jobs USING (template_id)
+         ORDER BY asked.n, jobs.row_number",
+        Dialect::of(c).items("$1")
+    );
+    for row in sqlx::query(statement(text)).bind(to_json(&asked)?).fetch_all(c).await? {
+        let number = usize::try_from(row.try_get::<i64, _>("n")?).unwrap_or(usize::MAX);
+        if let Some(jobs) = jobs.get_mut(number) {
+            jobs.push(JobId(row.try_get("job_id")?));
+        }
+    }
+    Ok(jobs)
 }
 
 async fn waiting(c: &mut AnyConnection, vo: &VoName) -> Result<u64, StoreError> {
@@ -113,57 +126,101 @@ async fn waiting(c: &mut AnyConnection, vo: &VoName) -> Result<u64, StoreError> 
 
 async fn missing_sandbox(
     c: &mut AnyConnection,
-    new: &NewTemplate,
+    templates: &[(usize, &NewTemplate)],
 ) -> Result<Option<Digest>, StoreError> {
-    for digest in &new.sandboxes {
-        let row =
-            sqlx::query("SELECT 1 FROM sandboxes WHERE vo = $1 AND digest = $2 AND owner = $3")
-                .bind(new.vo.as_str())
-                .bind(digest.to_string())
-                .bind(new.owner.as_str())
-                .fetch_optional(&mut *c)
-                .await?;
-        if row.is_none() {
-            return Ok(Some(*digest));
-        }
+    let of_one = |(_, new): &(usize, &NewTemplate)| {
+        let (vo, owner) = (new.vo.clone(), new.owner.clone());
+        let named = |digest| json!({"vo": vo, "owner": owner, "digest": digest});
+        new.sandboxes.iter().map(named).collect::<Vec<_>>()
+    };
+    let asked: Vec<_> = templates.iter().flat_map(of_one).collect();
+    if asked.is_empty() {
+        return Ok(None);
     }
-    Ok(None)
+    let text = format!(
+        "SELECT value ->> 'digest' AS digest FROM {} WHERE NOT EXISTS (SELECT 1 FROM sandboxes
+            WHERE vo = value ->> 'vo' AND owner = value ->> 'owner' AND digest = value ->> 'digest') LIMIT 1",
+        Dialect::of(c).items("$1")
+    );
+    let missing = sqlx::query(statement(text)).bind(to_json(&asked)?).fetch_optional(c).await?;
+    missing.map(|row| rows::parsed(&row, "digest")).transpose()
 }
 
-async fn insert_template(
+/// All templates in one statement; their numbers in the same order.
+async fn insert_templates(
     c: &mut AnyConnection,
-    new: &NewTemplate,
+    templates: &[(usize, &NewTemplate)],
     now: Timestamp,
-) -> Result<i64, StoreError> {
-    let row = sqlx::query(
-        "INSERT INTO templates (vo, grp, owner, job_type, submission_key, template, plan,
-            requirement, planned_by, jobs, first_job, submitted, source, input_data)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $12, $13) RETURNING template_id",
-    )
-    .bind(new.vo.as_str())
-    .bind(new.group.as_str())
-    .bind(new.owner.as_str())
-    .bind(new.job_type.as_str())
-    .bind(&new.key)
-    .bind(&new.template)
-    .bind(to_json(&new.plan)?)
-    .bind(to_json(&new.requirement)?)
-    .bind(to_json(&new.planned_by)?)
-    .bind(new.jobs.len() as i64)
-    .bind(now.0)
-    .bind(rows::plain(&new.source))
-    .bind(to_json(&new.input_data)?)
-    .fetch_one(&mut *c)
-    .await?;
-    let template = row.try_get("template_id")?;
-    for digest in &new.sandboxes {
-        sqlx::query("INSERT INTO template_sandboxes VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(template)
-            .bind(digest.to_string())
-            .execute(&mut *c)
-            .await?;
+) -> Result<Vec<i64>, StoreError> {
+    let mut items = Vec::with_capacity(templates.len());
+    for (n, new) in templates {
+        items.push(json!({
+            "n": n, "vo": new.vo, "group": new.group, "owner": new.owner, "job_type": new.job_type,
+            "key": new.key, "template": new.template, "plan": to_json(&new.plan)?,
+            "requirement": to_json(&new.requirement)?, "planned_by": to_json(&new.planned_by)?,
+            "jobs": new.jobs.len(), "source": rows::plain(&new.source),
+            "input_data": to_json(&new.input_data)?,
+        }));
     }
-    Ok(template)
+    let text = format!(
+        "INSERT INTO templates (vo, grp, owner, job_type, submission_key, template, plan,
+            requirement, planned_by, jobs, submitted, source, input_data)
+         SELECT value ->> 'vo', value ->> 'group', value ->> 'owner', value ->> 'job_type', value ->> 'key',
+            value ->> 'template', value ->> 'plan', value ->> 'requirement', value ->> 'planned_by',
+            CAST(value ->> 'jobs' AS BIGINT), $2, value ->> 'source', value ->> 'input_data'
+         FROM {} ORDER BY CAST(value ->> 'n' AS BIGINT) RETURNING template_id",
+        Dialect::of(c).items("$1")
+    );
+    let inserted = sqlx::query(statement(text)).bind(to_json(&items)?).bind(now.0);
+    let inserted = inserted.fetch_all(&mut *c).await?;
+    let ids: Result<Vec<i64>, _> = inserted.iter().map(|row| row.try_get("template_id")).collect();
+    let mut ids = ids?;
+    ids.sort_unstable();
+    let given = templates.iter().zip(&ids).flat_map(|((_, new), id)| {
+        new.sandboxes.iter().map(move |digest| json!({"template": id, "digest": digest}))
+    });
+    let given: Vec<_> = given.collect();
+    if !given.is_empty() {
+        let text = format!(
+            "INSERT INTO template_sandboxes
+             SELECT DISTINCT CAST(value ->> 'template' AS BIGINT), value ->> 'digest' FROM {}",
+            Dialect::of(c).items("$1")
+        );
+        sqlx::query(statement(text)).bind(to_json(&given)?).execute(c).await?;
+    }
+    Ok(ids)
+}
+
+/// What jobs have in common that go in together.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Shape {
+    vo: VoName,
+    group: GroupName,
+    owner: UserName,
+    job_type: JobType,
+    requirement: String,
+    priority: u8,
+    job_group: String,
+    site: String,
+}
+
+impl Shape {
+    fn of(new: &NewTemplate) -> Result<Self, StoreError> {
+        Ok(Self {
+            vo: new.vo.clone(),
+            group: new.group.clone(),
+            owner: new.owner.clone(),
+            job_type: new.job_type.clone(),
+            requirement: to_json(&new.requirement.class())?,
+            priority: new.priority,
+            job_group: rows::plain(&new.job_group),
+            site: asked_site(new),
+        })
+    }
+
+    async fn class(&self, c: &mut AnyConnection) -> Result<ClassId, StoreError> {
+        intern_class(c, (&self.vo, &self.group, &self.job_type), &self.requirement).await
+    }
 }
 
 /// What DIRAC shows for the site of a job that has not run.
@@ -176,41 +233,44 @@ fn asked_site(new: &NewTemplate) -> String {
     }
 }
 
-/// All jobs in one statement; their numbers follow each other.
+/// All jobs of a shape in one statement; they come back with their templates, in order.
 async fn insert_jobs(
     c: &mut AnyConnection,
-    new: &NewTemplate,
-    template: i64,
+    shape: &Shape,
     class: ClassId,
+    templates: &[(i64, usize, &NewTemplate)],
     now: Timestamp,
-) -> Result<Vec<JobId>, StoreError> {
+) -> Result<Vec<(i64, JobId)>, StoreError> {
     let text = format!(
         "INSERT INTO jobs (template_id, row_number, parameters, class_id, vo, grp, owner, job_type,
             name, priority, status, minor_status, submitted, updated, job_group, site)
-         SELECT $1, CAST(value ->> 'row' AS BIGINT), value ->> 'parameters', $2, $3, $4, $5, $6,
-            value ->> 'name', $7, 'Waiting', 'Pilot Agent Submission', $8, $8, $10, $11
-         FROM {} ORDER BY 2 RETURNING job_id, row_number",
-        Dialect::of(c).items("$9")
+         SELECT CAST(value ->> 'template' AS BIGINT), CAST(value ->> 'row' AS BIGINT), value ->> 'parameters',
+            $1, $2, $3, $4, $5, value ->> 'name', $6, 'Waiting', 'Pilot Agent Submission', $7, $7, $8, $9
+         FROM {} ORDER BY 1, 2 RETURNING job_id, template_id, row_number",
+        Dialect::of(c).items("$10")
     );
-    let numbered = |(row, job): (usize, &NewJob)| serde_json::json!({"row": row, "name": job.name, "parameters": job.parameters});
+    let numbered = templates.iter().flat_map(|(template, _, new)| {
+        let job = move |(row, job): (usize, &NewJob)| json!({"template": template, "row": row, "name": job.name, "parameters": job.parameters});
+        new.jobs.iter().enumerate().map(job)
+    });
     let inserted = sqlx::query(statement(text))
-        .bind(template)
         .bind(class.0)
-        .bind(new.vo.as_str())
-        .bind(new.group.as_str())
-        .bind(new.owner.as_str())
-        .bind(new.job_type.as_str())
-        .bind(i64::from(new.priority))
+        .bind(shape.vo.as_str())
+        .bind(shape.group.as_str())
+        .bind(shape.owner.as_str())
+        .bind(shape.job_type.as_str())
+        .bind(i64::from(shape.priority))
         .bind(now.0)
-        .bind(to_json(&new.jobs.iter().enumerate().map(numbered).collect::<Vec<_>>())?)
-        .bind(rows::plain(&new.job_group))
-        .bind(asked_site(new))
+        .bind(&shape.job_group)
+        .bind(&shape.site)
+        .bind(to_json(&numbered.collect::<Vec<_>>())?)
         .fetch_all(c)
         .await?;
-    let mut jobs: Vec<(i64, JobId)> = Vec::with_capacity(inserted.len());
+    let mut jobs: Vec<(i64, i64, JobId)> = Vec::with_capacity(inserted.len());
     for row in &inserted {
-        jobs.push((row.try_get("row_number")?, JobId(row.try_get("job_id")?)));
+        let (template, number) = (row.try_get("template_id")?, row.try_get("row_number")?);
+        jobs.push((template, number, JobId(row.try_get("job_id")?)));
     }
-    jobs.sort();
-    Ok(jobs.into_iter().map(|(_, job)| job).collect())
+    jobs.sort_unstable();
+    Ok(jobs.into_iter().map(|(template, _, job)| (template, job)).collect())
 }

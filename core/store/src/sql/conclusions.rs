@@ -104,7 +104,8 @@ pub async fn conclude(
         Judgement::Retry { reason, not_before, requirement } => {
             let class = match requirement {
                 Some(requirement) => {
-                    intern_class(c, &job.vo, &job.group, &job.job_type, &requirement).await?
+                    let requirement = rows::to_json(&requirement.class())?;
+                    intern_class(c, (&job.vo, &job.group, &job.job_type), &requirement).await?
                 }
                 None => job.class,
             };

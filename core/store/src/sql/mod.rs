@@ -170,6 +170,7 @@ fn migrator(dialect: Dialect) -> Migrator {
             migration(2, "policies", include_str!("../../migrations/0002_policies.sql")),
             migration(3, "servers", include_str!("../../migrations/0003_servers.sql")),
             migration(4, "people", include_str!("../../migrations/0004_people.sql")),
+            migration(5, "admission", include_str!("../../migrations/0005_admission.sql")),
         ]),
         ..Migrator::DEFAULT
     }

@@ -2,12 +2,11 @@
 
 use super::{
     dialect::{Dialect, statement},
-    rows::{self, to_json},
+    rows,
 };
 use crate::{AttemptRecord, Changed, JobRecord, QueueChange, QueueKey, StoreError};
 use spinor_model::{
     id::{AttemptNumber, ClassId, GroupName, JobId, JobType, VoName},
-    requirement::Requirement,
     state::JobState,
     time::Timestamp,
 };
@@ -138,31 +137,23 @@ pub async fn release_attempt(c: &mut AnyConnection, job: &JobRecord) -> Result<b
 /// The number of a class, given now if it is new.
 pub async fn intern_class(
     c: &mut AnyConnection,
-    vo: &VoName,
-    group: &GroupName,
-    job_type: &JobType,
-    requirement: &Requirement,
+    (vo, group, job_type): (&VoName, &GroupName, &JobType),
+    requirement: &str,
 ) -> Result<ClassId, StoreError> {
-    let requirement = to_json(&requirement.class())?;
-    sqlx::query(
-        "INSERT INTO classes (vo, grp, job_type, requirement) VALUES ($1, $2, $3, $4)
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(vo.as_str())
-    .bind(group.as_str())
-    .bind(job_type.as_str())
-    .bind(&requirement)
-    .execute(&mut *c)
-    .await?;
-    let row = sqlx::query(
-        "SELECT class_id FROM classes WHERE vo = $1 AND grp = $2 AND job_type = $3 AND requirement = $4",
-    )
-    .bind(vo.as_str())
-    .bind(group.as_str())
-    .bind(job_type.as_str())
-    .bind(&requirement)
-    .fetch_one(c)
-    .await?;
+    const FIND: &str = "SELECT class_id FROM classes WHERE vo = $1 AND grp = $2 AND job_type = $3
+        AND requirement = $4";
+    const ADD: &str = "INSERT INTO classes (vo, grp, job_type, requirement) VALUES ($1, $2, $3, $4)
+        ON CONFLICT DO NOTHING";
+    let those = |text: &'static str| {
+        let (vo, group, job_type) = (vo.to_string(), group.to_string(), job_type.to_string());
+        sqlx::query(text).bind(vo).bind(group).bind(job_type).bind(requirement.to_owned())
+    };
+    let mut found = those(FIND).fetch_optional(&mut *c).await?;
+    if found.is_none() {
+        those(ADD).execute(&mut *c).await?;
+        found = those(FIND).fetch_optional(c).await?;
+    }
+    let row = found.ok_or(sqlx::Error::RowNotFound)?;
     Ok(ClassId(row.try_get("class_id")?))
 }
 
