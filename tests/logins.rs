@@ -320,3 +320,68 @@ fn our_own_command_logs_in_submits_a_jdl_and_logs_out() {
     let out = said(&server, &["job", "list"]).unwrap_err();
     assert!(out.contains("nobody is logged in"), "{out}");
 }
+
+/// What the provider says of a token that storage was shown.
+fn introspected(provider: &Provider, token: &str) -> Value {
+    let url = format!("{}/token/introspection", provider.issuer);
+    let client = format!("spinor:{}", provider::SECRET);
+    let mut curl = Command::new("curl");
+    curl.args(["-s", "-u", &client, "--data-urlencode", &format!("token={token}"), &url]);
+    serde_json::from_slice(&curl.output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn payloads_get_their_communitys_token_for_data_and_a_fresh_one_in_time() {
+    let (provider, server) = Provider::with_server();
+    let data = "[identity.data]\nscopes = [\"storage.read:/\"]\naudience = \"https://storage.example\"\ngroups = [\"user\"]\n";
+    let document = provider.vo(VO, true).replace("[support]", &format!("{data}[support]"));
+    let wrong = server.apply(&document.replace("groups = [\"user\"]", "groups = [\"users\"]"));
+    assert!(wrong.unwrap_err().contains("identity.data.groups"), "a group that is not there");
+    server.apply(&document).unwrap();
+    let (alice, _) = tokens(&login(&server, "alice", "user"));
+    let (adam, _) = tokens(&login(&server, "adam", "admin"));
+
+    // Tokens live for six seconds: one that begins with the job does not outlive it.
+    let script = "cat $BEARER_TOKEN_FILE; stat -c ' %%a ' $BEARER_TOKEN_FILE; sleep 5; cat $BEARER_TOKEN_FILE";
+    server.file(
+        "data.json",
+        &json!({"type": "User", "executable": "/bin/sh", "arguments": ["-c", script],
+        "output_sandbox": ["*", ".*"], "optional_outputs": true})
+        .to_string(),
+    );
+    let submitted = server.json(&alice, &["job", "submit", "data.json"]);
+    let job = submitted["job_ids"][0].as_i64().unwrap();
+    let shown = || server.json(&alice, &["job", "show", &job.to_string()])["job"]["status"].clone();
+    server.until("the job runs", || shown() == "Done");
+    let logs = server.json(&alice, &["job", "logs", &job.to_string()]);
+    let text = logs["stdout_tail"].as_str().unwrap().to_owned();
+    let seen: Vec<&str> = text.split_whitespace().collect();
+    let [first, "600", last] = seen[..] else { panic!("{text}") };
+    assert_ne!(first, last, "it was renewed while the job ran");
+    let told = introspected(&provider, last);
+    assert_eq!(
+        (&told["active"], &told["scope"]),
+        (&json!(true), &json!("storage.read:/")),
+        "{told}"
+    );
+    assert_eq!(told["client_id"], "spinor");
+    let audiences = provider.control("GET", "audiences", "").unwrap();
+    assert!(audiences.contains("https://storage.example"), "{audiences}");
+
+    // Nobody else asks for it: not people, not pilots, not a job that has ended; it is in no log and no output.
+    let path = format!("/api/jobs/{job}/data-token");
+    let keys = Keys::existing(&server.data().join("keys/token.jwks"), "test").unwrap();
+    let (vo, owner) = (VO.parse().unwrap(), "alice".parse().unwrap());
+    let over = Subject::Job { job: JobId(job), attempt: AttemptNumber(1), vo, owner };
+    let over = keys.issue(&over, Duration::from_secs(600), SystemClock.now()).unwrap();
+    for token in [&alice, &adam, &server.operator(), &over] {
+        assert_eq!(server.request("GET", &path, Some(token), "").0, 403);
+    }
+    assert!(!server.log().contains(first) && !server.log().contains(last));
+    let output = server.run(&alice, &["job", "output", &job.to_string(), "--to", "."]);
+    assert!(output.status.success(), "{output:?}");
+    let kept = std::fs::read_dir(server.scratch().join(format!("job-{job}"))).unwrap();
+    let kept: Vec<_> = kept.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(kept.contains(&"std.out".to_owned()), "{kept:?}");
+    assert!(!kept.iter().any(|file| file.contains("token")), "{kept:?}");
+}

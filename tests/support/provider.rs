@@ -15,7 +15,7 @@ use std::{
 };
 
 /// The secret that this server has at the provider.
-const SECRET: &str = "a-secret-of-the-test";
+pub const SECRET: &str = "a-secret-of-the-test";
 
 /// Where clients with a browser may be sent back to, in these tests.
 pub const REDIRECT: &str = "http://127.0.0.1:18999/cb";
@@ -56,6 +56,7 @@ impl Provider {
             .arg(modules.join("server.mjs"))
             .env("PORT", port.to_string())
             .env("CLIENT_SECRET", SECRET)
+            .env("CLIENT_TTL", "6")
             .env("REDIRECT_URIS", back.join(","))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -20,6 +20,8 @@ pub enum Permission {
     Pilot,
     /// Say how one's own job fares.
     ReportJob,
+    /// Get the community's token for one's own job's data.
+    FetchDataToken,
     /// Say how jobs fare that are run elsewhere: one's own, or the VO's for its administrators and
     /// generic pilots.
     ReportJobs,
@@ -48,7 +50,7 @@ pub enum Permission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::SubmitJobs,
         Self::ReadJobs,
         Self::ManageJobs,
@@ -56,6 +58,7 @@ impl Permission {
         Self::ReadSandboxes,
         Self::Pilot,
         Self::ReportJob,
+        Self::FetchDataToken,
         Self::ReportJobs,
         Self::RegisterPilots,
         Self::OwnLogin,
@@ -110,11 +113,13 @@ pub fn may(subject: &Subject, permission: Permission) -> bool {
                 ManageUsers => has("UserManager"),
                 ReadRegistry => has("JobAdministrator") || has("PolicyManager"),
                 ManagePolicies | ReadPluginLogs => has("PolicyManager"),
-                Pilot | ReportJob | Operate => false,
+                Pilot | ReportJob | FetchDataToken | Operate => false,
             }
         }
         Subject::Pilot(_) => matches!(permission, Pilot | ReadSandboxes | WriteSandboxes),
-        Subject::Job { .. } => matches!(permission, ReportJob | ReportJobs | ReadSandboxes),
+        Subject::Job { .. } => {
+            matches!(permission, ReportJob | ReportJobs | FetchDataToken | ReadSandboxes)
+        }
     }
 }
 

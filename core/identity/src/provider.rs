@@ -8,7 +8,10 @@ use openidconnect::{
     core::{CoreClient, CoreIdToken, CoreProviderMetadata, CoreResponseType},
 };
 use serde::{Deserialize, Serialize};
-use spinor_model::{finding::causes, registry::Identity};
+use spinor_model::{
+    finding::causes,
+    registry::{DataTokens, Identity},
+};
 use std::{
     collections::{BTreeSet, HashMap},
     pin::Pin,
@@ -68,6 +71,9 @@ pub struct Person {
 const FRESH: Duration = Duration::from_secs(600);
 
 type Discovered = Arc<CoreProviderMetadata>;
+
+/// Of a token whose provider does not say how long it is good.
+const SHORT: Duration = Duration::from_secs(300);
 
 /// All providers, with what is known of them.
 pub struct Providers {
@@ -243,6 +249,28 @@ impl Providers {
             true => Ok(person),
             false => Err(ProviderError::BadToken("it is somebody else's now".to_owned())),
         }
+    }
+
+    /// A token of this client's own, and how long it is good.
+    pub async fn own_token(
+        &self,
+        identity: &Identity,
+        secret: Option<&str>,
+        wanted: &DataTokens,
+    ) -> Result<(String, Duration), ProviderError> {
+        let discovered = self.discovered(identity, false).await?;
+        let client = client!(identity, secret, &discovered, identity.issuer.clone());
+        let mut request = client
+            .exchange_client_credentials()
+            .map_err(|error| unreachable(identity, error))?
+            .add_scopes(wanted.scopes.iter().cloned().map(Scope::new));
+        if let Some(audience) = &wanted.audience {
+            request = request.add_extra_param("audience", audience);
+        }
+        let answer = request.request_async(&self.http).await;
+        let answer = answer.map_err(|error| refused(identity, "client", error))?;
+        let life = answer.expires_in().unwrap_or(SHORT);
+        Ok((answer.access_token().secret().clone(), life))
     }
 
     /// The claims of an id token: its signature, issuer, audience, times and nonce are right. Keys that

@@ -1,8 +1,10 @@
 //! Logins: a person goes to the VO's provider and comes back; a client gets tokens, and renews them.
 
+mod data;
 mod grant;
 mod login;
 
+pub use data::DataToken;
 pub use grant::Tokens;
 pub use login::{AuthorizationRequest, DeviceLogin};
 
@@ -104,6 +106,7 @@ pub struct Sessions {
     providers: Providers,
     banned: RwLock<HashSet<(VoName, UserName)>>,
     looking: tokio::sync::Mutex<()>,
+    data: data::Slots,
 }
 
 impl Sessions {
@@ -127,6 +130,7 @@ impl Sessions {
             providers,
             banned,
             looking,
+            data: data::Slots::default(),
         })
     }
 

@@ -108,6 +108,18 @@ pub struct Assignment {
     pub sandboxes: Vec<Digest>,
     /// The payload's own token.
     pub token: String,
+    /// Whether the payload gets a token for data: see [`DataToken`].
+    #[serde(default)]
+    pub data_token: bool,
+}
+
+/// A token of the community's, which a payload shows to storage.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct DataToken {
+    /// It.
+    pub access_token: String,
+    /// Seconds that are left of its life.
+    pub expires_in: u64,
 }
 
 /// A pilot tells of its jobs.

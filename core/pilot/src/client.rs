@@ -3,9 +3,12 @@
 use crate::configuration::Configuration;
 use serde::{Serialize, de::DeserializeOwned};
 use spinor_model::{
-    id::Digest,
+    id::{Digest, JobId},
     plan::AttemptResult,
-    protocol::{Heartbeat, HeartbeatAnswer, Match, Matched, PROTOCOL, ResultTaken, Start, Started},
+    protocol::{
+        DataToken, Heartbeat, HeartbeatAnswer, Match, Matched, PROTOCOL, ResultTaken, Start,
+        Started,
+    },
 };
 use std::{
     sync::{
@@ -84,6 +87,16 @@ impl Client {
     /// Tells of running jobs.
     pub async fn beat(&self, heartbeat: &Heartbeat) -> Result<HeartbeatAnswer, ClientError> {
         self.post("/api/pilots/heartbeat", heartbeat).await
+    }
+
+    /// Gets a payload's token for data, in the payload's name.
+    pub async fn data_token(&self, job: JobId, token: &str) -> Result<DataToken, ClientError> {
+        let payload = Self { token: token.to_owned(), ..self.clone() };
+        let path = format!("/api/jobs/{job}/data-token");
+        let get = |server: &str| payload.http.get(format!("{server}{path}")).timeout(TIMEOUT);
+        let answer = payload.insist(get).await?;
+        serde_json::from_slice(&answer)
+            .map_err(|error| ClientError::Refused(format!("unexpected answer: {error}")))
     }
 
     /// Brings a result.

@@ -5,6 +5,7 @@
 
 mod client;
 mod configuration;
+mod data;
 mod payload;
 mod process;
 pub mod sandbox;

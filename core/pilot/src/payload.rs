@@ -2,6 +2,7 @@
 
 use crate::{
     client::{Client, ClientError},
+    data::{self, Renewal},
     process::{self, Usage},
     sandbox,
 };
@@ -51,7 +52,10 @@ pub async fn run(
 ) -> Result<(), ClientError> {
     let started = Instant::now();
     let (ending, usage) = match prepare(&client, &job, &directory).await {
-        Ok(Ok(child)) => watch_over(child, &job, wish, started).await,
+        Ok(Ok((child, renew))) => {
+            let _renewal = Renewal::begin(&client, job.job, &directory, renew);
+            watch_over(child, &job, wish, started).await
+        }
         Ok(Err(reason)) => (Ending::NotStarted { reason }, Usage::default()),
         Err(error @ ClientError::CutOff(_)) => return Err(error),
         Err(error) => (Ending::NotStarted { reason: error.to_string() }, Usage::default()),
@@ -73,12 +77,13 @@ pub async fn run(
     Ok(())
 }
 
-/// Fetches inputs and starts the payload; the inner error is why it could not be started.
+/// Fetches inputs and starts the payload, and says when to renew its token for data; the inner error is
+/// why it could not be started.
 async fn prepare(
     client: &Client,
     job: &Assignment,
     directory: &Path,
-) -> Result<Result<Child, String>, ClientError> {
+) -> Result<Result<(Child, Option<Duration>), String>, ClientError> {
     let text = |error: io::Error| error.to_string();
     if let Err(error) = fs::create_dir_all(directory) {
         return Ok(Err(text(error)));
@@ -92,9 +97,13 @@ async fn prepare(
             return Ok(Err(text(error)));
         }
     }
-    Ok(start(job, directory).map_err(|error| {
-        format!("{}: {error}", job.plan.command.first().map_or("", String::as_str))
-    }))
+    let renew = match job.data_token {
+        true => Some(data::fetch(client, job.job, &job.token, directory).await?),
+        false => None,
+    };
+    let program = job.plan.command.first().map_or("", String::as_str);
+    let child = start(job, directory).map_err(|error| format!("{program}: {error}"));
+    Ok(child.map(|child| (child, renew)))
 }
 
 fn start(job: &Assignment, directory: &Path) -> io::Result<Child> {
@@ -113,6 +122,7 @@ fn start(job: &Assignment, directory: &Path) -> io::Result<Child> {
         .env("SPINOR_JOB_ID", job.job.to_string())
         .env("SPINOR_ATTEMPT", job.attempt.to_string())
         .env("SPINOR_JOB_TOKEN_FILE", token)
+        .envs(job.data_token.then(|| ("BEARER_TOKEN_FILE", directory.join(data::FILE))))
         .envs(environment)
         .stdin(Stdio::null())
         .stdout(File::create(directory.join(stdout))?)
@@ -217,7 +227,10 @@ async fn bring_outputs(
     let plan = &job.plan;
     let (mut files, mut missing_outputs) = sandbox::select(directory, &plan.outputs);
     files.extend(sandbox::select(directory, &[plan.stdout.clone(), plan.stderr.clone()]).0);
-    files.remove(Path::new(TOKEN));
+    let secret = |file: &PathBuf| {
+        [TOKEN, data::FILE].iter().any(|own| file.to_string_lossy().starts_with(own))
+    };
+    files.retain(|file| !secret(file));
     let mut output = None;
     if !files.is_empty() {
         let base = directory.to_owned();

@@ -54,6 +54,10 @@ class Store {
   }
 }
 
+// What a client's own tokens may be for, and for whom they were asked.
+const STORAGE = ['storage.read:/', 'storage.modify:/scratch'];
+const audiences = [];
+
 let keyNumber = 0;
 function newKey() {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
@@ -61,14 +65,14 @@ function newKey() {
 }
 
 function newProvider(keys) {
-  const client = { grant_types: ['authorization_code', 'refresh_token'], redirect_uris: REDIRECT_URIS };
+  const client = { grant_types: ['authorization_code', 'refresh_token', 'client_credentials'], redirect_uris: REDIRECT_URIS };
   const provider = new Provider(ISSUER, {
     adapter: Store, jwks: { keys },
     clients: [
       { ...client, client_id: 'spinor', client_secret: CLIENT_SECRET },
-      { ...client, client_id: 'spinor-public', token_endpoint_auth_method: 'none' },
+      { ...client, grant_types: client.grant_types.slice(0, 2), client_id: 'spinor-public', token_endpoint_auth_method: 'none' },
     ],
-    scopes: ['openid', 'offline_access'],
+    scopes: ['openid', 'offline_access', ...STORAGE],
     claims: {
       openid: ['sub'], profile: ['name', 'preferred_username'], email: ['email', 'email_verified'],
       eduperson_entitlement: ['eduperson_entitlement'],
@@ -86,15 +90,17 @@ function newProvider(keys) {
     cookies: { keys: ['only for tests'] },
     features: {
       devInteractions: { enabled: false },
-      introspection: { enabled: true, allowedPolicy: (ctx, caller, token) => Boolean(activeUser(token.accountId)) },
+      clientCredentials: { enabled: true },
+      introspection: { enabled: true, allowedPolicy: (ctx, caller, token) => !token.accountId || Boolean(activeUser(token.accountId)) },
       revocation: { enabled: true },
     },
-    ttl: { AccessToken: 3600, Grant: 86400, IdToken: 3600, Interaction: 600, RefreshToken: 86400, Session: 86400 },
+    ttl: { AccessToken: 3600, ClientCredentials: Number(process.env.CLIENT_TTL ?? 600), Grant: 86400, IdToken: 3600, Interaction: 600, RefreshToken: 86400, Session: 86400 },
     renderError: (ctx, out) => { ctx.type = 'json'; ctx.body = out; },
   });
   for (const event of ['server_error', 'authorization.error', 'grant.error']) {
     provider.on(event, (ctx, error) => console.error(event, error.message, error.error_description ?? ''));
   }
+  provider.on('grant.success', ({ oidc: { body } }) => { if (body.audience) audiences.push(body.audience); });
   return { provider, handle: provider.callback() };
 }
 
@@ -125,7 +131,7 @@ async function interact(request, response) {
   return provider.interactionFinished(request, response, result, { mergeWithLastSubmission: true });
 }
 
-// GET /test/users; POST /test/users/NAME {"entitlements": ["VO/ROLE", ...], "blocked": bool};
+// GET /test/audiences: for whom clients' own tokens were asked. GET /test/users; POST /test/users/NAME {"entitlements": ["VO/ROLE", ...], "blocked": bool};
 // POST /test/rotate {"keep": bool} makes a new signing key and keeps the old ones in the JWKS unless keep is false.
 async function control(request, response) {
   const [, , what, name] = request.url.split('/');
@@ -135,6 +141,7 @@ async function control(request, response) {
     ({ provider, handle } = newProvider(keys));
     return answer(response, 200, 'application/json', JSON.stringify({ kids: keys.map((key) => key.kid) }));
   }
+  if (what === 'audiences') return answer(response, 200, 'application/json', JSON.stringify(audiences));
   if (what !== 'users' || (name && !users[name])) return answer(response, 404, 'application/json', '{}');
   if (name) {
     users[name].memberships = change.entitlements ?? users[name].memberships;

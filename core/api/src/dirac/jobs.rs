@@ -1,5 +1,6 @@
 //! What DiracX has no routes for, in its style: what jobs say of themselves, their JDL, their input data.
 
+use super::status::all_theirs;
 use crate::{
     Guarded, Shared,
     jobs::{owns, visible},
@@ -8,9 +9,12 @@ use crate::{
 use axum::{
     Extension, Json,
     extract::{Path, State},
+    http::header,
+    response::IntoResponse,
 };
 use serde_json::Value;
 use spinor_identity::{access::Permission, subject::Subject};
+use spinor_model::protocol::DataToken;
 use std::collections::BTreeMap;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -20,6 +24,7 @@ pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
         .merge(read(routes!(parameters)))
         .merge(read(routes!(jdl)))
         .merge(read(routes!(input_data)))
+        .merge(guarded.route(Permission::FetchDataToken, routes!(data_token)))
 }
 
 /// What a job and its pilot say of it, by name.
@@ -62,4 +67,21 @@ async fn input_data(
     let job = visible(&app, &subject, id).await?;
     let found = app.lifecycle.store.source(job.id).await?;
     Ok(Json(found.map(|(_, files)| files).unwrap_or_default()))
+}
+
+/// A token of the VO's provider for the data of one's own job, while it runs. The pilot that runs the job
+/// asks in its name, and renews it.
+#[utoipa::path(get, path = "/api/jobs/{id}/data-token", tag = "jobs", responses((status = 200, body = Object)))]
+async fn data_token(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Path(id): Path<i64>,
+) -> Result<impl IntoResponse, Problem> {
+    let found = all_theirs(&app, &subject, std::iter::once(id)).await?;
+    let job = found.get(&id).ok_or_else(|| Problem::not_found(format!("Job {id} not found")))?;
+    let given = app.sessions.data_token(&job.vo, &job.group).await?;
+    let left = given.expires.0.saturating_sub(app.lifecycle.now().0) / 1_000;
+    let expires_in = u64::try_from(left).unwrap_or(0);
+    let body = DataToken { access_token: given.token, expires_in };
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)))
 }

@@ -1,6 +1,6 @@
 //! Where a VO's people log in, and where they find help.
 
-use crate::finding::Finding;
+use crate::{finding::Finding, id::GroupName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -30,6 +30,22 @@ pub struct Identity {
     /// asked with each renewal.
     #[serde(default = "default_recheck_minutes")]
     pub recheck_minutes: u32,
+    /// Tokens of the VO's own that payloads show to storage; none if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataTokens>,
+}
+
+/// What a token for payloads' data is good for, and whose jobs get it: it is the VO's, not a person's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataTokens {
+    /// Scopes, e.g. `storage.read:/lab`.
+    pub scopes: BTreeSet<String>,
+    /// Whom it is for, if the provider asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// Groups whose jobs get it.
+    pub groups: BTreeSet<GroupName>,
 }
 
 fn default_scopes() -> BTreeSet<String> {
@@ -63,7 +79,19 @@ impl Identity {
         if self.session_hours == 0 {
             findings.push(Finding::new("identity.session_hours", 0, "must be positive"));
         }
+        for (name, empty) in self.data.iter().flat_map(DataTokens::lists) {
+            if empty {
+                let field = format!("identity.data.{name}");
+                findings.push(Finding::new(&field, "[]", "is empty: nobody would get a token"));
+            }
+        }
         findings
+    }
+}
+
+impl DataTokens {
+    fn lists(&self) -> [(&'static str, bool); 2] {
+        [("scopes", self.scopes.is_empty()), ("groups", self.groups.is_empty())]
     }
 }
 

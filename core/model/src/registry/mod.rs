@@ -9,7 +9,7 @@ mod installation;
 pub use binding::{BadBindingPath, Binding, BindingPath, Fallback, Kind, Mode};
 pub use candidate::{Candidate, Stage};
 pub use grants::{DirectoryGrant, Granted, Grants, HttpGrant, ProcessGrant, SecretGrant};
-pub use identity::{Identity, Support};
+pub use identity::{DataTokens, Identity, Support};
 pub use installation::Installation;
 
 use crate::{
@@ -341,6 +341,11 @@ impl VoDocument {
         if let Some(group) = self.default_group.as_ref().filter(|g| !self.groups.contains_key(g)) {
             let message = "is not among the document's groups".to_owned();
             find("default_group".into(), group.to_string(), message);
+        }
+        let data = self.identity.iter().filter_map(|identity| identity.data.as_ref());
+        for group in data.flat_map(|data| &data.groups).filter(|g| !self.groups.contains_key(*g)) {
+            let message = "is not among the document's groups".to_owned();
+            find("identity.data.groups".into(), group.to_string(), message);
         }
         for (name, ce) in &self.ces {
             if !self.sites.contains_key(&ce.site) {

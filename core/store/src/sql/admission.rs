@@ -62,18 +62,18 @@ pub async fn submit(
     Ok(Submission::Stored { jobs, changes })
 }
 
+/// Every job was received, and waits.
 async fn log(c: &mut AnyConnection, templates: &[i64], now: Timestamp) -> Result<(), StoreError> {
-    let those = Dialect::of(c).items("$4");
     let text = format!(
         "INSERT INTO events (job_id, attempt, time, status, minor_status, source)
-         SELECT job_id, 0, $1, $2, $3, 'JobManager' FROM jobs
-         WHERE template_id IN (SELECT CAST(CAST(value AS TEXT) AS BIGINT) FROM {those})"
+         SELECT job_id, 0, $1, first.status, first.minor_status, 'JobManager' FROM jobs
+         CROSS JOIN (SELECT 1 AS n, 'Received' AS status, 'Job accepted' AS minor_status
+            UNION ALL SELECT 2, 'Waiting', 'Pilot Agent Submission') AS first
+         WHERE template_id IN (SELECT CAST(CAST(value AS TEXT) AS BIGINT) FROM {})
+         ORDER BY job_id, first.n",
+        Dialect::of(c).items("$2")
     );
-    let templates = to_json(&templates)?;
-    for (status, minor) in [("Received", "Job accepted"), ("Waiting", "Pilot Agent Submission")] {
-        let event = sqlx::query(statement(text.clone())).bind(now.0).bind(status).bind(minor);
-        event.bind(&templates).execute(&mut *c).await?;
-    }
+    sqlx::query(statement(text)).bind(now.0).bind(to_json(&templates)?).execute(c).await?;
     Ok(())
 }
 

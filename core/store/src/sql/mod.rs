@@ -9,6 +9,7 @@ mod admission;
 mod attempts;
 mod claims;
 mod conclusions;
+mod counts;
 mod dialect;
 mod identity;
 mod jobs;
@@ -54,6 +55,7 @@ pub struct SqlStore {
     readers: AnyPool,
     writes: Writes,
     dialect: Dialect,
+    counts: counts::Counts,
 }
 
 #[derive(Clone)]
@@ -87,13 +89,15 @@ impl SqlStore {
         migrator(Dialect::Sqlite).run(&writing).await?;
         let readers = pool(4, SQLITE_READER).connect(&url).await?;
         let writer = Writer::start(writing.acquire().await?.detach());
-        Ok(Self { readers, writes: Writes::One(writer), dialect: Dialect::Sqlite })
+        let (writes, dialect) = (Writes::One(writer), Dialect::Sqlite);
+        Ok(Self { readers, writes, dialect, counts: counts::Counts::default() })
     }
 
     async fn open_postgres(url: &str) -> Result<Self, StoreError> {
         let pool = pool(CONNECTIONS, "SET statement_timeout = '60s'").connect(url).await?;
         migrator(Dialect::Postgres).run(&pool).await?;
-        Ok(Self { readers: pool.clone(), writes: Writes::Many(pool), dialect: Dialect::Postgres })
+        let (writes, dialect) = (Writes::Many(pool.clone()), Dialect::Postgres);
+        Ok(Self { readers: pool, writes, dialect, counts: counts::Counts::default() })
     }
 
     /// Runs `act` in a transaction; when it returns, what it did is on disk. A transaction that the

@@ -3,6 +3,7 @@
 
 use super::{
     SqlStore,
+    counts::Counted,
     dialect::{Dialect, Growing},
     rows,
 };
@@ -13,6 +14,7 @@ use crate::{
 use async_trait::async_trait;
 use spinor_model::id::JobId;
 use sqlx::{Row, any::AnyRow};
+use std::sync::Arc;
 
 /// Pilots, ours and others', with the columns that DIRAC's people know.
 const PILOTS: &str = "(SELECT vo, stamp, coalesce(reference, stamp) AS reference, site AS destination_site,
@@ -217,6 +219,32 @@ impl SearchStore for SqlStore {
     }
 
     async fn count_by(&self, search: &Search) -> Result<Vec<(Vec<Found>, u64)>, StoreError> {
+        let question = question("by", search, &search.columns);
+        let counted = self.counts.get(question, self.counted_by(search)).await?;
+        Ok(Arc::unwrap_or_clone(counted))
+    }
+
+    async fn logs(&self, jobs: &[JobId]) -> Result<Vec<(JobId, EventRecord)>, StoreError> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<_> = jobs.iter().map(|job| Operand::Number(job.0)).collect();
+        let mut query = Growing::new("SELECT * FROM events WHERE job_id IN ");
+        list(&mut query, &ids, self.dialect)?;
+        query.push(" ORDER BY job_id, event_id");
+        let found = query.rows(&self.readers).await?;
+        found.iter().map(|row| Ok((JobId(row.try_get("job_id")?), rows::event(row)?))).collect()
+    }
+}
+
+/// What is counted, in words that are the same for the same.
+fn question(what: &str, search: &Search, columns: &[&'static Column]) -> String {
+    let Search { table, vo, conditions, limit, .. } = search;
+    format!("{what} {table:?} {vo:?} {conditions:?} {limit} {columns:?}")
+}
+
+impl SqlStore {
+    async fn counted_by(&self, search: &Search) -> Result<Counted, StoreError> {
         let mut query = Growing::new("SELECT ");
         columns(&mut query, &search.columns, self.dialect);
         query.push(", count(*) AS n");
@@ -236,21 +264,15 @@ impl SearchStore for SqlStore {
         counted.iter().map(count).collect()
     }
 
-    async fn logs(&self, jobs: &[JobId]) -> Result<Vec<(JobId, EventRecord)>, StoreError> {
-        if jobs.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: Vec<_> = jobs.iter().map(|job| Operand::Number(job.0)).collect();
-        let mut query = Growing::new("SELECT * FROM events WHERE job_id IN ");
-        list(&mut query, &ids, self.dialect)?;
-        query.push(" ORDER BY job_id, event_id");
-        let found = query.rows(&self.readers).await?;
-        found.iter().map(|row| Ok((JobId(row.try_get("job_id")?), rows::event(row)?))).collect()
-    }
-}
-
-impl SqlStore {
     async fn total(&self, search: &Search) -> Result<u64, StoreError> {
+        let different: &[_] = if search.distinct { &search.columns } else { &[] };
+        let question = question("all", &Search { limit: 0, ..search.clone() }, different);
+        let counted = async { Ok(vec![(Vec::new(), self.counted(search).await?)]) };
+        let counted = self.counts.get(question, counted).await?;
+        Ok(counted.iter().map(|(_, n)| n).sum())
+    }
+
+    async fn counted(&self, search: &Search) -> Result<u64, StoreError> {
         let mut query = Growing::new("SELECT count(*) AS n");
         if search.distinct {
             query.push(" FROM (SELECT DISTINCT ");
