@@ -321,6 +321,26 @@ fn our_own_command_logs_in_submits_a_jdl_and_logs_out() {
     assert!(out.contains("nobody is logged in"), "{out}");
 }
 
+#[test]
+fn memberships_that_only_introspection_tells_of_count_where_the_document_says_so() {
+    let (provider, server) = Provider::with_server();
+    let document = |more: &str| {
+        let line = "client_id = \"spinor\"\n";
+        let with = format!("{line}scopes = [\"profile\", \"offline_access\"]\n{more}");
+        provider.vo(VO, false).replace(line, &with)
+    };
+    server.apply(&document("")).unwrap();
+    assert!(turned_away(&server, "alice", "user").contains("in no group"));
+    server.apply(&document("introspection = true\nrecheck_minutes = 0\n")).unwrap();
+    let (alice, refresh) = tokens(&login(&server, "alice", "user"));
+    assert_eq!(who(&server, &alice), 200);
+    let (status, renewed) = renew(&server, &refresh);
+    assert_eq!(status, 200, "{renewed}");
+    provider.control("POST", "users/alice", "{\"entitlements\": []}").unwrap();
+    let (status, out) = renew(&server, renewed["refresh_token"].as_str().unwrap());
+    assert_eq!(status, 403, "{out}");
+}
+
 /// What the provider says of a token that storage was shown.
 fn introspected(provider: &Provider, token: &str) -> Value {
     let url = format!("{}/token/introspection", provider.issuer);
@@ -384,4 +404,74 @@ fn payloads_get_their_communitys_token_for_data_and_a_fresh_one_in_time() {
     let kept: Vec<_> = kept.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     assert!(kept.contains(&"std.out".to_owned()), "{kept:?}");
     assert!(!kept.iter().any(|file| file.contains("token")), "{kept:?}");
+}
+
+#[test]
+fn a_portals_robot_submits_for_people_and_each_job_says_for_whom() {
+    let server = Server::start();
+    let made = server.run("", &["token", "robot"]);
+    let made = String::from_utf8(made.stdout).unwrap();
+    let (secret, digest) = made.trim().split_once('\n').unwrap();
+    let secret = secret.strip_prefix("secret: ").unwrap();
+    let lab = support::LAB.replace("max_pilots = 1", "max_pilots = 0");
+    let robot = format!("\n[robots.gateway]\ngroup = \"lab_user\"\n{digest}\n");
+    let named = server.apply(&format!("{lab}{}", robot.replace("gateway", "ada")));
+    assert!(named.unwrap_err().contains("robots.ada"), "a person's name");
+    server.apply(&format!("{lab}{robot}")).unwrap();
+
+    let ask = |name: &str, secret: &str| {
+        let fields = [
+            ("grant_type", "client_credentials"),
+            ("client_id", name),
+            ("client_secret", secret),
+            ("scope", "vo:lab"),
+        ];
+        form(&server, "/api/auth/token", &fields)
+    };
+    for (name, secret) in [("gateway", "guessed"), ("portal", secret), ("ada", secret)] {
+        assert_eq!(ask(name, secret).0, 401);
+    }
+    let (status, granted) = ask("gateway", secret);
+    assert_eq!(status, 200, "{granted}");
+    assert!(granted.get("refresh_token").is_none(), "{granted}");
+    let token = granted["access_token"].as_str().unwrap();
+    let submit = |path: &str, token: &str, person: Option<&str>, body: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-w", "\n%{http_code}", "-H", &format!("Authorization: Bearer {token}")]);
+        if let Some(person) = person {
+            curl.args(["-H", &format!("Spinor-Person: {person}")]);
+        }
+        let output = curl.args(["-d", body, &format!("{}{path}", server.url())]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (body, status) = text.rsplit_once('\n').unwrap();
+        (status.to_owned(), body.to_owned())
+    };
+    let job = r#"{"executable": "true"}"#;
+    let (status, text) = submit("/api/jobs", token, None, job);
+    assert!(status == "400" && text.contains("spinor-person"), "{text}");
+    let ada = server.member("lab_user", "ada");
+    assert_eq!(
+        submit("/api/jobs", &ada, Some("eve"), job).0,
+        "400",
+        "people submit for themselves"
+    );
+    assert_eq!(submit("/api/jobs", token, Some("alice@inst.example"), job).0, "201");
+    let jdl = r#"["Executable = \"/bin/true\"; JobType = \"executable\";"]"#;
+    let (status, text) = submit("/api/jobs/jdl", token, Some("bob@inst.example"), jdl);
+    assert_eq!(status, "201", "{text}");
+    for (job, person) in [(1, "alice@inst.example"), (2, "bob@inst.example")] {
+        let job = server.job(job);
+        assert_eq!(
+            (&job["job"]["owner"], &job["job"]["person"]),
+            (&json!("gateway"), &json!(person))
+        );
+    }
+    let shown = server.run(&ada, &["job", "show", "1"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("for alice@inst.example"));
+    assert!(!server.log().contains(secret));
+
+    // When it is taken away its tokens end.
+    server.apply(&lab).unwrap();
+    assert_eq!(submit("/api/jobs", token, Some("alice@inst.example"), job).0, "401");
+    assert_eq!(ask("gateway", secret).0, 401);
 }

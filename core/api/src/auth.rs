@@ -3,13 +3,13 @@
 use crate::{Shared, problem::Problem};
 use axum::{
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware::Next,
     response::Response,
 };
 use spinor_identity::{
     access::{Permission, administers_jobs, may},
-    subject::{LOCAL, Member, PilotIdentity, Subject},
+    subject::{LOCAL, Member, PilotIdentity, ROBOT, Subject},
 };
 use spinor_model::id::{UserName, VoName};
 
@@ -72,6 +72,11 @@ fn as_of_now(app: &Shared, subject: Subject) -> Result<Subject, Problem> {
             return Err(out(format!("{user} is not in group {group} of VO {vo} any more")));
         }
         member.properties.retain(|property| found.properties.contains(property));
+    } else if member.sub.starts_with(ROBOT) {
+        if document.robots.get(user).is_none_or(|robot| robot.group != *group) {
+            return Err(out(format!("{user} is no robot of group {group} of VO {vo} any more")));
+        }
+        member.properties.retain(|property| found.properties.contains(property));
     } else {
         let known = |p: &String| document.groups.values().any(|group| group.properties.contains(p));
         member.properties.retain(known);
@@ -119,6 +124,33 @@ pub fn vo_of(subject: &Subject, asked: Option<&VoName>) -> Result<VoName, Proble
         }
         (None, Some(asked)) => Ok(asked.clone()),
         (None, None) => Err(Problem::bad_request("say which VO: add ?vo=NAME")),
+    }
+}
+
+/// In which a robot names the person behind a submission.
+const PERSON: &str = "spinor-person";
+
+/// The person for whom a robot submits: whoever is none submits for themselves.
+pub fn person(app: &Shared, member: &Member, headers: &HeaderMap) -> Result<String, Problem> {
+    let given = headers.get(PERSON).map(|value| value.to_str().unwrap_or_default().trim());
+    let document = app.lifecycle.document(&member.vo)?;
+    let robot = document.robots.get(&member.user).filter(|_| member.sub.starts_with(ROBOT));
+    match (robot, given) {
+        (None, None) => Ok(String::new()),
+        (None, Some(_)) => {
+            let text =
+                format!("{PERSON}: only robots submit for others, and {} is none", member.user);
+            Err(Problem::bad_request(text))
+        }
+        (Some(robot), None) if !robot.names_people => Ok(String::new()),
+        (Some(_), Some(name)) if (1..=255).contains(&name.len()) => Ok(name.to_owned()),
+        (Some(_), given) => {
+            let text = format!(
+                "{PERSON} is `{}`: name the person behind it in this header, in 1 to 255 ASCII characters",
+                given.unwrap_or_default()
+            );
+            Err(Problem::bad_request(text))
+        }
     }
 }
 

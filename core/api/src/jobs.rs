@@ -2,7 +2,7 @@
 
 use crate::{
     Guarded, Shared,
-    auth::{member, parsed, vo_of, whole},
+    auth::{member, parsed, person, vo_of, whole},
     problem::Problem,
     views::{AttemptView, EventView, JobView},
 };
@@ -63,6 +63,7 @@ async fn submit(
         let text = "the description is no JSON object; docs/reference/job-description.md shows one";
         return Err(Problem::bad_request(text));
     }
+    let person = person(&app, member, &headers)?;
     let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
     let request = admission::Request {
         vo: member.vo.clone(),
@@ -70,7 +71,7 @@ async fn submit(
         owner: member.user.clone(),
         description,
         key: key.map(|key| key.chars().take(128).collect()),
-        beside: admission::Beside::default(),
+        beside: admission::Beside { person, ..Default::default() },
     };
     let lifecycle = app.lifecycle.clone();
     let jobs = whole(async move { Ok(lifecycle.submit(request).await?) }).await?;

@@ -18,6 +18,9 @@ pub struct JobView {
     pub group: String,
     /// Its owner.
     pub owner: String,
+    /// For whom its owner, a robot, submitted it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub person: String,
     /// Its type.
     pub job_type: String,
     /// Where it is in its life.
@@ -54,6 +57,7 @@ impl From<JobRecord> for JobView {
             vo: job.vo.to_string(),
             group: job.group.to_string(),
             owner: job.owner.to_string(),
+            person: job.person,
             job_type: job.job_type.to_string(),
             status: job.status.to_string(),
             minor_status: job.minor_status,

@@ -218,9 +218,10 @@ impl Providers {
         let token = answer.extra_fields().id_token();
         let token = token.ok_or_else(|| ProviderError::BadToken("there is none".to_owned()))?;
         let claims = self.verified(identity, secret, token, Some(&begun.nonce)).await?;
-        let told = self.userinfo(identity, &discovered, answer.access_token().secret()).await?;
+        let access_token = answer.access_token().secret();
+        let told = self.told(identity, secret, &discovered, access_token).await?;
         let refresh_token = answer.refresh_token().map(|token| token.secret().clone());
-        person(identity, &claims, told.as_ref(), refresh_token)
+        person(identity, &claims, &told, refresh_token)
     }
 
     /// Asks again who somebody is.
@@ -242,9 +243,10 @@ impl Providers {
             Some(token) => self.verified(identity, secret, token, None).await?,
             None => serde_json::json!({"sub": sub}),
         };
-        let told = self.userinfo(identity, &discovered, answer.access_token().secret()).await?;
+        let access_token = answer.access_token().secret();
+        let told = self.told(identity, secret, &discovered, access_token).await?;
         let next = answer.refresh_token().map_or(refresh_token, |token| token.secret()).to_owned();
-        let person = person(identity, &claims, told.as_ref(), Some(next))?;
+        let person = person(identity, &claims, &told, Some(next))?;
         match person.sub == sub {
             true => Ok(person),
             false => Err(ProviderError::BadToken("it is somebody else's now".to_owned())),
@@ -300,6 +302,52 @@ impl Providers {
         Err(ProviderError::BadToken(last))
     }
 
+    /// What the provider says of the holder of an access token, wherever it does.
+    async fn told(
+        &self,
+        identity: &Identity,
+        secret: Option<&str>,
+        discovered: &CoreProviderMetadata,
+        access_token: &str,
+    ) -> Result<Vec<serde_json::Value>, ProviderError> {
+        let mut told = Vec::new();
+        told.extend(self.userinfo(identity, discovered, access_token).await?);
+        if identity.introspection {
+            told.push(self.introspected(identity, secret, access_token).await?);
+        }
+        Ok(told)
+    }
+
+    /// What the provider's introspection endpoint (RFC 7662) says of a token.
+    async fn introspected(
+        &self,
+        identity: &Identity,
+        secret: Option<&str>,
+        access_token: &str,
+    ) -> Result<serde_json::Value, ProviderError> {
+        let issuer = identity.issuer.trim_end_matches('/');
+        let known = self.http.0.get(format!("{issuer}/.well-known/openid-configuration"));
+        let known = self.json(identity, known).await?;
+        let endpoint = known["introspection_endpoint"].as_str().ok_or_else(|| {
+            unreachable(identity, "it has no introspection endpoint (`identity.introspection`)")
+        })?;
+        let form = [("token", access_token), ("token_type_hint", "access_token")];
+        let asked = self.http.0.post(endpoint).form(&form);
+        self.json(identity, asked.basic_auth(&identity.client_id, secret)).await
+    }
+
+    async fn json(
+        &self,
+        identity: &Identity,
+        request: reqwest::RequestBuilder,
+    ) -> Result<serde_json::Value, ProviderError> {
+        let failed = |error: WireError| unreachable(identity, causes(&error));
+        let answer = request.send().await.and_then(reqwest::Response::error_for_status);
+        let answer = answer.map_err(|error| failed(error.without_url().into()))?;
+        let body = limited(answer).await.map_err(failed)?;
+        serde_json::from_slice(&body).map_err(|error| unreachable(identity, error))
+    }
+
     /// What the provider says of the holder of an access token; nothing if it has no place for that. If
     /// it does not answer there is no telling what somebody is a member of.
     async fn userinfo(
@@ -351,7 +399,7 @@ const MAX_ENTITLEMENTS: usize = 1_000;
 fn person(
     identity: &Identity,
     claims: &serde_json::Value,
-    told: Option<&serde_json::Value>,
+    told: &[serde_json::Value],
     refresh_token: Option<String>,
 ) -> Result<Person, ProviderError> {
     let sub = claims["sub"].as_str().unwrap_or_default().to_owned();
@@ -359,13 +407,13 @@ fn person(
         return Err(ProviderError::BadToken("it does not say whose it is".to_owned()));
     }
     // An answer about somebody else must not be mixed in.
-    let told = told.filter(|told| told["sub"].as_str() == Some(&sub));
+    let told = || told.iter().filter(|told| told["sub"].as_str() == Some(&sub));
     let mut entitlements = entitlement::of_claims(claims);
-    entitlements.extend(told.map(entitlement::of_claims).unwrap_or_default());
+    entitlements.extend(told().flat_map(entitlement::of_claims));
     let short = entitlements.into_iter().filter(|entitlement| entitlement.len() <= 512);
     let entitlements = short.take(MAX_ENTITLEMENTS).collect();
     let name =
         |claims: &serde_json::Value| claims[&identity.username_claim].as_str().map(str::to_owned);
-    let name = name(claims).or_else(|| told.and_then(name));
+    let name = name(claims).or_else(|| told().find_map(name));
     Ok(Person { sub, name, entitlements, refresh_token })
 }

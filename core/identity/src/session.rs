@@ -3,6 +3,7 @@
 mod data;
 mod grant;
 mod login;
+mod robot;
 
 pub use data::DataToken;
 pub use grant::Tokens;

@@ -35,6 +35,9 @@ pub enum Subject {
 /// What numbers of people begin with whose tokens were made on the server's machine, without a provider.
 pub const LOCAL: &str = "local:";
 
+/// What numbers of robots begin with: programs that submit for people.
+pub const ROBOT: &str = "robot:";
+
 /// A member of a VO, in one of its groups.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {

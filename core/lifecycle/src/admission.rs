@@ -43,6 +43,8 @@ pub struct Beside {
     pub source: String,
     /// The logical files that it names.
     pub input_data: Vec<String>,
+    /// For whom a robot submits; empty if its owner does.
+    pub person: String,
 }
 
 /// DIRAC's group of jobs that are in none.
@@ -232,6 +234,7 @@ fn prepare(
         job_group: String::new(),
         source: String::new(),
         input_data: Vec::new(),
+        person: String::new(),
         key,
         template: admitted.template,
         plan,
@@ -246,9 +249,9 @@ fn prepare(
 
 /// A template, and what is kept beside it.
 fn beside(template: NewTemplate, kept: Beside) -> NewTemplate {
-    let Beside { job_group, source, input_data } = kept;
+    let Beside { job_group, source, input_data, person } = kept;
     let job_group = job_group.unwrap_or_else(|| NO_GROUP.to_owned());
-    NewTemplate { job_group, source, input_data, ..template }
+    NewTemplate { job_group, source, input_data, person, ..template }
 }
 
 fn jobs(handler: &dyn JobHandler, admitted: &Admitted) -> Result<Vec<NewJob>, Refusal> {

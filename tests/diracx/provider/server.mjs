@@ -100,6 +100,12 @@ function newProvider(keys) {
   for (const event of ['server_error', 'authorization.error', 'grant.error']) {
     provider.on(event, (ctx, error) => console.error(event, error.message, error.error_description ?? ''));
   }
+  // Some providers tell of memberships where tokens are looked up.
+  provider.use(async (ctx, next) => {
+    await next();
+    const found = ctx.path === '/token/introspection' && ctx.body?.active && ctx.body.sub && activeUser(ctx.body.sub);
+    if (found) ctx.body = { ...ctx.body, eduperson_entitlement: claimsOf(...found).eduperson_entitlement };
+  });
   provider.on('grant.success', ({ oidc: { body } }) => { if (body.audience) audiences.push(body.audience); });
   return { provider, handle: provider.callback() };
 }

@@ -228,7 +228,8 @@ async fn authorize_complete(
 /// What a client shows for tokens.
 #[derive(Debug, Deserialize, ToSchema)]
 struct TokenForm {
-    /// `authorization_code`, `urn:ietf:params:oauth:grant-type:device_code` or `refresh_token`.
+    /// `authorization_code`, `urn:ietf:params:oauth:grant-type:device_code`, `refresh_token`, or
+    /// `client_credentials` of a robot.
     grant_type: String,
     /// `myDIRACClientID`.
     client_id: Option<String>,
@@ -242,6 +243,10 @@ struct TokenForm {
     code_verifier: Option<String>,
     /// To renew a login.
     refresh_token: Option<String>,
+    /// Of a robot, whose name is the `client_id`.
+    client_secret: Option<String>,
+    /// Of a robot: `vo:NAME`.
+    scope: Option<String>,
 }
 
 /// Exchanges a code or a refresh token for tokens.
@@ -269,6 +274,10 @@ async fn token(
             redirect: given("redirect_uri", &form.redirect_uri)?,
             verifier: given("code_verifier", &form.code_verifier)?,
         },
+        "client_credentials" => Exchange::Robot {
+            secret: given("client_secret", &form.client_secret)?,
+            scope: given("scope", &form.scope)?,
+        },
         "refresh_token" => Exchange::Refresh(given("refresh_token", &form.refresh_token)?),
         other => return Err(unprocessable(format!("Grant type {other} is not supported"))),
     };
@@ -281,9 +290,15 @@ async fn token(
                 sessions.code_tokens(&client, &code, &redirect, &verifier).await
             }
             Exchange::Refresh(token) => sessions.refresh(&client, &token).await,
+            Exchange::Robot { secret, scope } => {
+                let (token, seconds) = sessions.robot_token(&client, &secret, &scope).await?;
+                return Ok(answer(token, seconds, None));
+            }
         };
         match granted {
-            Ok(tokens) => Ok(answer(tokens)),
+            Ok(Tokens { access_token, expires_in, refresh_token }) => {
+                Ok(answer(access_token, expires_in, Some(refresh_token)))
+            }
             // Clients look for this very body while they wait.
             Err(SessionError::Pending) => {
                 let body = Json(json!({"error": "authorization_pending"}));
@@ -300,16 +315,18 @@ enum Exchange {
     Device(String),
     Code { code: String, redirect: String, verifier: String },
     Refresh(String),
+    Robot { secret: String, scope: String },
 }
 
-fn answer(tokens: Tokens) -> Response {
-    let Tokens { access_token, expires_in, refresh_token } = tokens;
-    let body = json!({
+fn answer(access_token: String, expires_in: u64, refresh_token: Option<String>) -> Response {
+    let mut body = json!({
         "access_token": access_token,
         "expires_in": expires_in,
         "token_type": "Bearer",
-        "refresh_token": refresh_token,
     });
+    if let Some(token) = refresh_token {
+        body["refresh_token"] = Value::String(token);
+    }
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 

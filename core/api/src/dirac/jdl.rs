@@ -3,7 +3,7 @@
 use super::{query::unprocessable, sandboxes::settle};
 use crate::{
     Guarded, Shared,
-    auth::{member, whole},
+    auth::{member, person, whole},
     problem::Problem,
 };
 use axum::{
@@ -71,7 +71,10 @@ async fn submit(
     let document = app.lifecycle.document(&member.vo)?;
     let id = headers.get("x-ms-client-request-id").and_then(|id| id.to_str().ok());
     let (who, id) = (member.clone(), id.map(str::to_owned));
-    let read = tokio::task::spawn_blocking(move || requests(&jdls, &who, &document, id.as_deref()));
+    let person = person(&app, member, &headers)?;
+    let read = tokio::task::spawn_blocking(move || {
+        requests(&jdls, (&who, &person), &document, id.as_deref())
+    });
     let (requests, sandboxes) = read.await.map_err(|error| {
         tracing::error!(%error, "a JDL broke its reader");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the JDL cannot be read")
@@ -109,7 +112,7 @@ fn client_error(problem: Problem) -> Problem {
 
 fn requests(
     jdls: &[String],
-    member: &Member,
+    (member, person): (&Member, &str),
     document: &VoDocument,
     id: Option<&str>,
 ) -> Result<(Vec<Request>, BTreeSet<SandboxName>), Problem> {
@@ -145,6 +148,7 @@ fn requests(
                 job_group: described.job_group,
                 source: text.clone(),
                 input_data: described.input_data,
+                person: person.to_owned(),
             },
         });
     }

@@ -302,14 +302,17 @@ impl Sessions {
             )));
         }
         // Names are told apart by who came first: a name is whose jobs are whose.
-        let listed = |name: &UserName| document.groups.values().any(|g| g.users.contains(name));
+        let listed = |name: &UserName| {
+            let local = document.groups.values().any(|group| group.users.contains(name));
+            local || document.robots.contains_key(name)
+        };
         for number in 1..100 {
             if number > 1 {
                 record.user = format!("{wanted}-{number}").parse().map_err(|_| {
                     SessionError::Forbidden(format!("the name {wanted} is another's"))
                 })?;
             }
-            // Names that the document lists are those of people without a provider.
+            // Names that the document lists are those of people without a provider, and of robots.
             if is_new && listed(&record.user) {
                 continue;
             }

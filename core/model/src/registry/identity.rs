@@ -30,6 +30,9 @@ pub struct Identity {
     /// asked with each renewal.
     #[serde(default = "default_recheck_minutes")]
     pub recheck_minutes: u32,
+    /// Whether the provider tells of memberships at its introspection endpoint as well.
+    #[serde(default)]
+    pub introspection: bool,
     /// Tokens of the VO's own that payloads show to storage; none if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataTokens>,

@@ -5,12 +5,14 @@ mod candidate;
 mod grants;
 mod identity;
 mod installation;
+mod robot;
 
 pub use binding::{BadBindingPath, Binding, BindingPath, Fallback, Kind, Mode};
 pub use candidate::{Candidate, Stage};
 pub use grants::{DirectoryGrant, Granted, Grants, HttpGrant, ProcessGrant, SecretGrant};
 pub use identity::{DataTokens, Identity, Support};
 pub use installation::Installation;
+pub use robot::Robot;
 
 use crate::{
     finding::Finding,
@@ -52,6 +54,9 @@ pub struct VoDocument {
     pub signing: Signing,
     /// Its groups.
     pub groups: BTreeMap<GroupName, Group>,
+    /// Programs that submit for people.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub robots: BTreeMap<UserName, Robot>,
     /// Its sites.
     #[serde(default)]
     pub sites: BTreeMap<SiteName, Site>,
@@ -346,6 +351,16 @@ impl VoDocument {
         for group in data.flat_map(|data| &data.groups).filter(|g| !self.groups.contains_key(*g)) {
             let message = "is not among the document's groups".to_owned();
             find("identity.data.groups".into(), group.to_string(), message);
+        }
+        for (name, robot) in &self.robots {
+            if !self.groups.contains_key(&robot.group) {
+                let message = "is not among the document's groups".to_owned();
+                find(format!("robots.{name}.group"), robot.group.to_string(), message);
+            }
+            if self.groups.values().any(|group| group.users.contains(name)) {
+                let message = "is a person's name: `users` of a group lists it".to_owned();
+                find(format!("robots.{name}"), name.to_string(), message);
+            }
         }
         for (name, ce) in &self.ces {
             if !self.sites.contains_key(&ce.site) {

@@ -352,6 +352,8 @@ pub enum Token {
         #[arg(long, default_value_t = 2)]
         keep: usize,
     },
+    /// Make a secret for a robot, and what its VO's document says of it
+    Robot,
     /// Print a token for an operator or a member of a VO
     Issue(Issue),
 }

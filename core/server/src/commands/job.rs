@@ -124,6 +124,9 @@ async fn show_job(client: &Client, server: &Server, id: i64) -> anyhow::Result<(
     }
     println!("job {id}: {} ({})", job.status, job.minor_status);
     println!("  {} of {} ({}, {}), type {}", job.name, job.owner, job.group, job.vo, job.job_type);
+    if !job.person.is_empty() {
+        println!("  for {}", job.person);
+    }
     if !job.application_status.is_empty() {
         println!("  it says: {}", job.application_status);
     }

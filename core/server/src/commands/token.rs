@@ -8,6 +8,7 @@ use crate::{
 use anyhow::{Context, bail};
 use spinor_identity::{
     keys::KeyFile,
+    secret,
     subject::{LOCAL, Member, Subject},
     token::Keys,
 };
@@ -22,6 +23,11 @@ use std::time::Duration;
 pub async fn run(command: Token) -> anyhow::Result<()> {
     let issue = match command {
         Token::Issue(issue) => issue,
+        Token::Robot => {
+            let secret = secret::fresh();
+            println!("secret: {secret}\nsecret_sha256 = \"{}\"", secret::hash(&secret));
+            return Ok(());
+        }
         Token::Rotate { data, files, keep } => {
             let names = KeyFile::rotate(&wiring::key_file(files.as_ref().unwrap_or(&data)), keep)?;
             println!("{} signs now; tokens of {} keys count", names[0], names.len());

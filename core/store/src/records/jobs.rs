@@ -26,6 +26,8 @@ pub struct JobRecord {
     pub group: GroupName,
     /// Whose it is.
     pub owner: UserName,
+    /// For whom its owner, a robot, submitted it; empty otherwise.
+    pub person: String,
     /// Its type.
     pub job_type: JobType,
     /// Where it is in its life.

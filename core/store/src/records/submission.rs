@@ -26,6 +26,8 @@ pub struct NewTemplate {
     pub source: String,
     /// The logical files that it names.
     pub input_data: Vec<String>,
+    /// For whom a robot submits; empty if its owner does.
+    pub person: String,
     /// Makes a repeated submission the same submission.
     pub key: Option<String>,
     /// The normalised description.

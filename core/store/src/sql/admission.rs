@@ -202,6 +202,7 @@ struct Shape {
     priority: u8,
     job_group: String,
     site: String,
+    person: String,
 }
 
 impl Shape {
@@ -215,6 +216,7 @@ impl Shape {
             priority: new.priority,
             job_group: rows::plain(&new.job_group),
             site: asked_site(new),
+            person: rows::plain(&new.person),
         })
     }
 
@@ -243,11 +245,11 @@ async fn insert_jobs(
 ) -> Result<Vec<(i64, JobId)>, StoreError> {
     let text = format!(
         "INSERT INTO jobs (template_id, row_number, parameters, class_id, vo, grp, owner, job_type,
-            name, priority, status, minor_status, submitted, updated, job_group, site)
+            name, priority, status, minor_status, submitted, updated, job_group, site, person)
          SELECT CAST(value ->> 'template' AS BIGINT), CAST(value ->> 'row' AS BIGINT), value ->> 'parameters',
-            $1, $2, $3, $4, $5, value ->> 'name', $6, 'Waiting', 'Pilot Agent Submission', $7, $7, $8, $9
+            $1, $2, $3, $4, $5, value ->> 'name', $6, 'Waiting', 'Pilot Agent Submission', $7, $7, $8, $9, $10
          FROM {} ORDER BY 1, 2 RETURNING job_id, template_id, row_number",
-        Dialect::of(c).items("$10")
+        Dialect::of(c).items("$11")
     );
     let numbered = templates.iter().flat_map(|(template, _, new)| {
         let job = move |(row, job): (usize, &NewJob)| json!({"template": template, "row": row, "name": job.name, "parameters": job.parameters});
@@ -263,6 +265,7 @@ async fn insert_jobs(
         .bind(now.0)
         .bind(&shape.job_group)
         .bind(&shape.site)
+        .bind(&shape.person)
         .bind(to_json(&numbered.collect::<Vec<_>>())?)
         .fetch_all(c)
         .await?;

@@ -66,6 +66,7 @@ pub fn job(row: &AnyRow) -> Result<JobRecord, StoreError> {
         vo: parsed(row, "vo")?,
         group: parsed(row, "grp")?,
         owner: parsed(row, "owner")?,
+        person: row.try_get("person")?,
         job_type: parsed(row, "job_type")?,
         status: parsed(row, "status")?,
         minor_status: row.try_get("minor_status")?,
