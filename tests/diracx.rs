@@ -8,25 +8,25 @@ mod install;
 mod provider;
 mod support;
 
-use provider::{Provider, login, script};
+use install::python_of;
+use provider::{Provider, borrowed, every_command, every_operation, logins, script_of};
 
 #[test]
 fn a_user_of_dirac_logs_in_submits_and_fetches_outputs() {
     let (_provider, server) = Provider::with_server();
-    let told = script(&server, "cli.py", &["--user", "alice", "--wait-done", "120"]);
-    println!("{}", told.unwrap_or_else(|text| panic!("{text}\n{}", server.log())));
+    every_command(&server);
 }
 
 #[test]
 fn every_operation_of_the_python_client_does_what_it_says() {
     let (_provider, server) = Provider::with_server();
-    let alice = login(&server, "alice", "user");
-    let (adam, pilot) = (login(&server, "adam", "admin"), login(&server, "adam", "pilot"));
-    let credentials = ["--user-credentials", &alice, "--admin-credentials", &adam];
-    let told = script(
-        &server,
-        "operations.py",
-        &[&credentials[..], &["--pilot-credentials", &pilot]].concat(),
-    );
+    every_operation(&server);
+}
+
+#[test]
+fn dirac_9_1_says_and_asks_what_becomes_of_jobs() {
+    let (_provider, server) = Provider::with_server();
+    let python = python_of("tests/diracx/dirac.txt", "dirac", &["--no-deps"]);
+    let told = script_of(&python, &server, "state.py", &borrowed(&logins(&server)));
     println!("{}", told.unwrap_or_else(|text| panic!("{text}\n{}", server.log())));
 }

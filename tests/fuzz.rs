@@ -13,7 +13,7 @@ use support::Server;
 const CASES: &str = "25";
 
 fn fuzz(server: &Server, token: &str) {
-    let python = python_of("tests/fuzz/requirements.txt", "schemathesis");
+    let python = python_of("tests/fuzz/requirements.txt", "schemathesis", &[]);
     let program = python.with_file_name("schemathesis");
     must(
         Command::new(program)

@@ -10,7 +10,7 @@ mod provider;
 mod support;
 
 use objects::{ENVIRONMENT, Objects};
-use provider::{Provider, login, script};
+use provider::{Provider, every_command, every_operation};
 use serde_json::{Value, json};
 use spinor_model::id::Digest;
 use std::process::Command;
@@ -20,17 +20,8 @@ use support::{LAB, Server};
 fn diracxs_clients_send_sandboxes_to_a_bucket_and_fetch_them_from_it() {
     let objects = Objects::start();
     let (_provider, server) = Provider::with_server_in(&objects.configuration(), ENVIRONMENT);
-    let told = script(&server, "cli.py", &["--user", "alice", "--wait-done", "120"]);
-    println!("{}", told.unwrap_or_else(|text| panic!("{text}\n{}", server.log())));
-    let alice = login(&server, "alice", "user");
-    let (adam, pilot) = (login(&server, "adam", "admin"), login(&server, "adam", "pilot"));
-    let credentials = ["--user-credentials", &alice, "--admin-credentials", &adam];
-    let told = script(
-        &server,
-        "operations.py",
-        &[&credentials[..], &["--pilot-credentials", &pilot]].concat(),
-    );
-    println!("{}", told.unwrap_or_else(|text| panic!("{text}\n{}", server.log())));
+    every_command(&server);
+    every_operation(&server);
     assert!(!objects.files("sandboxes").is_empty() && !objects.files("components").is_empty());
     assert!(!server.data().join("sandboxes").exists(), "nothing is kept beside the bucket");
 }

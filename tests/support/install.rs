@@ -41,11 +41,17 @@ pub fn must(command: &mut Command) {
 }
 
 /// Python with the packages of a list.
-pub fn python_of(list: &str, name: &str) -> PathBuf {
+pub fn python_of(list: &str, name: &str, options: &[&str]) -> PathBuf {
     let folder = installed(list, name, |folder| {
         must(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")));
         let pip = folder.join("venv/bin/pip");
-        must(Command::new(pip).args(["install", "--quiet", "-r"]).arg(repository(list)));
+        must(
+            Command::new(pip)
+                .args(["install", "--quiet"])
+                .args(options)
+                .arg("-r")
+                .arg(repository(list)),
+        );
     });
     folder.join("venv/bin/python")
 }

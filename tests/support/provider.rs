@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -27,7 +27,7 @@ pub fn kit() -> PathBuf {
 
 /// Python with DiracX's clients.
 pub fn python() -> PathBuf {
-    python_of("tests/diracx/requirements.txt", "diracx-clients")
+    python_of("tests/diracx/requirements.txt", "diracx-clients", &[])
 }
 
 /// A provider that runs until it is dropped.
@@ -149,7 +149,17 @@ impl Drop for Provider {
 
 /// Runs one of the scripts; what it printed, if it was content.
 pub fn script(server: &Server, name: &str, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(python())
+    script_of(&python(), server, name, arguments)
+}
+
+/// Runs one of the scripts with a Python of its own.
+pub fn script_of(
+    python: &Path,
+    server: &Server,
+    name: &str,
+    arguments: &[&str],
+) -> Result<String, String> {
+    let output = Command::new(python)
         .arg(kit().join(name))
         .args(["--url", &server.url()])
         .args(arguments)
@@ -169,4 +179,30 @@ pub fn login(server: &Server, user: &str, group: &str) -> String {
     script(server, "login.py", &arguments)
         .unwrap_or_else(|text| panic!("{text}\n{}", server.log()));
     file
+}
+
+/// The command `dirac`, from login to outputs.
+pub fn every_command(server: &Server) {
+    let told = script(server, "cli.py", &["--user", "alice", "--wait-done", "120"]);
+    println!("{}", told.unwrap_or_else(|text| panic!("{text}\n{}", server.log())));
+}
+
+/// Every operation of DiracX's Python client.
+pub fn every_operation(server: &Server) {
+    let told = script(server, "operations.py", &borrowed(&logins(server)));
+    println!("{}", told.unwrap_or_else(|text| panic!("{text}\n{}", server.log())));
+}
+
+/// Logs in a user, an administrator and a pilot: arguments for the scripts.
+pub fn logins(server: &Server) -> Vec<String> {
+    let people =
+        [("user", "alice", "user"), ("admin", "adam", "admin"), ("pilot", "adam", "pilot")];
+    let arguments = people
+        .map(|(role, user, group)| [format!("--{role}-credentials"), login(server, user, group)]);
+    arguments.into_iter().flatten().collect()
+}
+
+/// Arguments as commands take them.
+pub fn borrowed(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
 }

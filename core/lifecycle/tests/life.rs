@@ -4,7 +4,7 @@
 use spinor_identity::subject::PilotIdentity;
 use spinor_lifecycle::{
     Lifecycle, Parts,
-    admission::{Beside, Request},
+    admission::{Beside, Refusal, Request},
 };
 use spinor_model::{
     id::{AttemptNumber, JobId},
@@ -483,4 +483,36 @@ async fn a_batch_of_unlike_submissions_gives_each_its_own_jobs_once() {
     let waiting: u64 =
         world.lifecycle.store.queues().await.unwrap().iter().map(|(_, jobs)| jobs).sum();
     assert_eq!(waiting, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn submissions_at_the_same_moment_are_each_taken_or_refused_alone() {
+    let limited = DOCUMENT.replace("[limits]", "[limits]\n    max_waiting = 20");
+    let world = world(&limited).await;
+    let request = |key: String| Request {
+        vo: "vo".parse().unwrap(),
+        group: "g".parse().unwrap(),
+        owner: "ada".parse().unwrap(),
+        description: serde_json::json!({"jobs": 1, "requirement": {"wall_time": 3600}}),
+        key: Some(key),
+        beside: Beside::default(),
+    };
+    // Fifteen, each sent twice at once.
+    let sent = (0..30).map(|i| world.lifecycle.submit(request(format!("k{}", i / 2))));
+    let taken: Vec<_> = futures::future::join_all(sent).await.into_iter().collect();
+    let taken: Vec<_> = taken.into_iter().map(Result::unwrap).collect();
+    for pair in taken.chunks(2) {
+        assert_eq!((pair[0].len(), &pair[0]), (1, &pair[1]), "the same submission");
+    }
+    let mut ids: Vec<_> = taken.concat();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 15);
+    // Ten more, and there is room for five.
+    let more = (0..10).map(|i| world.lifecycle.submit(request(format!("m{i}"))));
+    let more = futures::future::join_all(more).await;
+    assert_eq!(more.iter().filter(|answer| answer.is_ok()).count(), 5);
+    assert!(more.iter().any(|answer| matches!(answer, Err(Refusal::OverQuota { limit: 20, .. }))));
+    let queues = world.lifecycle.store.queues().await.unwrap();
+    assert_eq!(queues.iter().map(|(_, waiting)| waiting).sum::<u64>(), 20);
 }

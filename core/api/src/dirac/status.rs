@@ -280,8 +280,7 @@ async fn heartbeat(
         let of_job = beat.parameters().map(|(name, value)| (JobId(id), name.to_owned(), value));
         parameters.extend(of_job);
     }
-    store.set_parameters(&parameters).await?;
-    let commands = store.alive(&ids, now).await?;
+    let commands = store.alive(&ids, &parameters, now).await?;
     let view =
         |(id, command): (JobId, String)| json!({"job_id": id, "command": command, "arguments": ""});
     Ok(Json(commands.into_iter().map(view).collect()))

@@ -1,65 +1,158 @@
 //! Submissions: a template and its jobs, stored whole or not at all.
 
 use super::{
+    SqlStore,
     dialect::{Dialect, alone, statement},
+    gather::Together,
     moves::intern_class,
     rows::{self, to_json},
 };
 use crate::{NewJob, NewTemplate, QueueChange, QueueKey, StoreError, Submission};
+use futures::future::join_all;
 use serde_json::json;
 use spinor_model::{
     id::{ClassId, Digest, GroupName, JobId, JobType, UserName, VoName},
     time::Timestamp,
 };
 use sqlx::{AnyConnection, Row};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
-/// Takes templates of one VO on: all of them or none.
-pub async fn submit(
+/// A submission: templates of one VO.
+#[derive(Clone)]
+pub struct Asked {
+    /// Them.
+    pub templates: Arc<Vec<NewTemplate>>,
+    /// What may wait in the VO, if that is to be counted.
+    pub max_waiting: Option<u64>,
+    /// When.
+    pub now: Timestamp,
+}
+
+impl Together for Asked {
+    type Answer = Submission;
+
+    async fn alone(self, store: &SqlStore) -> Result<Submission, StoreError> {
+        let taken = taken(store, vec![self]).await?;
+        Ok(match taken {
+            Ok(mut each) => {
+                each.pop().unwrap_or(Submission::Stored { jobs: Vec::new(), changes: Vec::new() })
+            }
+            Err(refusal) => refusal,
+        })
+    }
+
+    async fn together(
+        store: &SqlStore,
+        asked: Vec<Self>,
+    ) -> Result<Option<Vec<Submission>>, StoreError> {
+        // Those of one VO under one limit are counted together.
+        let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for (i, one) in asked.iter().enumerate() {
+            let vo = one.templates.first().map(|new| new.vo.clone());
+            groups.entry((vo, one.max_waiting)).or_default().push(i);
+        }
+        let each = groups.values().map(|group| {
+            taken(store, group.iter().filter_map(|i| asked.get(*i).cloned()).collect())
+        });
+        let mut answers: Vec<Option<Submission>> = vec![None; asked.len()];
+        for (group, taken) in groups.values().zip(join_all(each).await) {
+            let Ok(taken) = taken? else { return Ok(None) };
+            for (i, one) in group.iter().zip(taken) {
+                answers[*i] = Some(one);
+            }
+        }
+        Ok(answers.into_iter().collect())
+    }
+}
+
+/// Takes submissions of one VO on, all of them; or says why one of them cannot be, and has done nothing.
+async fn taken(
+    store: &SqlStore,
+    asked: Vec<Asked>,
+) -> Result<Result<Vec<Submission>, Submission>, StoreError> {
+    store.write(move |c| Box::pin(async move { submit(c, &asked).await })).await
+}
+
+async fn submit(
     c: &mut AnyConnection,
-    templates: Vec<NewTemplate>,
-    max_waiting: Option<u64>,
-    now: Timestamp,
-) -> Result<Submission, StoreError> {
+    asked: &[Asked],
+) -> Result<Result<Vec<Submission>, Submission>, StoreError> {
+    let templates: Vec<&NewTemplate> = asked.iter().flat_map(|one| one.templates.iter()).collect();
     let mut jobs = repeated(c, &templates).await?;
-    let new: Vec<(usize, &NewTemplate)> = templates
-        .iter()
-        .enumerate()
-        .filter(|(i, _)| jobs.get(*i).is_some_and(Vec::is_empty))
-        .collect();
-    let Some((_, first)) = new.first() else {
-        return Ok(Submission::Stored { jobs, changes: Vec::new() });
-    };
-    if let Some(max_waiting) = max_waiting {
+    let mut queues: Vec<Option<QueueKey>> = vec![None; templates.len()];
+    let new: Vec<(usize, &NewTemplate)> =
+        (0..).zip(templates).filter(|(i, _)| jobs.get(*i).is_some_and(Vec::is_empty)).collect();
+    if let Some((_, first)) = new.first() {
+        if let Some(refusal) = refused(c, asked, first, &new).await? {
+            return Ok(Err(refusal));
+        }
+        let now = asked.iter().map(|one| one.now).max().unwrap_or(Timestamp(0));
+        for (number, (queue, own)) in store(c, &new, now).await? {
+            if let (Some(of), Some(jobs)) = (queues.get_mut(number), jobs.get_mut(number)) {
+                (*of, *jobs) = (Some(queue), own);
+            }
+        }
+    }
+    let mut stored = jobs.into_iter().zip(queues);
+    let one = |asked: &Asked| answer(stored.by_ref().take(asked.templates.len()));
+    Ok(Ok(asked.iter().map(one).collect()))
+}
+
+/// What a submission got: jobs that are there already change no queue.
+fn answer(stored: impl Iterator<Item = (Vec<JobId>, Option<QueueKey>)>) -> Submission {
+    let (mut all, mut gained) = (Vec::new(), HashMap::new());
+    for (jobs, queue) in stored {
+        if let Some(queue) = queue {
+            *gained.entry(queue).or_insert(0) += jobs.len() as i64;
+        }
+        all.push(jobs);
+    }
+    let changes = gained.into_iter().map(|(queue, delta)| QueueChange { queue, delta }).collect();
+    Submission::Stored { jobs: all, changes }
+}
+
+async fn refused(
+    c: &mut AnyConnection,
+    asked: &[Asked],
+    first: &NewTemplate,
+    new: &[(usize, &NewTemplate)],
+) -> Result<Option<Submission>, StoreError> {
+    if let Some(max_waiting) = asked.iter().find_map(|one| one.max_waiting) {
         alone(c, &format!("waiting {}", first.vo)).await?;
         let waiting = waiting(c, &first.vo).await?;
         if waiting + new.iter().map(|(_, new)| new.jobs.len() as u64).sum::<u64>() > max_waiting {
-            return Ok(Submission::OverQuota { waiting });
+            return Ok(Some(Submission::OverQuota { waiting }));
         }
     }
-    if let Some(missing) = missing_sandbox(c, &new).await? {
-        return Ok(Submission::NoSandbox(missing));
+    Ok(missing_sandbox(c, new).await?.map(Submission::NoSandbox))
+}
+
+/// Stores what is new: the queue and the jobs of each.
+async fn store(
+    c: &mut AnyConnection,
+    new: &[(usize, &NewTemplate)],
+    now: Timestamp,
+) -> Result<BTreeMap<usize, (QueueKey, Vec<JobId>)>, StoreError> {
+    let ids = insert_templates(c, new, now).await?;
+    let mut shapes: BTreeMap<Shape, BTreeMap<i64, (usize, &NewTemplate)>> = BTreeMap::new();
+    for (new, id) in new.iter().zip(&ids) {
+        shapes.entry(Shape::of(new.1)?).or_default().insert(*id, *new);
     }
-    let ids = insert_templates(c, &new, now).await?;
-    let mut shapes: BTreeMap<Shape, Vec<(i64, usize, &NewTemplate)>> = BTreeMap::new();
-    for ((number, new), id) in new.into_iter().zip(&ids) {
-        shapes.entry(Shape::of(new)?).or_default().push((*id, number, new));
-    }
-    let mut changes = Vec::new();
+    let mut stored = BTreeMap::new();
     for (shape, templates) in shapes {
         let class = shape.class(c).await?;
-        let inserted = insert_jobs(c, &shape, class, &templates, now).await?;
-        let queue = QueueKey { class, owner: shape.owner.clone() };
-        changes.push(QueueChange { queue, delta: inserted.len() as i64 });
-        let numbers: HashMap<i64, usize> = templates.iter().map(|(id, n, _)| (*id, *n)).collect();
-        for (template, job) in inserted {
-            if let Some(jobs) = numbers.get(&template).and_then(|n| jobs.get_mut(*n)) {
-                jobs.push(job);
+        for (template, job) in insert_jobs(c, &shape, class, &templates, now).await? {
+            if let Some((number, _)) = templates.get(&template) {
+                let queue = || QueueKey { class, owner: shape.owner.clone() };
+                stored.entry(*number).or_insert_with(|| (queue(), Vec::new())).1.push(job);
             }
         }
     }
     log(c, &ids, now).await?;
-    Ok(Submission::Stored { jobs, changes })
+    Ok(stored)
 }
 
 /// Every job was received, and waits.
@@ -80,10 +173,10 @@ async fn log(c: &mut AnyConnection, templates: &[i64], now: Timestamp) -> Result
 /// Jobs of those that were taken on before, under the same keys; none of the others.
 async fn repeated(
     c: &mut AnyConnection,
-    templates: &[NewTemplate],
+    templates: &[&NewTemplate],
 ) -> Result<Vec<Vec<JobId>>, StoreError> {
     let mut jobs = vec![Vec::new(); templates.len()];
-    let keyed = |(n, new): (usize, &NewTemplate)| {
+    let keyed = |(n, new): (usize, &&NewTemplate)| {
         let key = new.key.as_ref()?;
         Some(json!({"n": n, "vo": new.vo, "owner": new.owner, "key": key}))
     };
@@ -240,7 +333,7 @@ async fn insert_jobs(
     c: &mut AnyConnection,
     shape: &Shape,
     class: ClassId,
-    templates: &[(i64, usize, &NewTemplate)],
+    templates: &BTreeMap<i64, (usize, &NewTemplate)>,
     now: Timestamp,
 ) -> Result<Vec<(i64, JobId)>, StoreError> {
     let text = format!(
@@ -251,7 +344,7 @@ async fn insert_jobs(
          FROM {} ORDER BY 1, 2 RETURNING job_id, template_id, row_number",
         Dialect::of(c).items("$11")
     );
-    let numbered = templates.iter().flat_map(|(template, _, new)| {
+    let numbered = templates.iter().flat_map(|(template, (_, new))| {
         let job = move |(row, job): (usize, &NewJob)| json!({"template": template, "row": row, "name": job.name, "parameters": job.parameters});
         new.jobs.iter().enumerate().map(job)
     });

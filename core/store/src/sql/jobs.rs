@@ -22,7 +22,8 @@ impl JobStore for SqlStore {
         max_waiting: Option<u64>,
         now: Timestamp,
     ) -> Result<Submission, StoreError> {
-        self.write(move |c| Box::pin(admission::submit(c, templates, max_waiting, now))).await
+        let asked = admission::Asked { templates: Arc::new(templates), max_waiting, now };
+        self.submissions.run(self, asked).await
     }
 
     async fn classes(&self) -> Result<Vec<Arc<RequirementClass>>, StoreError> {

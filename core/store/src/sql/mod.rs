@@ -11,6 +11,7 @@ mod claims;
 mod conclusions;
 mod counts;
 mod dialect;
+mod gather;
 mod identity;
 mod jobs;
 mod moves;
@@ -32,6 +33,7 @@ mod writer;
 use crate::StoreError;
 use dialect::Dialect;
 use futures::future::BoxFuture;
+use gather::Gather;
 use sqlx::{
     AnyConnection, AnyPool, Executor,
     any::AnyPoolOptions,
@@ -56,6 +58,8 @@ pub struct SqlStore {
     writes: Writes,
     dialect: Dialect,
     counts: counts::Counts,
+    submissions: Gather<admission::Asked>,
+    beats: Gather<reports::Alive>,
 }
 
 #[derive(Clone)]
@@ -89,15 +93,18 @@ impl SqlStore {
         migrator(Dialect::Sqlite).run(&writing).await?;
         let readers = pool(4, SQLITE_READER).connect(&url).await?;
         let writer = Writer::start(writing.acquire().await?.detach());
-        let (writes, dialect) = (Writes::One(writer), Dialect::Sqlite);
-        Ok(Self { readers, writes, dialect, counts: counts::Counts::default() })
+        Ok(Self::over(readers, Writes::One(writer), Dialect::Sqlite))
     }
 
     async fn open_postgres(url: &str) -> Result<Self, StoreError> {
         let pool = pool(CONNECTIONS, "SET statement_timeout = '60s'").connect(url).await?;
         migrator(Dialect::Postgres).run(&pool).await?;
-        let (writes, dialect) = (Writes::Many(pool.clone()), Dialect::Postgres);
-        Ok(Self { readers: pool, writes, dialect, counts: counts::Counts::default() })
+        Ok(Self::over(pool.clone(), Writes::Many(pool), Dialect::Postgres))
+    }
+
+    fn over(readers: AnyPool, writes: Writes, dialect: Dialect) -> Self {
+        let (counts, submissions, beats) = Default::default();
+        Self { readers, writes, dialect, counts, submissions, beats }
     }
 
     /// Runs `act` in a transaction; when it returns, what it did is on disk. A transaction that the

@@ -3,7 +3,8 @@
 use super::{
     SqlStore,
     dialect::{Dialect, statement},
-    moves::{self, MINOR, Move, job, moved, release_attempt, write},
+    gather::Together,
+    moves::{self, MINOR, Move, moved, release_attempt, write},
     rows,
 };
 use crate::{Changed, JobRecord, QueueChange, ReportAnswer, ReportStore, StatusReport, StoreError};
@@ -70,10 +71,11 @@ async fn report(
     now: Timestamp,
     changes: &mut Vec<QueueChange>,
 ) -> Result<ReportAnswer, StoreError> {
-    let Some(found) = job(c, report.job).await? else { return Ok(ReportAnswer::NotFound) };
+    let Some((found, held, newest)) = known(c, report.job).await? else {
+        return Ok(ReportAnswer::NotFound);
+    };
     // Clocks of workers are not trusted to be ahead.
     let time = Timestamp(report.time.0.min(now.0));
-    let held = is_held(c, &found).await?;
     let status = match step(&found, held, report) {
         Err(why) => return Ok(ReportAnswer::Refused(why)),
         Ok(status) => status,
@@ -81,7 +83,7 @@ async fn report(
     let minor = report.minor.as_ref().map(|text| rows::cut(text, MINOR));
     let application = report.application.as_ref().map(|text| rows::cut(text, 255));
     let order = matches!(status, Some(JobState::Killed | JobState::Deleted));
-    if !order && !report.force && time < latest(c, report.job).await? {
+    if !order && !report.force && time < newest {
         // Something newer is known: it is only logged.
         let told = Changed { status: report.status, minor, application, ..Changed::default() };
         log(c, &found, &told, time, report, by).await?;
@@ -104,19 +106,24 @@ async fn report(
     Ok(ReportAnswer::Taken(changed))
 }
 
-/// Whether a pilot of ours has a job.
-async fn is_held(c: &mut AnyConnection, found: &JobRecord) -> Result<bool, StoreError> {
-    let held = sqlx::query(
-        "SELECT 1 FROM attempts WHERE job_id = $1 AND attempt = $2 AND state = 'active'",
+/// A job, whether a pilot of ours has it, and the time of the newest entry of its log.
+async fn known(
+    c: &mut AnyConnection,
+    id: JobId,
+) -> Result<Option<(JobRecord, bool, Timestamp)>, StoreError> {
+    let text = format!(
+        "SELECT jobs.*,
+            (SELECT count(*) FROM attempts WHERE attempts.job_id = jobs.job_id
+                AND attempts.attempt = jobs.attempt AND state = 'active') AS held,
+            (SELECT coalesce(max(time), 0) FROM events WHERE events.job_id = jobs.job_id) AS newest
+         FROM jobs WHERE job_id = $1{}",
+        Dialect::of(c).for_update()
     );
-    let held = held.bind(found.id.0).bind(i64::from(found.attempt.0)).fetch_optional(c).await?;
-    Ok(held.is_some())
-}
-
-/// The time of the newest entry of a job's log.
-async fn latest(c: &mut AnyConnection, id: JobId) -> Result<Timestamp, StoreError> {
-    let row = sqlx::query("SELECT coalesce(max(time), 0) AS newest FROM events WHERE job_id = $1");
-    rows::time(&row.bind(id.0).fetch_one(c).await?, "newest")
+    let Some(row) = sqlx::query(statement(text)).bind(id.0).fetch_optional(c).await? else {
+        return Ok(None);
+    };
+    let held = row.try_get::<i64, _>("held")? > 0;
+    Ok(Some((rows::job(&row)?, held, rows::time(&row, "newest")?)))
 }
 
 /// What a job's new state means for its queue, for the pilot that has it, and for whoever else runs it.
@@ -180,32 +187,97 @@ async fn log(
     moves::log(c, found, &entry, application).await
 }
 
+/// Jobs that are alive, and what they say of themselves.
+#[derive(Clone)]
+pub struct Alive {
+    jobs: Vec<JobId>,
+    parameters: Vec<(JobId, String, serde_json::Value)>,
+    now: Timestamp,
+}
+
+impl Together for Alive {
+    type Answer = Vec<(JobId, String)>;
+
+    async fn alone(self, store: &SqlStore) -> Result<Self::Answer, StoreError> {
+        store
+            .write(move |c| {
+                Box::pin(async move {
+                    let told = alive(c, &self.jobs, self.now).await?;
+                    put_parameters(c, self.parameters).await?;
+                    Ok(told)
+                })
+            })
+            .await
+    }
+
+    async fn together(
+        store: &SqlStore,
+        beats: Vec<Self>,
+    ) -> Result<Option<Vec<Self::Answer>>, StoreError> {
+        let all = Self {
+            jobs: beats.iter().flat_map(|beat| beat.jobs.iter().copied()).collect(),
+            parameters: beats.iter().flat_map(|beat| beat.parameters.iter().cloned()).collect(),
+            now: beats.iter().map(|beat| beat.now).max().unwrap_or(Timestamp(0)),
+        };
+        let mut told = all.alone(store).await?;
+        let own = |beat: &Self| told.extract_if(.., |(job, _)| beat.jobs.contains(job)).collect();
+        Ok(Some(beats.iter().map(own).collect()))
+    }
+}
+
+/// Jobs are alive; what they are told.
 async fn alive(
     c: &mut AnyConnection,
-    id: JobId,
+    jobs: &[JobId],
     now: Timestamp,
-) -> Result<Vec<String>, StoreError> {
-    let Some(found) = job(c, id).await? else { return Ok(Vec::new()) };
-    sqlx::query("UPDATE jobs SET heartbeat = $1 WHERE job_id = $2")
-        .bind(now.0)
-        .bind(id.0)
-        .execute(&mut *c)
-        .await?;
-    if matches!(found.status, JobState::Matched | JobState::Stalled) {
-        let runs = StatusReport {
-            job: id,
-            time: now,
-            status: Some(JobState::Running),
-            minor: None,
-            application: None,
-            source: "Heartbeat".to_owned(),
-            force: false,
-        };
-        report(c, &runs, "Heartbeat", now, &mut Vec::new()).await?;
+) -> Result<Vec<(JobId, String)>, StoreError> {
+    let (ids, items) = (rows::to_json(&jobs)?, Dialect::of(c).items("$1"));
+    let those = format!("job_id IN (SELECT CAST(CAST(value AS TEXT) AS BIGINT) FROM {items})");
+    let beaten = sqlx::query(statement(format!(
+        "UPDATE jobs SET heartbeat = $2 WHERE {those} RETURNING job_id, status"
+    )));
+    for row in beaten.bind(&ids).bind(now.0).fetch_all(&mut *c).await? {
+        let state: JobState = rows::parsed(&row, "status")?;
+        if matches!(state, JobState::Matched | JobState::Stalled) {
+            let runs = StatusReport {
+                job: JobId(row.try_get("job_id")?),
+                time: now,
+                status: Some(JobState::Running),
+                minor: None,
+                application: None,
+                source: "Heartbeat".to_owned(),
+                force: false,
+            };
+            report(c, &runs, "Heartbeat", now, &mut Vec::new()).await?;
+        }
     }
-    let told = sqlx::query("DELETE FROM job_commands WHERE job_id = $1 RETURNING command");
-    let told = told.bind(id.0).fetch_all(c).await?;
-    told.iter().map(|row| Ok(row.try_get("command")?)).collect()
+    let told = sqlx::query(statement(format!(
+        "DELETE FROM job_commands WHERE {those} RETURNING job_id, command"
+    )));
+    let told = told.bind(&ids).fetch_all(c).await?;
+    told.iter().map(|row| Ok((JobId(row.try_get("job_id")?), row.try_get("command")?))).collect()
+}
+
+async fn put_parameters(
+    c: &mut AnyConnection,
+    parameters: Vec<(JobId, String, serde_json::Value)>,
+) -> Result<(), StoreError> {
+    // Of names that are the same once they are cut, the last counts.
+    let cut = parameters.into_iter().map(|(id, name, v)| ((id, rows::cut(&name, 128)), v));
+    let items: BTreeMap<(JobId, String), serde_json::Value> = cut.collect();
+    if items.is_empty() {
+        return Ok(());
+    }
+    let item = |((id, name), value): (&(JobId, String), &serde_json::Value)| serde_json::json!({"job": id, "name": name, "value": value.to_string()});
+    let text = format!(
+        "INSERT INTO job_parameters
+         SELECT CAST(value ->> 'job' AS BIGINT), value ->> 'name', value ->> 'value' FROM {} WHERE true
+         ON CONFLICT (job_id, name) DO UPDATE SET value = excluded.value",
+        Dialect::of(c).items("$1")
+    );
+    let items = rows::to_json(&items.iter().map(item).collect::<Vec<_>>())?;
+    sqlx::query(statement(text)).bind(items).execute(c).await?;
+    Ok(())
 }
 
 /// Jobs of a VO that are run elsewhere and have not been heard of since a time.
@@ -267,21 +339,11 @@ impl ReportStore for SqlStore {
     async fn alive(
         &self,
         jobs: &[JobId],
+        parameters: &[(JobId, String, serde_json::Value)],
         now: Timestamp,
     ) -> Result<Vec<(JobId, String)>, StoreError> {
-        let mut jobs = jobs.to_vec();
-        jobs.sort();
-        self.write(move |c| {
-            Box::pin(async move {
-                let mut told = Vec::new();
-                for id in jobs {
-                    let commands = alive(c, id, now).await?;
-                    told.extend(commands.into_iter().map(|command| (id, command)));
-                }
-                Ok(told)
-            })
-        })
-        .await
+        let alive = Alive { jobs: jobs.to_vec(), parameters: parameters.to_vec(), now };
+        self.beats.run(self, alive).await
     }
 
     async fn fail_unheard(
@@ -308,23 +370,7 @@ impl ReportStore for SqlStore {
             return Ok(());
         }
         let parameters = parameters.to_vec();
-        self.write(move |c| {
-            Box::pin(async move {
-                for (id, name, value) in parameters {
-                    sqlx::query(
-                        "INSERT INTO job_parameters VALUES ($1, $2, $3)
-                         ON CONFLICT (job_id, name) DO UPDATE SET value = excluded.value",
-                    )
-                    .bind(id.0)
-                    .bind(rows::cut(&name, 128))
-                    .bind(value.to_string())
-                    .execute(&mut *c)
-                    .await?;
-                }
-                Ok(())
-            })
-        })
-        .await
+        self.write(move |c| Box::pin(put_parameters(c, parameters))).await
     }
 
     async fn parameters(

@@ -30,10 +30,11 @@ pub trait ReportStore: Send + Sync {
         now: Timestamp,
     ) -> Result<(Vec<ReportAnswer>, Vec<QueueChange>), StoreError>;
 
-    /// Jobs are alive: they run, if they did not; what they are told, once.
+    /// Jobs are alive, and say this of themselves: they run, if they did not; what they are told, once.
     async fn alive(
         &self,
         jobs: &[JobId],
+        parameters: &[(JobId, String, serde_json::Value)],
         now: Timestamp,
     ) -> Result<Vec<(JobId, String)>, StoreError>;
 
