@@ -174,16 +174,17 @@ fn narrowed(query: &mut Growing, search: &Search, dialect: Dialect) -> Result<()
     search.conditions.iter().try_for_each(|one| condition(query, one, dialect))
 }
 
-fn found(row: &AnyRow, column: &Column) -> Result<Found, StoreError> {
+/// A column by its place: by its name it would be looked for in each row.
+fn found(row: &AnyRow, place: usize, column: &Column) -> Result<Found, StoreError> {
     Ok(match column.kind {
         ColumnKind::Text => {
-            row.try_get::<Option<String>, _>(column.name)?.map_or(Found::Nothing, Found::Text)
+            row.try_get::<Option<String>, _>(place)?.map_or(Found::Nothing, Found::Text)
         }
         ColumnKind::Real => {
-            row.try_get::<Option<f64>, _>(column.name)?.map_or(Found::Nothing, Found::Real)
+            row.try_get::<Option<f64>, _>(place)?.map_or(Found::Nothing, Found::Real)
         }
         ColumnKind::Number | ColumnKind::Time | ColumnKind::Flag => {
-            row.try_get::<Option<i64>, _>(column.name)?.map_or(Found::Nothing, Found::Number)
+            row.try_get::<Option<i64>, _>(place)?.map_or(Found::Nothing, Found::Number)
         }
     })
 }
@@ -206,14 +207,17 @@ impl SearchStore for SqlStore {
         query.push(" LIMIT ").bind(i64::from(search.limit))?;
         query.push(" OFFSET ").bind(i64::try_from(search.offset).unwrap_or(i64::MAX))?;
         let page = query.rows(&self.readers).await?;
-        let values =
-            |row: &AnyRow| search.columns.iter().map(|column| found(row, column)).collect();
+        let values = |row: &AnyRow| {
+            search.columns.iter().enumerate().map(|(i, column)| found(row, i, column)).collect()
+        };
         let rows: Vec<Vec<Found>> = page.iter().map(values).collect::<Result<_, _>>()?;
         // A page that is not full is the last one, and says how many there are.
         let last = rows.len() < search.limit as usize && (search.offset == 0 || !rows.is_empty());
         let total = match last {
             true => search.offset + rows.len() as u64,
-            false => self.total(search).await?,
+            // What is remembered may be behind what is seen here.
+            false if rows.is_empty() => self.counted(search).await?,
+            false => self.total(search).await?.max(search.offset + rows.len() as u64),
         };
         Ok(Page { rows, total })
     }
@@ -258,7 +262,7 @@ impl SqlStore {
         query.push(" LIMIT ").bind(i64::from(search.limit))?;
         let counted = query.rows(&self.readers).await?;
         let count = |row: &AnyRow| {
-            let values = search.columns.iter().map(|column| found(row, column));
+            let values = search.columns.iter().enumerate().map(|(i, column)| found(row, i, column));
             Ok((values.collect::<Result<_, StoreError>>()?, rows::count(row, "n")?))
         };
         counted.iter().map(count).collect()

@@ -211,3 +211,42 @@ async fn pilots_are_searched_whoever_sends_them() {
     assert_eq!(found.total, 2);
     assert_eq!(found.rows[0][4], Found::Text("b".to_owned()));
 }
+
+/// Jobs with numbers from one to another.
+async fn add(store: &SqlStore, from: i64, to: i64) {
+    let write = store.write(move |c| {
+        Box::pin(async move {
+            sqlx::query(
+                "WITH RECURSIVE numbers(i) AS (SELECT CAST($1 AS BIGINT) UNION ALL SELECT i + 1 FROM numbers WHERE i < $2)
+                 INSERT INTO jobs (job_id, template_id, row_number, parameters, class_id, vo, grp, owner,
+                    job_type, name, priority, status, minor_status, submitted, updated)
+                 SELECT i, 1, 0, '{}', 1, 'vo', 'g', 'o', 'User', 'n', 1, 'Waiting', '', 0, 0 FROM numbers",
+            )
+            .bind(from)
+            .bind(to)
+            .execute(c)
+            .await?;
+            Ok(())
+        })
+    });
+    write.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_total_that_is_remembered_is_not_behind_the_page() {
+    let (store, _directory) = store().await;
+    add(&store, 1, 20_000).await;
+    let page = |offset| Search { offset, limit: 10, ..search(Vec::new()) };
+    assert_eq!(store.search(&page(0)).await.unwrap().total, 20_000);
+    add(&store, 20_001, 20_050).await;
+    let found = store.search(&page(20_030)).await.unwrap();
+    assert_eq!((found.rows.len(), found.total >= 20_040), (10, true), "{}", found.total);
+    let write = store.write(|c| {
+        Box::pin(async move {
+            sqlx::query("DELETE FROM jobs WHERE job_id > 15000").execute(c).await?;
+            Ok(())
+        })
+    });
+    write.await.unwrap();
+    assert_eq!(store.search(&page(19_000)).await.unwrap().total, 15_000, "nothing is there");
+}
