@@ -516,3 +516,24 @@ async fn submissions_at_the_same_moment_are_each_taken_or_refused_alone() {
     let queues = world.lifecycle.store.queues().await.unwrap();
     assert_eq!(queues.iter().map(|(_, waiting)| waiting).sum::<u64>(), 20);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vo_that_is_full_does_not_have_anothers_jobs_stored_twice() {
+    let world = world(DOCUMENT).await;
+    let full =
+        DOCUMENT.replace("\"vo\"", "\"full\"").replace("[limits]", "[limits]\n max_waiting = 0");
+    world.lifecycle.set_document(Arc::new(VoDocument::from_toml(&full).unwrap()));
+    let request = |i: usize| Request {
+        vo: if i.is_multiple_of(2) { "vo" } else { "full" }.parse().unwrap(),
+        group: "g".parse().unwrap(),
+        owner: "ada".parse().unwrap(),
+        description: serde_json::json!({"jobs": 1, "requirement": {"wall_time": 3600}}),
+        key: None,
+        beside: Beside::default(),
+    };
+    let sent = (0..40).map(|i| world.lifecycle.submit(request(i)));
+    let taken = futures::future::join_all(sent).await;
+    assert_eq!(taken.iter().filter(|answer| answer.is_ok()).count(), 20);
+    let queues = world.lifecycle.store.queues().await.unwrap();
+    assert_eq!(queues.iter().map(|(_, waiting)| waiting).sum::<u64>(), 20);
+}

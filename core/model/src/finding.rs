@@ -24,6 +24,12 @@ impl Finding {
     }
 }
 
+/// What brought an error about in the first place.
+pub fn innermost(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.last().map(ToString::to_string).unwrap_or_default()
+}
+
 /// An error with what brought it about.
 pub fn causes(error: &dyn std::error::Error) -> String {
     let chain = std::iter::successors(Some(error), |error| error.source());

@@ -66,7 +66,13 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
         observer: observations.clone(),
     };
     let registry = Arc::new(Registry::new(loader(configuration)?, surroundings));
-    import_embedded(&store, &components, &*clock).await?;
+    import_embedded(&store, &components, &*clock).await.with_context(|| match &configuration.s3 {
+        None => format!("cannot store components in {}", files.display()),
+        Some(s3) => format!(
+            "cannot store components in bucket `{}`: is it there, are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY set, and is `s3.endpoint` right?",
+            s3.bucket
+        ),
+    })?;
     let parts = Parts {
         store: store.clone(),
         policies: registry.clone(),

@@ -56,6 +56,7 @@ CREATE TABLE job_parameters (
     job_id BIGINT NOT NULL,
     name TEXT NOT NULL,
     value TEXT NOT NULL,
+    updated BIGINT NOT NULL,
     PRIMARY KEY (job_id, name)
 );
 -- Told once, with the next heartbeat.
@@ -66,14 +67,14 @@ CREATE TABLE job_commands (
 );
 CREATE INDEX job_commands_of ON job_commands (job_id);
 
--- Sandboxes that jobs left. `name` is what clients call one.
+-- Sandboxes given to jobs by name. `name` is what clients call one.
 CREATE TABLE job_sandboxes (
     job_id BIGINT NOT NULL,
+    kind TEXT NOT NULL,
     name TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    PRIMARY KEY (job_id, name)
+    PRIMARY KEY (job_id, kind, name)
 );
-CREATE INDEX job_sandboxes_digest ON job_sandboxes (digest);
+CREATE INDEX job_sandboxes_name ON job_sandboxes (name);
 CREATE INDEX template_sandboxes_digest ON template_sandboxes (digest);
 CREATE INDEX sandboxes_age ON sandboxes (vo, uploaded);
 CREATE INDEX sandboxes_digest ON sandboxes (digest);

@@ -1,4 +1,4 @@
-use spinor_model::{id::JobId, state::IllegalMove};
+use spinor_model::{finding::innermost, id::JobId, state::IllegalMove};
 
 /// Trouble of the store's own.
 #[derive(Debug, thiserror::Error)]
@@ -12,9 +12,9 @@ pub enum StoreError {
     /// Files.
     #[error("files: {0}")]
     Files(#[from] std::io::Error),
-    /// Blobs.
+    /// Blobs: the innermost cause, for what is around it says the same again and again.
     #[error("blobs: {0}")]
-    Blobs(#[from] object_store::Error),
+    Blobs(String),
     /// What was stored does not read back.
     #[error("stored {what} does not read back: {why}")]
     Corrupt {
@@ -29,13 +29,27 @@ pub enum StoreError {
     /// The store has been closed.
     #[error("the store has been closed")]
     Closed,
+    /// The database did not say whether it kept what was written.
+    #[error("database: a commit failed: {0}")]
+    Commit(String),
 }
 
 impl StoreError {
     /// Whether the database broke off a transaction because it stood in another's way (PostgreSQL's
     /// `deadlock_detected` and `serialization_failure`): the same may work the next time.
     pub(crate) fn is_contention(&self) -> bool {
-        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
-        error.code().is_some_and(|code| code == "40P01" || code == "40001")
+        matches!(self, Self::Database(error) if Self::is_conflict(error))
+    }
+
+    /// Whether this is such an end.
+    pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
+        let code = error.as_database_error().and_then(|error| error.code());
+        code.is_some_and(|code| code == "40P01" || code == "40001")
+    }
+}
+
+impl From<object_store::Error> for StoreError {
+    fn from(error: object_store::Error) -> Self {
+        Self::Blobs(innermost(&error))
     }
 }

@@ -8,7 +8,6 @@ use super::{
     rows::{self, to_json},
 };
 use crate::{NewJob, NewTemplate, QueueChange, QueueKey, StoreError, Submission};
-use futures::future::join_all;
 use serde_json::json;
 use spinor_model::{
     id::{ClassId, Digest, GroupName, JobId, JobType, UserName, VoName},
@@ -33,6 +32,12 @@ pub struct Asked {
 
 impl Together for Asked {
     type Answer = Submission;
+    type Group = (Option<VoName>, Option<u64>);
+
+    /// Those of one VO under one limit are counted together.
+    fn group(&self) -> Self::Group {
+        (self.templates.first().map(|new| new.vo.clone()), self.max_waiting)
+    }
 
     async fn alone(self, store: &SqlStore) -> Result<Submission, StoreError> {
         let taken = taken(store, vec![self]).await?;
@@ -48,23 +53,7 @@ impl Together for Asked {
         store: &SqlStore,
         asked: Vec<Self>,
     ) -> Result<Option<Vec<Submission>>, StoreError> {
-        // Those of one VO under one limit are counted together.
-        let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-        for (i, one) in asked.iter().enumerate() {
-            let vo = one.templates.first().map(|new| new.vo.clone());
-            groups.entry((vo, one.max_waiting)).or_default().push(i);
-        }
-        let each = groups.values().map(|group| {
-            taken(store, group.iter().filter_map(|i| asked.get(*i).cloned()).collect())
-        });
-        let mut answers: Vec<Option<Submission>> = vec![None; asked.len()];
-        for (group, taken) in groups.values().zip(join_all(each).await) {
-            let Ok(taken) = taken? else { return Ok(None) };
-            for (i, one) in group.iter().zip(taken) {
-                answers[*i] = Some(one);
-            }
-        }
-        Ok(answers.into_iter().collect())
+        Ok(taken(store, asked).await?.ok())
     }
 }
 
@@ -162,9 +151,8 @@ async fn log(c: &mut AnyConnection, templates: &[i64], now: Timestamp) -> Result
          SELECT job_id, 0, $1, first.status, first.minor_status, 'JobManager' FROM jobs
          CROSS JOIN (SELECT 1 AS n, 'Received' AS status, 'Job accepted' AS minor_status
             UNION ALL SELECT 2, 'Waiting', 'Pilot Agent Submission') AS first
-         WHERE template_id IN (SELECT CAST(CAST(value AS TEXT) AS BIGINT) FROM {})
-         ORDER BY job_id, first.n",
-        Dialect::of(c).items("$2")
+         WHERE template_id IN {} ORDER BY job_id, first.n",
+        Dialect::of(c).numbers("$2")
     );
     sqlx::query(statement(text)).bind(now.0).bind(to_json(&templates)?).execute(c).await?;
     Ok(())

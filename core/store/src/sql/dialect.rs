@@ -47,6 +47,12 @@ impl Dialect {
         }
     }
 
+    /// The numbers of a JSON array, in parentheses.
+    pub fn numbers(self, parameter: &str) -> String {
+        let items = self.items(parameter);
+        format!("(SELECT CAST(CAST(value AS TEXT) AS BIGINT) FROM {items})")
+    }
+
     /// A text column as JSON, so that `->>` takes fields out of it.
     pub fn json(self, column: &str) -> String {
         match self {

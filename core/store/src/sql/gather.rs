@@ -4,13 +4,21 @@
 use super::SqlStore;
 use crate::StoreError;
 use futures::future::join_all;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard, oneshot};
 
 /// Requests that can be done together.
 pub trait Together: Clone + Send + Sync + Sized + 'static {
     /// What comes of one.
     type Answer: Send + 'static;
+    /// Only those of one group go together.
+    type Group: Ord + Send;
+
+    /// Which it is of.
+    fn group(&self) -> Self::Group;
 
     /// Does one.
     fn alone(
@@ -18,8 +26,8 @@ pub trait Together: Clone + Send + Sync + Sized + 'static {
         store: &SqlStore,
     ) -> impl Future<Output = Result<Self::Answer, StoreError>> + Send;
 
-    /// Does several as one: all of them, or nothing has happened. Where one of them cannot be done there
-    /// is no answer, and each is tried alone.
+    /// Does several of a group in one transaction: all of them, or nothing has happened. Where one of them
+    /// cannot be done there is no answer, and each is tried alone.
     fn together(
         store: &SqlStore,
         requests: Vec<Self>,
@@ -37,15 +45,10 @@ struct Waiting<R: Together> {
 }
 
 /// Requests of one kind, on their way to one database.
+#[derive(Clone)]
 pub struct Gather<R: Together> {
     waiting: Arc<Mutex<Vec<Waiting<R>>>>,
     turn: Arc<Turn<()>>,
-}
-
-impl<R: Together> Clone for Gather<R> {
-    fn clone(&self) -> Self {
-        Self { waiting: self.waiting.clone(), turn: self.turn.clone() }
-    }
 }
 
 impl<R: Together> Default for Gather<R> {
@@ -84,20 +87,36 @@ impl<R: Together> Gather<R> {
 }
 
 async fn serve<R: Together>(store: SqlStore, waiting: Vec<Waiting<R>>, _turn: OwnedMutexGuard<()>) {
-    let (requests, tells): (Vec<R>, Vec<Tell<R>>) =
-        waiting.into_iter().map(|waiting| (waiting.request, waiting.tell)).unzip();
-    if requests.len() > 1
-        && let Ok(Some(answers)) = R::together(&store, requests.clone()).await
-        && answers.len() == tells.len()
-    {
-        for (tell, answer) in tells.into_iter().zip(answers) {
-            drop(tell.send(Ok(answer)));
-        }
-        return;
+    let mut groups: BTreeMap<R::Group, Vec<Waiting<R>>> = BTreeMap::new();
+    for waiting in waiting {
+        groups.entry(waiting.request.group()).or_default().push(waiting);
     }
-    let each = requests.into_iter().zip(tells).map(|(request, tell)| {
-        let store = &store;
-        async move { drop(tell.send(request.alone(store).await)) }
+    join_all(groups.into_values().map(|group| serve_group(&store, group))).await;
+}
+
+async fn serve_group<R: Together>(store: &SqlStore, group: Vec<Waiting<R>>) {
+    let (requests, tells): (Vec<R>, Vec<Tell<R>>) =
+        group.into_iter().map(|waiting| (waiting.request, waiting.tell)).unzip();
+    if requests.len() > 1 {
+        match R::together(store, requests.clone()).await {
+            Ok(Some(answers)) => {
+                for (tell, answer) in tells.into_iter().zip(answers) {
+                    drop(tell.send(Ok(answer)));
+                }
+                return;
+            }
+            // It may have happened: to try again could be to do it twice.
+            Err(StoreError::Commit(why)) => {
+                for tell in tells {
+                    drop(tell.send(Err(StoreError::Commit(why.clone()))));
+                }
+                return;
+            }
+            Ok(None) | Err(_) => {}
+        }
+    }
+    let each = requests.into_iter().zip(tells).map(|(request, tell)| async move {
+        drop(tell.send(request.alone(store).await));
     });
     join_all(each).await;
 }
@@ -109,7 +128,8 @@ mod tests {
     use std::time::Duration;
     use tokio::time::sleep;
 
-    /// How often requests were done, alone and together, by their numbers; 13 cannot be done with others.
+    /// How often requests were done, alone and together, by their numbers; 13 cannot be done with others,
+    /// and of 17 it is not known whether it was. Hundreds are groups.
     type Done = Arc<Mutex<Vec<Vec<u32>>>>;
 
     #[derive(Clone)]
@@ -117,6 +137,11 @@ mod tests {
 
     impl Together for Count {
         type Answer = u32;
+        type Group = u32;
+
+        fn group(&self) -> u32 {
+            self.0 / 100
+        }
 
         async fn alone(self, _: &SqlStore) -> Result<u32, StoreError> {
             sleep(Duration::from_millis(50)).await;
@@ -127,6 +152,9 @@ mod tests {
         async fn together(_: &SqlStore, all: Vec<Self>) -> Result<Option<Vec<u32>>, StoreError> {
             if all.iter().any(|one| one.0 == 13) {
                 return Ok(None);
+            }
+            if all.iter().any(|one| one.0 == 17) {
+                return Err(StoreError::Commit("gone".to_owned()));
             }
             all[0].1.lock().unwrap().push(all.iter().map(|one| one.0).collect());
             Ok(Some(all.iter().map(|one| one.0 * 10).collect()))
@@ -150,6 +178,36 @@ mod tests {
         let (a, b, c) = tokio::join!(ask(4), ask(13), ask(5));
         assert_eq!((a.unwrap(), b.unwrap(), c.unwrap()), (40, 130, 50));
         assert_eq!(done.lock().unwrap().iter().filter(|done| done.len() == 1).count(), 3);
+    }
+
+    /// Starts one, and while it is being done, others.
+    async fn behind_one(numbers: &[u32]) -> (Vec<Result<u32, StoreError>>, Vec<Vec<u32>>) {
+        let (store, _directory) = store().await;
+        let (gather, done) = (Gather::default(), Done::default());
+        let ask = |n| gather.run(&store, Count(n, done.clone()));
+        let later = join_all(numbers.iter().map(|n| async {
+            sleep(Duration::from_millis(10)).await;
+            ask(*n).await
+        }));
+        let (first, answers) = tokio::join!(ask(1), later);
+        first.unwrap();
+        let done = done.lock().unwrap().clone();
+        (answers, done)
+    }
+
+    #[tokio::test]
+    async fn one_group_that_cannot_go_together_leaves_the_others_done_once() {
+        let (answers, mut done) = behind_one(&[2, 13, 201, 202]).await;
+        assert!(answers.iter().all(Result::is_ok));
+        done.sort();
+        assert_eq!(done, [vec![1], vec![2], vec![13], vec![201, 202]]);
+    }
+
+    #[tokio::test]
+    async fn what_may_have_happened_is_not_tried_again() {
+        let (answers, done) = behind_one(&[2, 17]).await;
+        assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Commit(_)))));
+        assert_eq!(done, [vec![1]]);
     }
 
     #[tokio::test]

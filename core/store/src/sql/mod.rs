@@ -14,6 +14,7 @@ mod dialect;
 mod gather;
 mod identity;
 mod jobs;
+mod migrations;
 mod moves;
 mod orders;
 mod pilots;
@@ -34,12 +35,8 @@ use crate::StoreError;
 use dialect::Dialect;
 use futures::future::BoxFuture;
 use gather::Gather;
-use sqlx::{
-    AnyConnection, AnyPool, Executor,
-    any::AnyPoolOptions,
-    migrate::{Migration, MigrationType, Migrator},
-};
-use std::{borrow::Cow, path::PathBuf, time::Duration};
+use sqlx::{AnyConnection, AnyPool, Executor, any::AnyPoolOptions};
+use std::{path::PathBuf, time::Duration};
 use writer::Writer;
 
 /// Where a store is.
@@ -90,7 +87,7 @@ impl SqlStore {
     async fn open_sqlite(file: &std::path::Path) -> Result<Self, StoreError> {
         let url = format!("sqlite://{}?mode=rwc", file.display());
         let writing = pool(1, SQLITE_WRITER).connect(&url).await?;
-        migrator(Dialect::Sqlite).run(&writing).await?;
+        migrations::run(&writing, Dialect::Sqlite).await?;
         let readers = pool(4, SQLITE_READER).connect(&url).await?;
         let writer = Writer::start(writing.acquire().await?.detach());
         Ok(Self::over(readers, Writes::One(writer), Dialect::Sqlite))
@@ -98,7 +95,7 @@ impl SqlStore {
 
     async fn open_postgres(url: &str) -> Result<Self, StoreError> {
         let pool = pool(CONNECTIONS, "SET statement_timeout = '60s'").connect(url).await?;
-        migrator(Dialect::Postgres).run(&pool).await?;
+        migrations::run(&pool, Dialect::Postgres).await?;
         Ok(Self::over(pool.clone(), Writes::Many(pool), Dialect::Postgres))
     }
 
@@ -139,8 +136,13 @@ async fn transact<T>(
 ) -> Result<T, StoreError> {
     let mut transaction = pool.begin().await?;
     let done = act(&mut transaction).await?;
-    transaction.commit().await?;
-    Ok(done)
+    match transaction.commit().await {
+        // A conflict that is found at the end has undone it all.
+        Err(error) if !StoreError::is_conflict(&error) => {
+            Err(StoreError::Commit(error.to_string()))
+        }
+        committed => Ok(committed.map(|()| done)?),
+    }
 }
 
 fn pool(connections: u32, greeting: &'static str) -> AnyPoolOptions {
@@ -155,54 +157,11 @@ fn pool(connections: u32, greeting: &'static str) -> AnyPoolOptions {
         })
 }
 
-/// An entry of PostgreSQL's indexes has less room than a long requirement takes.
-const SHORT_CLASSES: &str =
-    "ALTER TABLE classes DROP CONSTRAINT classes_vo_grp_job_type_requirement_key;
-CREATE UNIQUE INDEX classes_by_content ON classes (vo, grp, job_type, md5(requirement));
-";
-
-fn migrator(dialect: Dialect) -> Migrator {
-    let migration = |version, name: &'static str, sql: &'static str| {
-        let sql = match dialect {
-            Dialect::Sqlite => sqlx::SqlStr::from_static(sql),
-            // The files are SQLite's: what numbers rows by itself has another name.
-            Dialect::Postgres => {
-                let sql = sql.replace(" AUTOINCREMENT", "");
-                let sql = sql.replace("INTEGER PRIMARY KEY", "BIGSERIAL PRIMARY KEY");
-                let sql = if version == 4 { format!("{SHORT_CLASSES}{sql}") } else { sql };
-                sqlx::SqlSafeStr::into_sql_str(dialect::statement(sql))
-            }
-        };
-        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql, false)
-    };
-    Migrator {
-        migrations: Cow::Owned(vec![
-            migration(1, "init", include_str!("../../migrations/0001_init.sql")),
-            migration(2, "policies", include_str!("../../migrations/0002_policies.sql")),
-            migration(3, "servers", include_str!("../../migrations/0003_servers.sql")),
-            migration(4, "people", include_str!("../../migrations/0004_people.sql")),
-            migration(5, "admission", include_str!("../../migrations/0005_admission.sql")),
-        ]),
-        ..Migrator::DEFAULT
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Arc;
     use tokio::sync::Barrier;
-
-    /// A database that an earlier server made is opened by this one: what it has done stays what it was.
-    #[test]
-    fn migrations_of_released_servers_are_not_touched() {
-        let known = |dialect| {
-            let sums = |m: &Migration| m.checksum[..4].iter().map(|b| format!("{b:02x}")).collect();
-            migrator(dialect).migrations.iter().take(3).map(sums).collect::<Vec<String>>()
-        };
-        assert_eq!(known(Dialect::Sqlite), ["4f980fea", "cd972d82", "e19cb227"]);
-        assert_eq!(known(Dialect::Postgres), ["47650ec9", "5c6b8213", "e19cb227"]);
-    }
 
     /// Two transactions take the same two rows, each the other's first: PostgreSQL breaks one off.
     #[tokio::test(flavor = "multi_thread")]

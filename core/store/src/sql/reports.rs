@@ -197,6 +197,9 @@ pub struct Alive {
 
 impl Together for Alive {
     type Answer = Vec<(JobId, String)>;
+    type Group = ();
+
+    fn group(&self) {}
 
     async fn alone(self, store: &SqlStore) -> Result<Self::Answer, StoreError> {
         store
@@ -231,10 +234,9 @@ async fn alive(
     jobs: &[JobId],
     now: Timestamp,
 ) -> Result<Vec<(JobId, String)>, StoreError> {
-    let (ids, items) = (rows::to_json(&jobs)?, Dialect::of(c).items("$1"));
-    let those = format!("job_id IN (SELECT CAST(CAST(value AS TEXT) AS BIGINT) FROM {items})");
+    let (ids, those) = (rows::to_json(&jobs)?, Dialect::of(c).numbers("$1"));
     let beaten = sqlx::query(statement(format!(
-        "UPDATE jobs SET heartbeat = $2 WHERE {those} RETURNING job_id, status"
+        "UPDATE jobs SET heartbeat = $2 WHERE job_id IN {those} RETURNING job_id, status"
     )));
     for row in beaten.bind(&ids).bind(now.0).fetch_all(&mut *c).await? {
         let state: JobState = rows::parsed(&row, "status")?;
@@ -252,7 +254,7 @@ async fn alive(
         }
     }
     let told = sqlx::query(statement(format!(
-        "DELETE FROM job_commands WHERE {those} RETURNING job_id, command"
+        "DELETE FROM job_commands WHERE job_id IN {those} RETURNING job_id, command"
     )));
     let told = told.bind(&ids).fetch_all(c).await?;
     told.iter().map(|row| Ok((JobId(row.try_get("job_id")?), row.try_get("command")?))).collect()

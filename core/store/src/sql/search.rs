@@ -223,7 +223,8 @@ impl SearchStore for SqlStore {
     }
 
     async fn count_by(&self, search: &Search) -> Result<Vec<(Vec<Found>, u64)>, StoreError> {
-        let question = question("by", search, &search.columns);
+        let what = format!("{} rows by", search.limit);
+        let question = question(&what, search, &search.columns);
         let counted = self.counts.get(question, self.counted_by(search)).await?;
         Ok(Arc::unwrap_or_clone(counted))
     }
@@ -243,8 +244,8 @@ impl SearchStore for SqlStore {
 
 /// What is counted, in words that are the same for the same.
 fn question(what: &str, search: &Search, columns: &[&'static Column]) -> String {
-    let Search { table, vo, conditions, limit, .. } = search;
-    format!("{what} {table:?} {vo:?} {conditions:?} {limit} {columns:?}")
+    let Search { table, vo, conditions, .. } = search;
+    format!("{what} {table:?} {vo:?} {conditions:?} {columns:?}")
 }
 
 impl SqlStore {
@@ -270,7 +271,7 @@ impl SqlStore {
 
     async fn total(&self, search: &Search) -> Result<u64, StoreError> {
         let different: &[_] = if search.distinct { &search.columns } else { &[] };
-        let question = question("all", &Search { limit: 0, ..search.clone() }, different);
+        let question = question("all", search, different);
         let counted = async { Ok(vec![(Vec::new(), self.counted(search).await?)]) };
         let counted = self.counts.get(question, counted).await?;
         Ok(counted.iter().map(|(_, n)| n).sum())

@@ -87,7 +87,7 @@ async fn write(mut connection: AnyConnection, mut operations: mpsc::Receiver<Ope
         for reply in replies {
             reply(match &committed {
                 Ok(_) => Ok(()),
-                Err(error) => Err(StoreError::Database(sqlx::Error::Protocol(error.to_string()))),
+                Err(error) => Err(StoreError::Commit(error.to_string())),
             });
         }
     }
