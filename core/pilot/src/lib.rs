@@ -5,12 +5,12 @@
 
 mod client;
 mod configuration;
-mod data;
 mod payload;
 mod process;
 pub mod sandbox;
 mod session;
 mod slot;
+mod tokens;
 mod work;
 
 use configuration::Configuration;

@@ -2,9 +2,9 @@
 
 use crate::{
     client::{Client, ClientError},
-    data::{self, Renewal},
     process::{self, Usage},
     sandbox,
+    tokens::{self, DATA, JOB, Renewal},
 };
 use nix::{sys::signal::Signal, unistd::Pid};
 use spinor_model::{
@@ -38,8 +38,6 @@ const FIRST_LOOK: Duration = Duration::from_millis(15);
 const LOOK: Duration = Duration::from_millis(250);
 /// Between a polite signal and the last one.
 const GRACE: Duration = Duration::from_secs(5);
-/// File of a payload's token, in its directory.
-pub const TOKEN: &str = ".job-token";
 /// Of a stream, kept for people.
 const TAIL: u64 = 4096;
 
@@ -98,7 +96,7 @@ async fn prepare(
         }
     }
     let renew = match job.data_token {
-        true => Some(data::fetch(client, job.job, &job.token, directory).await?),
+        true => Some(tokens::fetch(client, job.job, &job.token, directory).await?),
         false => None,
     };
     let program = job.plan.command.first().map_or("", String::as_str);
@@ -110,8 +108,8 @@ fn start(job: &Assignment, directory: &Path) -> io::Result<Child> {
     let Plan { command, environment, stdout, stderr, .. } = &job.plan;
     let (program, arguments) =
         command.split_first().ok_or_else(|| io::Error::other("the plan has no command"))?;
-    let token = directory.join(TOKEN);
-    write_token(&token, &job.token)?;
+    let token = directory.join(JOB);
+    tokens::write(&token, &job.token)?;
     Command::new(found(directory, program)?)
         .args(arguments)
         .current_dir(directory)
@@ -122,7 +120,7 @@ fn start(job: &Assignment, directory: &Path) -> io::Result<Child> {
         .env("SPINOR_JOB_ID", job.job.to_string())
         .env("SPINOR_ATTEMPT", job.attempt.to_string())
         .env("SPINOR_JOB_TOKEN_FILE", token)
-        .envs(job.data_token.then(|| ("BEARER_TOKEN_FILE", directory.join(data::FILE))))
+        .envs(job.data_token.then(|| ("BEARER_TOKEN_FILE", directory.join(DATA))))
         .envs(environment)
         .stdin(Stdio::null())
         .stdout(File::create(directory.join(stdout))?)
@@ -143,16 +141,6 @@ fn found(directory: &Path, program: &str) -> io::Result<PathBuf> {
     permissions.set_mode(permissions.mode() | 0o500);
     fs::set_permissions(&own, permissions)?;
     Ok(own)
-}
-
-/// Puts a payload's token where it looks for it.
-pub fn write_token(file: &Path, token: &str) -> io::Result<()> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let draft = file.with_extension("draft");
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(&draft)?.write_all(token.as_bytes())?;
-    fs::rename(draft, file)
 }
 
 /// Waits for a payload's end, and sees to its limits.
@@ -227,9 +215,8 @@ async fn bring_outputs(
     let plan = &job.plan;
     let (mut files, mut missing_outputs) = sandbox::select(directory, &plan.outputs);
     files.extend(sandbox::select(directory, &[plan.stdout.clone(), plan.stderr.clone()]).0);
-    let secret = |file: &PathBuf| {
-        [TOKEN, data::FILE].iter().any(|own| file.to_string_lossy().starts_with(own))
-    };
+    let secret =
+        |file: &PathBuf| [JOB, DATA].iter().any(|own| file.to_string_lossy().starts_with(own));
     files.retain(|file| !secret(file));
     let mut output = None;
     if !files.is_empty() {

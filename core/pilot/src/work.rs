@@ -3,8 +3,9 @@
 use crate::{
     client::{Client, ClientError},
     configuration::Configuration,
-    payload::{self, TOKEN, Wish, tail, write_token},
+    payload::{self, Wish, tail},
     slot::Slot,
+    tokens,
 };
 use spinor_model::{
     id::{AttemptNumber, JobId, UserName},
@@ -273,7 +274,8 @@ impl Pilot {
             let Some(running) = self.running.get(key) else { continue };
             match order {
                 JobOrder::Continue { token } => {
-                    if let Err(error) = write_token(&running.directory.join(TOKEN), &token) {
+                    if let Err(error) = tokens::write(&running.directory.join(tokens::JOB), &token)
+                    {
                         tracing::debug!(%error, "the payload has ended meanwhile");
                     }
                 }

@@ -1,6 +1,6 @@
 //! The client's side of the HTTP surface.
 
-use crate::credentials;
+use crate::credentials::{Credentials, Tokens};
 use anyhow::{Context, bail};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
@@ -9,7 +9,7 @@ use spinor_api::{
     administration::PluginView,
     problem::{FindingView, Problem},
 };
-use spinor_model::id::Digest;
+use spinor_model::{finding::innermost, id::Digest};
 use std::{fmt, path::Path, time::Duration};
 
 /// A component may take its compiler minutes.
@@ -110,8 +110,7 @@ impl Client {
         match &self.token {
             Token::None => Ok(None),
             Token::Given(token) => Ok(Some(token.clone())),
-            Token::Login => match credentials::access_token(&Self::anonymous(&self.server)?).await?
-            {
+            Token::Login => match self.logged_in().await? {
                 Some(token) => Ok(Some(token)),
                 None => bail!(
                     "nobody is logged in at {}: `spinor login VO`; or put a token into a file and name it with --token-file or SPINOR_TOKEN_FILE, or set SPINOR_TOKEN (`spinor token issue` makes one on the server's machine)",
@@ -121,13 +120,38 @@ impl Client {
         }
     }
 
+    /// The access token of the last login, renewed if need be.
+    async fn logged_in(&self) -> anyhow::Result<Option<String>> {
+        let server = &self.server;
+        if !Credentials::exist() {
+            return Ok(None);
+        }
+        let mut credentials = Credentials::open()?;
+        let Some(tokens) = credentials.get(server) else { return Ok(None) };
+        if tokens.is_fresh() {
+            return Ok(Some(tokens.access_token.clone()));
+        }
+        let form = [("grant_type", "refresh_token"), ("refresh_token", &tokens.refresh_token)];
+        let (status, body) = self.form("/api/auth/token", &form).await?;
+        match Tokens::of(&body).filter(|_| status.is_success()) {
+            Some(fresh) => {
+                let token = fresh.access_token.clone();
+                credentials.set(server, Some(fresh))?;
+                Ok(Some(token))
+            }
+            None if [400, 401, 403].contains(&status.as_u16()) => {
+                credentials.set(server, None)?;
+                let why = body["detail"].as_str().unwrap_or("the login is over").to_owned();
+                bail!("{why}; log in again with `spinor login`")
+            }
+            None => bail!("the login cannot be renewed now: the server answers {status}"),
+        }
+    }
+
     async fn answer(&self, request: RequestBuilder) -> anyhow::Result<(StatusCode, Vec<u8>)> {
-        let unreachable = |error: reqwest::Error| {
-            // The innermost cause is the one that says what happened.
-            let cause = std::error::Error::source(&error);
-            let cause = std::iter::successors(cause, |cause| cause.source()).last();
-            let why = cause.map_or_else(|| error.to_string(), ToString::to_string);
-            Unreachable { server: self.server.clone(), why }
+        let unreachable = |error: reqwest::Error| Unreachable {
+            server: self.server.clone(),
+            why: innermost(&error),
         };
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();

@@ -1,8 +1,7 @@
 //! What `spinor login` keeps: tokens by server, in a file that nobody else reads, renewed by whoever needs
 //! them, one process at a time.
 
-use crate::client::Client;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -37,7 +36,8 @@ impl Tokens {
         })
     }
 
-    fn is_fresh(&self) -> bool {
+    /// Whether the access token is good for a while.
+    pub fn is_fresh(&self) -> bool {
         self.expires_on > now() + MARGIN
     }
 }
@@ -104,34 +104,6 @@ impl Credentials {
         self.file.write_all(&text)?;
         self.file.set_len(text.len() as u64)?;
         Ok(self.file.sync_all()?)
-    }
-}
-
-/// An access token for the server of a client, renewed if need be.
-pub async fn access_token(client: &Client) -> anyhow::Result<Option<String>> {
-    let server = client.server();
-    if !Credentials::exist() {
-        return Ok(None);
-    }
-    let mut credentials = Credentials::open()?;
-    let Some(tokens) = credentials.get(server) else { return Ok(None) };
-    if tokens.is_fresh() {
-        return Ok(Some(tokens.access_token.clone()));
-    }
-    let form = [("grant_type", "refresh_token"), ("refresh_token", &tokens.refresh_token)];
-    let (status, body) = client.form("/api/auth/token", &form).await?;
-    match Tokens::of(&body).filter(|_| status.is_success()) {
-        Some(fresh) => {
-            let token = fresh.access_token.clone();
-            credentials.set(server, Some(fresh))?;
-            Ok(Some(token))
-        }
-        None if [400, 401, 403].contains(&status.as_u16()) => {
-            credentials.set(server, None)?;
-            let why = body["detail"].as_str().unwrap_or("the login is over").to_owned();
-            bail!("{why}; log in again with `spinor login`")
-        }
-        None => bail!("the login cannot be renewed now: the server answers {status}"),
     }
 }
 

@@ -1,21 +1,30 @@
-//! The community's token, which a payload shows to storage: fetched as the job starts, renewed while it
-//! runs.
+//! A payload's tokens, in files of its directory: its own, which the server renews with each heartbeat, and
+//! the community's, which it shows to storage: fetched as the job starts, renewed while it runs.
 
-use crate::{
-    client::{Client, ClientError},
-    payload::{TOKEN, write_token},
-};
+use crate::client::{Client, ClientError};
 use spinor_model::{id::JobId, protocol::DataToken};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
-/// File of the token, in a payload's directory.
-pub const FILE: &str = ".data-token";
+/// File of a payload's own token.
+pub const JOB: &str = ".job-token";
+/// File of the community's.
+pub const DATA: &str = ".data-token";
 
 /// Renewals are no more often than this.
 const OFTEN: Duration = Duration::from_secs(1);
+
+/// Puts a payload's token where it looks for it.
+pub fn write(file: &Path, token: &str) -> std::io::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let draft = file.with_extension("draft");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(&draft)?.write_all(token.as_bytes())?;
+    std::fs::rename(draft, file)
+}
 
 /// Puts a token where the payload looks for it; when to renew it.
 pub async fn fetch(
@@ -25,7 +34,7 @@ pub async fn fetch(
     directory: &Path,
 ) -> Result<Duration, ClientError> {
     let DataToken { access_token, expires_in } = client.data_token(job, token).await?;
-    write_token(&directory.join(FILE), &access_token)
+    write(&directory.join(DATA), &access_token)
         .map_err(|error| ClientError::Refused(error.to_string()))?;
     // By then the server has, or gets, one with more than half of its life before it.
     Ok(Duration::from_secs(expires_in).mul_f64(0.6).max(OFTEN))
@@ -53,7 +62,7 @@ impl Drop for Renewal {
 async fn renew(client: Client, job: JobId, directory: PathBuf, mut pause: Duration) {
     loop {
         tokio::time::sleep(pause).await;
-        let own = std::fs::read_to_string(directory.join(TOKEN)).unwrap_or_default();
+        let own = std::fs::read_to_string(directory.join(JOB)).unwrap_or_default();
         pause = match fetch(&client, job, &own, &directory).await {
             Ok(pause) => pause,
             Err(error) => {
