@@ -85,6 +85,13 @@ fn what_is_sent_to_the_bucket_is_looked_at_before_it_is_taken() {
     assert!(theirs["url"].is_string());
     assert_eq!(link(&grace, &theirs).0, 400);
     assert_eq!(link(&grace, &form).0, 403);
+    // What is here is wanted again, however full the VO is; more is not taken, by whichever way.
+    server.apply(&LAB.replace("[limits]", "[limits]\nsandbox_quota_mb = 0")).unwrap();
+    assert!(begin(&ada, right.len())["url"].is_null());
+    assert_eq!(send(&server, &theirs, ("", ""), &right), 204);
+    assert_eq!(link(&grace, &theirs).0, 413, "the form was given out before");
+    server.apply(&LAB.replace("[limits]", "[limits]\nsandbox_quota_mb = 1")).unwrap();
+    assert_eq!(link(&grace, &theirs).0, 200, "what was sent is not lost");
     // A VO's people store so much, and no more.
     let much = json!({"checksum_algorithm": "sha256", "checksum": "0".repeat(64), "size": 1 << 20,
         "format": "tar.zst"});

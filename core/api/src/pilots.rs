@@ -150,9 +150,7 @@ fn assignment(
     let parameters = Parameters { values: &job.parameters, row: job.row, job: job.id };
     let plan = job.plan.filled(parameters).map_err(|bad| Problem::bad_request(bad.to_string()))?;
     let token = job_token(app, pilot, job.id, job.attempt, &job.owner)?;
-    let document = app.lifecycle.document(&pilot.vo)?;
-    let data = document.identity.as_ref().and_then(|identity| identity.data.as_ref());
-    let data_token = data.is_some_and(|data| data.groups.contains(&job.group));
+    let data_token = app.lifecycle.document(&pilot.vo)?.data_tokens(&job.group).is_some();
     Ok(Assignment {
         job: job.id,
         attempt: job.attempt,

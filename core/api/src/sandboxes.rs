@@ -53,6 +53,15 @@ pub(crate) async fn check_quota(app: &Shared, vo: &VoName, size: u64) -> Result<
     Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text))
 }
 
+/// Keeps a sandbox that was seen to be what it says.
+pub(crate) async fn keep(app: &Shared, new: NewSandbox, content: &[u8]) -> Result<(), Problem> {
+    if new.owner.is_some() {
+        check_quota(app, &new.vo, new.size).await?;
+    }
+    app.blobs.put(content).await?;
+    Ok(app.lifecycle.store.add_sandbox(new, app.lifecycle.now()).await?)
+}
+
 /// Uploads a sandbox under its SHA-256: a tar archive, compressed by zstd, bzip2 or gzip.
 #[utoipa::path(put, path = "/api/sandboxes/{digest}", tag = "sandboxes", request_body = Vec<u8>,
     responses((status = 204), (status = 413, body = Problem)))]
@@ -72,9 +81,6 @@ async fn upload(
         );
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text)
     })?;
-    if owner.is_some() {
-        check_quota(&app, &vo, content.len() as u64).await?;
-    }
     let found = Digest::of(&content);
     if found != digest {
         let text = format!("the content's SHA-256 is {found}, not {digest}: it arrived damaged");
@@ -85,14 +91,13 @@ async fn upload(
             "the content is no sandbox: a tar archive, compressed by zstd, bzip2 or gzip",
         )
     })?;
-    app.blobs.put(&content).await?;
     let group = match &subject {
         Subject::Member(member) => Some(member.group.clone()),
         _ => None,
     };
     let size = content.len() as u64;
     let new = NewSandbox { vo, owner, group, digest, size, format };
-    app.lifecycle.store.add_sandbox(new, app.lifecycle.now()).await?;
+    keep(&app, new, &content).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

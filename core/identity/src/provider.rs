@@ -2,10 +2,16 @@
 
 use crate::{entitlement, jws};
 use openidconnect::{
-    AsyncHttpClient, AuthenticationFlow, AuthorizationCode, ClientId, ClientSecret, CsrfToken,
-    HttpRequest, HttpResponse, IssuerUrl, Nonce, OAuth2TokenResponse, PkceCodeChallenge,
-    PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, Scope,
-    core::{CoreClient, CoreIdToken, CoreProviderMetadata, CoreResponseType},
+    AdditionalProviderMetadata, AsyncHttpClient, AuthenticationFlow, AuthorizationCode, ClientId,
+    ClientSecret, CsrfToken, HttpRequest, HttpResponse, IssuerUrl, Nonce, OAuth2TokenResponse,
+    PkceCodeChallenge, PkceCodeVerifier, ProviderMetadata, RedirectUrl, RefreshToken,
+    RequestTokenError, Scope,
+    core::{
+        CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClient, CoreClientAuthMethod,
+        CoreGrantType, CoreIdToken, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,
+        CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType,
+        CoreSubjectIdentifierType,
+    },
 };
 use serde::{Deserialize, Serialize};
 use spinor_model::{
@@ -70,7 +76,30 @@ pub struct Person {
 /// What was discovered is asked for again after this.
 const FRESH: Duration = Duration::from_secs(600);
 
-type Discovered = Arc<CoreProviderMetadata>;
+/// What a provider tells beside what the standard has.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct More {
+    introspection_endpoint: Option<String>,
+}
+
+impl AdditionalProviderMetadata for More {}
+
+type Metadata = ProviderMetadata<
+    More,
+    CoreAuthDisplay,
+    CoreClientAuthMethod,
+    CoreClaimName,
+    CoreClaimType,
+    CoreGrantType,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJweKeyManagementAlgorithm,
+    CoreJsonWebKey,
+    CoreResponseMode,
+    CoreResponseType,
+    CoreSubjectIdentifierType,
+>;
+
+type Discovered = Arc<Metadata>;
 
 /// Of a token whose provider does not say how long it is good.
 const SHORT: Duration = Duration::from_secs(300);
@@ -134,7 +163,7 @@ macro_rules! client {
         let id = ClientId::new($identity.client_id.clone());
         let secret = $secret.map(|secret: &str| ClientSecret::new(secret.to_owned()));
         let redirect = RedirectUrl::new($redirect).map_err(|e| unreachable($identity, e))?;
-        CoreClient::from_provider_metadata(CoreProviderMetadata::clone($discovered), id, secret)
+        CoreClient::from_provider_metadata(Metadata::clone($discovered), id, secret)
             .set_redirect_uri(redirect)
     }};
 }
@@ -164,7 +193,7 @@ impl Providers {
         }
         let issuer =
             IssuerUrl::new(identity.issuer.clone()).map_err(|e| unreachable(identity, e))?;
-        let found = CoreProviderMetadata::discover_async(issuer, &self.http).await;
+        let found = Metadata::discover_async(issuer, &self.http).await;
         let found = Arc::new(found.map_err(|error| unreachable(identity, causes(&error)))?);
         known().insert(identity.issuer.clone(), (found.clone(), Instant::now()));
         Ok(found)
@@ -307,13 +336,13 @@ impl Providers {
         &self,
         identity: &Identity,
         secret: Option<&str>,
-        discovered: &CoreProviderMetadata,
+        discovered: &Metadata,
         access_token: &str,
     ) -> Result<Vec<serde_json::Value>, ProviderError> {
         let mut told = Vec::new();
         told.extend(self.userinfo(identity, discovered, access_token).await?);
         if identity.introspection {
-            told.push(self.introspected(identity, secret, access_token).await?);
+            told.push(self.introspected(identity, secret, discovered, access_token).await?);
         }
         Ok(told)
     }
@@ -323,29 +352,27 @@ impl Providers {
         &self,
         identity: &Identity,
         secret: Option<&str>,
+        discovered: &Metadata,
         access_token: &str,
     ) -> Result<serde_json::Value, ProviderError> {
-        let issuer = identity.issuer.trim_end_matches('/');
-        let known = self.http.0.get(format!("{issuer}/.well-known/openid-configuration"));
-        let known = self.json(identity, known).await?;
-        let endpoint = known["introspection_endpoint"].as_str().ok_or_else(|| {
+        let endpoint = &discovered.additional_metadata().introspection_endpoint;
+        let endpoint = endpoint.as_ref().ok_or_else(|| {
             unreachable(identity, "it has no introspection endpoint (`identity.introspection`)")
         })?;
         let form = [("token", access_token), ("token_type_hint", "access_token")];
         let asked = self.http.0.post(endpoint).form(&form);
-        self.json(identity, asked.basic_auth(&identity.client_id, secret)).await
+        let body = self.fetched(identity, asked.basic_auth(&identity.client_id, secret)).await?;
+        serde_json::from_slice(&body).map_err(|error| unreachable(identity, error))
     }
 
-    async fn json(
+    async fn fetched(
         &self,
         identity: &Identity,
         request: reqwest::RequestBuilder,
-    ) -> Result<serde_json::Value, ProviderError> {
+    ) -> Result<Vec<u8>, ProviderError> {
         let failed = |error: WireError| unreachable(identity, causes(&error));
         let answer = request.send().await.and_then(reqwest::Response::error_for_status);
-        let answer = answer.map_err(|error| failed(error.without_url().into()))?;
-        let body = limited(answer).await.map_err(failed)?;
-        serde_json::from_slice(&body).map_err(|error| unreachable(identity, error))
+        limited(answer.map_err(|error| failed(error.without_url().into()))?).await.map_err(failed)
     }
 
     /// What the provider says of the holder of an access token; nothing if it has no place for that. If
@@ -353,15 +380,12 @@ impl Providers {
     async fn userinfo(
         &self,
         identity: &Identity,
-        discovered: &CoreProviderMetadata,
+        discovered: &Metadata,
         access_token: &str,
     ) -> Result<Option<serde_json::Value>, ProviderError> {
         let Some(endpoint) = discovered.userinfo_endpoint() else { return Ok(None) };
-        let failed = |error: WireError| unreachable(identity, causes(&error));
-        let asked = self.http.0.get(endpoint.url().clone()).bearer_auth(access_token).send().await;
-        let answer = asked.and_then(reqwest::Response::error_for_status);
-        let body =
-            limited(answer.map_err(|e| failed(e.without_url().into()))?).await.map_err(failed)?;
+        let asked = self.http.0.get(endpoint.url().clone()).bearer_auth(access_token);
+        let body = self.fetched(identity, asked).await?;
         // Some providers sign this answer; what the id token says is enough there.
         Ok(serde_json::from_slice(&body).ok())
     }

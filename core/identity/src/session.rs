@@ -5,7 +5,6 @@ mod grant;
 mod login;
 mod robot;
 
-pub use data::DataToken;
 pub use grant::Tokens;
 pub use login::{AuthorizationRequest, DeviceLogin};
 

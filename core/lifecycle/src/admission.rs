@@ -181,31 +181,33 @@ fn prepare_all(
 ) -> Result<Vec<NewTemplate>, Refusal> {
     let several = handled.len() > 1;
     let mut templates: Vec<NewTemplate> = Vec::with_capacity(handled.len());
-    let mut asked: HashMap<(Digest, Decider), usize> = HashMap::new();
+    let mut asked: HashMap<(String, Decider), usize> = HashMap::new();
     for (i, (request, job_type, handler)) in handled.into_iter().enumerate() {
-        let said = Digest::of(request.description.to_string().as_bytes());
-        let same = (said, handler.decider().clone());
-        let again = asked.get(&same).and_then(|first| templates.get(*first)).cloned();
-        templates.push(match again {
-            Some(template) => beside(NewTemplate { key: request.key, ..template }, request.beside),
-            None => prepare(request, job_type, &*handler, limits)
+        let said = (request.description.to_string(), handler.decider().clone());
+        let again = asked.get(&said).and_then(|first| templates.get(*first)).cloned();
+        let template = match again {
+            Some(template) => template,
+            None => prepare(&request, &said.0, job_type, &*handler, limits)
                 .map_err(|refusal| if several { refusal.of_number(i) } else { refusal })?,
-        });
-        asked.entry(same).or_insert(i);
+        };
+        templates.push(beside(template, request));
+        asked.entry(said).or_insert(i);
     }
     Ok(templates)
 }
 
 /// Asks the handler everything that can be asked before the jobs exist.
 fn prepare(
-    request: Request,
+    request: &Request,
+    description: &str,
     job_type: JobType,
     handler: &dyn JobHandler,
     limits: &Limits,
 ) -> Result<NewTemplate, Refusal> {
-    let Request { vo, group, owner, description, key, beside: kept } = request;
+    let Request { vo, group, owner, .. } = request;
+    let (vo, group, owner) = (vo.clone(), group.clone(), owner.clone());
     let submitted = Submitted {
-        description: description.to_string(),
+        description: description.to_owned(),
         vo: vo.clone(),
         group: group.clone(),
         owner: owner.clone(),
@@ -226,7 +228,7 @@ fn prepare(
         plan.filled(parameters).map_err(|bad| finding("", "", bad.to_string()))?;
     }
     let sandboxes: Vec<Digest> = admitted.input_sandboxes.clone();
-    let template = NewTemplate {
+    Ok(NewTemplate {
         vo,
         group,
         owner,
@@ -235,7 +237,7 @@ fn prepare(
         source: String::new(),
         input_data: Vec::new(),
         person: String::new(),
-        key,
+        key: None,
         template: admitted.template,
         plan,
         requirement: admitted.requirement,
@@ -243,15 +245,14 @@ fn prepare(
         priority: admitted.priority,
         sandboxes,
         jobs,
-    };
-    Ok(beside(template, kept))
+    })
 }
 
-/// A template, and what is kept beside it.
-fn beside(template: NewTemplate, kept: Beside) -> NewTemplate {
-    let Beside { job_group, source, input_data, person } = kept;
+/// A template, its request's key, and what is kept beside it.
+fn beside(template: NewTemplate, request: Request) -> NewTemplate {
+    let Request { key, beside: Beside { job_group, source, input_data, person }, .. } = request;
     let job_group = job_group.unwrap_or_else(|| NO_GROUP.to_owned());
-    NewTemplate { job_group, source, input_data, person, ..template }
+    NewTemplate { key, job_group, source, input_data, person, ..template }
 }
 
 fn jobs(handler: &dyn JobHandler, admitted: &Admitted) -> Result<Vec<NewJob>, Refusal> {

@@ -23,6 +23,7 @@ struct File {
     pace: FilePace,
     plugins: FilePlugins,
     auth: FileAuth,
+    /// A bucket for sandboxes and components.
     s3: Option<BucketSettings>,
     /// To whom weaknesses are reported, e.g. `mailto:security@example.org`.
     security_contact: Option<String>,

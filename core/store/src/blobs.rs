@@ -121,6 +121,11 @@ impl Blobs {
         }
     }
 
+    /// Whether clients send their files past this server.
+    pub fn takes_forms(&self) -> bool {
+        self.bucket.is_some()
+    }
+
     fn incoming(&self, ticket: &Digest) -> Path {
         self.root.clone().join("incoming").join(ticket.to_string())
     }
@@ -142,7 +147,7 @@ impl Blobs {
 
     /// What was sent with a form, if it is there and has no more than `max` bytes.
     pub async fn sent(&self, ticket: &Digest, max: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        if self.bucket.is_none() {
+        if !self.takes_forms() {
             return Ok(None);
         }
         let path = self.incoming(ticket);
@@ -159,7 +164,7 @@ impl Blobs {
 
     /// Takes away what was sent and never looked at for `older`; how many.
     pub async fn clear_sent(&self, older: Duration) -> Result<u64, StoreError> {
-        if self.bucket.is_none() {
+        if !self.takes_forms() {
             return Ok(0);
         }
         let folder = self.root.clone().join("incoming");

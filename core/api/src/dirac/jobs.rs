@@ -1,6 +1,6 @@
 //! What DiracX has no routes for, in its style: what jobs say of themselves, their JDL, their input data.
 
-use super::status::all_theirs;
+use super::status::{all_theirs, missing};
 use crate::{
     Guarded, Shared,
     jobs::{owns, visible},
@@ -14,7 +14,6 @@ use axum::{
 };
 use serde_json::Value;
 use spinor_identity::{access::Permission, subject::Subject};
-use spinor_model::protocol::DataToken;
 use std::collections::BTreeMap;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -78,10 +77,7 @@ async fn data_token(
     Path(id): Path<i64>,
 ) -> Result<impl IntoResponse, Problem> {
     let found = all_theirs(&app, &subject, std::iter::once(id)).await?;
-    let job = found.get(&id).ok_or_else(|| Problem::not_found(format!("Job {id} not found")))?;
-    let given = app.sessions.data_token(&job.vo, &job.group).await?;
-    let left = given.expires.0.saturating_sub(app.lifecycle.now().0) / 1_000;
-    let expires_in = u64::try_from(left).unwrap_or(0);
-    let body = DataToken { access_token: given.token, expires_in };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)))
+    let job = found.get(&id).ok_or_else(|| Problem::not_found(missing(id)))?;
+    let token = app.sessions.data_token(&job.vo, &job.group).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(token)))
 }

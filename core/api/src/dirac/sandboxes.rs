@@ -5,7 +5,12 @@ use super::{
     query::{read, unprocessable},
     status::{all_theirs, theirs},
 };
-use crate::{Guarded, Shared, auth::member, problem::Problem, sandboxes::check_quota};
+use crate::{
+    Guarded, Shared,
+    auth::member,
+    problem::Problem,
+    sandboxes::{check_quota, keep},
+};
 use axum::{
     Extension, Json,
     body::Bytes,
@@ -78,12 +83,13 @@ impl Grant {
     }
 
     fn check(app: &Shared, what: &str, text: &str) -> Result<(SandboxName, u64), Problem> {
-        let refused = |why: &str| Problem::forbidden(why);
-        let grant: Self = app.keys.verify(text).ok_or_else(|| refused("the grant is not valid"))?;
+        let grant: Self =
+            app.keys.verify(text).ok_or_else(|| Problem::forbidden("the grant is not valid"))?;
         if grant.sandbox_grant != what || grant.exp * 1000 < app.lifecycle.now().0 {
-            return Err(refused("the grant is for something else, or too old"));
+            return Err(Problem::forbidden("the grant is for something else, or too old"));
         }
-        let name = grant.name.parse().map_err(|_| refused("the grant names no sandbox"))?;
+        let name =
+            grant.name.parse().map_err(|_| Problem::forbidden("the grant names no sandbox"))?;
         Ok((name, grant.size))
     }
 }
@@ -127,7 +133,6 @@ async fn initiate(
         let text = format!("Sandbox too large, maximum allowed is {limit} bytes");
         return Err(Problem::bad_request(text));
     }
-    check_quota(&app, &member.vo, info.size).await?;
     let (vo, group, user) = (member.vo.clone(), member.group.clone(), member.user.clone());
     let here = app.lifecycle.store.has_sandbox(&vo, Some(&user), digest).await?;
     let name = SandboxName { vo, group, user, digest, format };
@@ -139,6 +144,7 @@ async fn initiate(
         app.lifecycle.store.add_sandbox(new, app.lifecycle.now()).await?;
         return Ok(Json(json!({"pfn": name.to_string(), "url": null, "fields": {}})));
     }
+    check_quota(&app, &name.vo, info.size).await?;
     let ticket = ticket(&name);
     if let Some(Form { url, fields }) =
         app.blobs.form(&ticket, info.size, app.lifecycle.now(), VALID).await?
@@ -165,9 +171,12 @@ pub(super) async fn settle(app: &Shared, name: &SandboxName) -> Result<bool, Pro
     let ticket = ticket(name);
     let limit = app.lifecycle.document(&name.vo)?.limits.max_sandbox_mb << 20;
     let Some(content) = app.blobs.sent(&ticket, limit).await? else { return Ok(false) };
-    let stored = store(app, name.clone(), content).await;
+    let checked = check_content(name, &content);
+    if checked.is_ok() {
+        store(app, name, &content).await?;
+    }
     app.blobs.remove_sent(&ticket).await?;
-    stored.map(|_| true)
+    checked.map(|()| true)
 }
 
 fn broken(error: impl std::fmt::Display) -> Problem {
@@ -203,7 +212,10 @@ async fn upload(State(app): State<Shared>, mut form: Multipart) -> Result<Status
                 let (name, size) = granted.take().ok_or_else(missing)?;
                 let _turn = FORMS.acquire().await.map_err(broken)?;
                 let content = tokio::time::timeout(VALID, content(field, size)).await;
-                return store(&app, name, content.map_err(broken)??).await;
+                let content = content.map_err(broken)??;
+                check_content(&name, &content)?;
+                store(&app, &name, &content).await?;
+                return Ok(StatusCode::NO_CONTENT);
             }
             _ => {}
         }
@@ -211,22 +223,25 @@ async fn upload(State(app): State<Shared>, mut form: Multipart) -> Result<Status
     Err(Problem::bad_request("the form has no file"))
 }
 
-async fn store(app: &Shared, name: SandboxName, content: Vec<u8>) -> Result<StatusCode, Problem> {
-    let found = Digest::of(&content);
+/// Takes on what was seen to be what its name says.
+async fn store(app: &Shared, name: &SandboxName, content: &[u8]) -> Result<(), Problem> {
+    let SandboxName { vo, group, user, digest, format } = name.clone();
+    let (owner, group, size) = (Some(user), Some(group), content.len() as u64);
+    keep(app, NewSandbox { vo, owner, group, digest, size, format }, content).await
+}
+
+/// Whether content is what its name says.
+fn check_content(name: &SandboxName, content: &[u8]) -> Result<(), Problem> {
+    let found = Digest::of(content);
     if found != name.digest {
         let text =
             format!("the file's SHA-256 is {found}, not the {} that was announced", name.digest);
         return Err(Problem::bad_request(text));
     }
-    if SandboxFormat::of(&content) != Some(name.format) {
+    if SandboxFormat::of(content) != Some(name.format) {
         return Err(Problem::bad_request(format!("the file is no {}", name.format.as_str())));
     }
-    app.blobs.put(&content).await?;
-    let SandboxName { vo, group, user, digest, format } = name;
-    let (owner, group, size) = (Some(user), Some(group), content.len() as u64);
-    let new = NewSandbox { vo, owner, group, digest, size, format };
-    app.lifecycle.store.add_sandbox(new, app.lifecycle.now()).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(())
 }
 
 /// Which sandbox.

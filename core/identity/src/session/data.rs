@@ -3,6 +3,7 @@
 use super::{SessionError, Sessions};
 use spinor_model::{
     id::{GroupName, VoName},
+    protocol::DataToken,
     registry::DataTokens,
     time::Timestamp,
 };
@@ -12,20 +13,19 @@ use std::{
     time::Duration,
 };
 
-/// A token of the VO's own, for what its document lists.
-#[derive(Clone, PartialEq, Eq)]
-pub struct DataToken {
-    /// As storage wants it.
-    pub token: String,
-    /// Until when it is good.
-    pub expires: Timestamp,
-}
-
-/// The last one of a VO, what it is for, and when another one is asked for.
+/// The last one of a VO, what it is for, until when it is good, and when another one is asked for.
 pub(super) struct Kept {
     wanted: DataTokens,
-    token: DataToken,
+    token: String,
+    expires: Timestamp,
     renew: Timestamp,
+}
+
+impl Kept {
+    fn given(&self, now: Timestamp) -> DataToken {
+        let expires_in = self.expires.since(now).as_secs();
+        DataToken { access_token: self.token.clone(), expires_in }
+    }
 }
 
 type Slot = Arc<tokio::sync::Mutex<Option<Kept>>>;
@@ -43,13 +43,11 @@ impl Sessions {
         group: &GroupName,
     ) -> Result<DataToken, SessionError> {
         let document = self.document(vo)?;
-        let found = document.identity.as_ref().and_then(|own| Some((own, own.data.as_ref()?)));
-        let (identity, wanted) =
-            found.filter(|(_, data)| data.groups.contains(group)).ok_or_else(|| {
-                SessionError::Bad(format!(
-                    "VO {vo} has no data tokens for jobs of group {group} (`identity.data.groups`)"
-                ))
-            })?;
+        let (identity, wanted) = document.data_tokens(group).ok_or_else(|| {
+            SessionError::Bad(format!(
+                "VO {vo} has no data tokens for jobs of group {group} (`identity.data.groups`)"
+            ))
+        })?;
         let slot = {
             let mut slots = self.data.lock().unwrap_or_else(PoisonError::into_inner);
             slots.entry(vo.clone()).or_default().clone()
@@ -58,21 +56,19 @@ impl Sessions {
         let now = self.now();
         let known = kept.as_ref().filter(|kept| kept.wanted == *wanted);
         if let Some(kept) = known.filter(|kept| kept.renew > now) {
-            return Ok(kept.token.clone());
+            return Ok(kept.given(now));
         }
         match self.providers.own_token(identity, self.secret(vo).as_deref(), wanted).await {
             Ok((token, life)) => {
                 tracing::info!(%vo, seconds = life.as_secs(), "a token for payloads' data");
-                let token = DataToken { token, expires: now.plus(life) };
-                let renew = now.plus(life / 2);
-                *kept = Some(Kept { wanted: wanted.clone(), token: token.clone(), renew });
-                Ok(token)
+                let (wanted, expires, renew) = (wanted.clone(), now.plus(life), now.plus(life / 2));
+                Ok(kept.insert(Kept { wanted, token, expires, renew }).given(now))
             }
             // What there is will do while the provider is away.
-            Err(error) => match known.filter(|kept| kept.token.expires > now.plus(MARGIN)) {
+            Err(error) => match known.filter(|kept| kept.expires > now.plus(MARGIN)) {
                 Some(kept) => {
                     tracing::warn!(%vo, %error, "the token for payloads' data is not renewed");
-                    Ok(kept.token.clone())
+                    Ok(kept.given(now))
                 }
                 None => Err(error.into()),
             },

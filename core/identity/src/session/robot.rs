@@ -19,11 +19,7 @@ impl Sessions {
         scope: &str,
     ) -> Result<(String, u64), SessionError> {
         let refused = || SessionError::Unauthorized("the robot or its secret is not known".into());
-        let vo = scope.split_whitespace().find_map(|word| word.strip_prefix("vo:"));
-        let vo = vo
-            .unwrap_or_default()
-            .parse()
-            .map_err(|_| SessionError::Bad("scope: name the VO with `vo:NAME`".to_owned()))?;
+        let vo = self.scope(scope)?.vo;
         let document = self.document(&vo)?;
         let user = name.parse().map_err(|_| refused())?;
         let robot = document.robots.get(&user).ok_or_else(refused)?;

@@ -283,6 +283,13 @@ impl VoDocument {
         self.default_group.as_ref().or_else(|| self.groups.keys().next())
     }
 
+    /// The VO's provider, and the tokens for data that jobs of a group get, if they do.
+    pub fn data_tokens(&self, group: &GroupName) -> Option<(&Identity, &DataTokens)> {
+        let identity = self.identity.as_ref()?;
+        let data = identity.data.as_ref().filter(|data| data.groups.contains(group))?;
+        Some((identity, data))
+    }
+
     /// Every binding with its place.
     pub fn bindings(&self) -> impl Iterator<Item = (BindingPath, &Binding)> {
         let matching = self.matching.iter().map(|b| (BindingPath::Matching, b));
@@ -343,20 +350,17 @@ impl VoDocument {
         if self.groups.is_empty() {
             find("groups".into(), "{}".into(), "is empty: a VO needs a group for its users".into());
         }
-        if let Some(group) = self.default_group.as_ref().filter(|g| !self.groups.contains_key(g)) {
-            let message = "is not among the document's groups".to_owned();
-            find("default_group".into(), group.to_string(), message);
-        }
         let data = self.identity.iter().filter_map(|identity| identity.data.as_ref());
-        for group in data.flat_map(|data| &data.groups).filter(|g| !self.groups.contains_key(*g)) {
+        let data = data.flat_map(|data| &data.groups);
+        let default = self.default_group.iter().map(|group| ("default_group".to_owned(), group));
+        let named = default
+            .chain(data.map(|group| ("identity.data.groups".to_owned(), group)))
+            .chain(self.robots.iter().map(|(name, r)| (format!("robots.{name}.group"), &r.group)));
+        for (field, group) in named.filter(|(_, group)| !self.groups.contains_key(*group)) {
             let message = "is not among the document's groups".to_owned();
-            find("identity.data.groups".into(), group.to_string(), message);
+            find(field, group.to_string(), message);
         }
-        for (name, robot) in &self.robots {
-            if !self.groups.contains_key(&robot.group) {
-                let message = "is not among the document's groups".to_owned();
-                find(format!("robots.{name}.group"), robot.group.to_string(), message);
-            }
+        for name in self.robots.keys() {
             if self.groups.values().any(|group| group.users.contains(name)) {
                 let message = "is a person's name: `users` of a group lists it".to_owned();
                 find(format!("robots.{name}"), name.to_string(), message);

@@ -121,9 +121,8 @@ impl Bucket {
         for part in [date.as_str(), region, "s3", "aws4_request", policy.as_str()] {
             key = signed(&key, part)?;
         }
-        let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         fields.insert("policy".to_owned(), policy);
-        fields.insert("x-amz-signature".to_owned(), hex);
+        fields.insert("x-amz-signature".to_owned(), hex::encode(key));
         let amazon = || format!("https://s3.{region}.amazonaws.com");
         let endpoint = endpoint.clone().unwrap_or_else(amazon);
         Ok(Form { url: format!("{}/{bucket}", endpoint.trim_end_matches('/')), fields })
