@@ -5,6 +5,9 @@ fn main() {
         &[
             "spinor-plugin-accounting-files",
             "spinor-plugin-computing-local",
+            "spinor-plugin-computing-slurm",
+            "spinor-plugin-computing-slurm-rest",
+            "spinor-plugin-computing-ssh",
             "spinor-plugin-handling-executable",
             "spinor-plugin-matching-standard",
             "example-aurora-placement-1-0",

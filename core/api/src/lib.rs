@@ -24,8 +24,9 @@ use administration::Administration;
 use axum::Router;
 use spinor_identity::{access::Permission, session::Sessions, token::Keys};
 use spinor_lifecycle::Lifecycle;
+use spinor_model::id::Digest;
 use spinor_store::Blobs;
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 use utoipa::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
@@ -41,10 +42,20 @@ pub struct App {
     pub administration: Arc<dyn Administration>,
     /// Sandboxes.
     pub blobs: Blobs,
+    /// What workers run.
+    pub program: PilotProgram,
     /// To whom weaknesses are reported.
     pub security_contact: Option<String>,
     /// What was measured, as Prometheus reads it.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+/// The pilot program, as workers fetch it.
+pub struct PilotProgram {
+    /// Where it is.
+    pub file: PathBuf,
+    /// SHA-256 of it.
+    pub digest: Digest,
 }
 
 /// The state of all routes.

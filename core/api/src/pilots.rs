@@ -1,15 +1,17 @@
 //! Pilots: their side of the protocol, and what operators see of them.
 
 use crate::{
-    Guarded, Shared,
+    Guarded, PilotProgram, Shared,
     auth::{self, parsed, vo_of, whole},
     problem::Problem,
     views::PilotView,
 };
 use axum::{
     Extension, Json,
-    extract::{Query, State},
-    http::StatusCode,
+    body::Body,
+    extract::{Path, Query, State},
+    http::{StatusCode, header},
+    response::IntoResponse,
 };
 use serde::Deserialize;
 use spinor_identity::{
@@ -28,6 +30,7 @@ use spinor_model::{
 };
 use spinor_store::{BeatAnswer, Claimed, ResultAnswer};
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -35,6 +38,7 @@ pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
     let pilot = |route| guarded.route(Permission::Pilot, route);
     OpenApiRouter::new()
         .routes(routes!(start))
+        .routes(routes!(program))
         .merge(pilot(routes!(ask)))
         .merge(pilot(routes!(heartbeat)))
         .merge(pilot(routes!(result)))
@@ -234,6 +238,39 @@ async fn end(
 ) -> Result<Json<serde_json::Value>, Problem> {
     app.lifecycle.end_pilot(auth::pilot(&subject)?).await?;
     Ok(Json(serde_json::json!({})))
+}
+
+/// Bytes of the pilot program that are read at a time.
+const CHUNK: usize = 256 << 10;
+
+/// The pilot program: workers fetch it by its SHA-256, and hold it against that.
+#[utoipa::path(get, path = "/api/pilots/program/{digest}", tag = "pilots",
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 404, body = Problem)))]
+async fn program(
+    State(app): State<Shared>,
+    Path(digest): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let PilotProgram { file, digest: own } = &app.program;
+    if digest != own.to_string() {
+        let text = format!("this server's pilot program is {own}, not {digest}");
+        return Err(Problem::not_found(text));
+    }
+    let trouble = |error: std::io::Error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{}: {error}", file.display()))
+    };
+    let opened = tokio::fs::File::open(file).await.map_err(trouble)?;
+    let size = opened.metadata().await.map_err(trouble)?.len();
+    let chunks = futures::stream::try_unfold(opened, |mut file| async move {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let read = (&mut file).take(CHUNK as u64).read_to_end(&mut chunk).await?;
+        Ok::<_, std::io::Error>((read > 0).then_some((chunk, file)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, size.to_string()),
+    ];
+    Ok((headers, Body::from_stream(chunks)))
 }
 
 /// Which pilots.

@@ -36,7 +36,7 @@ use arc_swap::ArcSwap;
 use index::Index;
 use observations::Observations;
 use spinor_model::{
-    id::{ClassId, VoName},
+    id::{ClassId, Digest, VoName},
     policy::{NoPolicy, Policies, PolicyError},
     registry::VoDocument,
     time::{Clock, Timestamp},
@@ -88,6 +88,8 @@ pub struct Parts {
     pub pace: Pace,
     /// Where pilots reach this server.
     pub url: String,
+    /// SHA-256 of the pilot program, which workers fetch from there.
+    pub program: Digest,
     /// What policies do.
     pub observations: Arc<Observations>,
     /// This server's name among those on its database.
@@ -104,7 +106,8 @@ impl Parts {
         let (pace, url) = (Pace::default(), "http://x".to_owned());
         let observations = Arc::new(Observations::new().0);
         let server = "alone".to_owned();
-        Self { store, policies, clock, pace, url, observations, server }
+        let program = Digest::of(b"");
+        Self { store, policies, clock, pace, url, program, observations, server }
     }
 }
 
@@ -120,6 +123,8 @@ pub struct Lifecycle {
     pub pace: Pace,
     /// Where pilots reach this server.
     pub url: String,
+    /// SHA-256 of the pilot program, which workers fetch from there.
+    program: Digest,
     /// This server's name among those on its database.
     pub server: String,
     others: ArcSwap<Vec<String>>,
@@ -162,7 +167,7 @@ pub enum LifecycleError {
 impl Lifecycle {
     /// The moving parts over a store, as the store left them.
     pub async fn new(parts: Parts) -> Result<Arc<Self>, LifecycleError> {
-        let Parts { store, policies, clock, pace, url, observations, server } = parts;
+        let Parts { store, policies, clock, pace, url, program, observations, server } = parts;
         let mut index = Index::default();
         index.add_classes(store.classes().await?);
         for (queue, waiting) in store.queues().await? {
@@ -174,6 +179,7 @@ impl Lifecycle {
             clock,
             pace,
             url,
+            program,
             server,
             others: ArcSwap::default(),
             duty_until: AtomicI64::new(0),

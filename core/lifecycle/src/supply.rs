@@ -179,7 +179,7 @@ impl Lifecycle {
             "server": self.url,
             "others": **self.others.load(),
             "stamp": stamp,
-            "secret": Placeholder::MARK,
+            "secret": Placeholder::mark(&stamp),
             "cores": cores,
             "memory_mb": memory_mb,
             "wall_time": wall_time,
@@ -187,6 +187,10 @@ impl Lifecycle {
             "scratch_mb": scratch_mb,
             "tags": place.queue.tags,
             "attributes": place.queue.attributes,
+            "program": {
+                "url": format!("{}/api/pilots/program/{}", self.url, self.program),
+                "sha256": self.program,
+            },
         });
         Some(PilotRequest {
             stamp,

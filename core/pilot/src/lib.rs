@@ -14,12 +14,26 @@ mod tokens;
 mod work;
 
 use configuration::Configuration;
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// Exit code of a pilot whose configuration or secret is not taken.
 const REFUSED: u8 = 2;
 /// Exit code of a pilot that was cut off from its server for too long.
 const CUT_OFF: u8 = 3;
+
+/// What the program does: its one argument is the configuration's path.
+pub fn main() -> ExitCode {
+    match std::env::args_os().nth(1).map(PathBuf::from) {
+        Some(configuration) => run(&configuration),
+        None => {
+            eprintln!("usage: spinor-pilot CONFIGURATION (the file that the server wrote for it)");
+            ExitCode::from(2)
+        }
+    }
+}
 
 /// Runs a pilot until its life is over. `configuration` lies in the directory that is its own.
 pub fn run(configuration: &Path) -> ExitCode {

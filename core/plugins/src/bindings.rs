@@ -12,7 +12,9 @@ pub mod host {
             import spinor:host/random@0.1.0;
             import spinor:host/http@0.1.0;
             import spinor:host/secret@0.1.0;
+            import spinor:host/command@0.1.0;
             import spinor:host/process@0.1.0;
+            import spinor:host/ssh@0.1.0;
             import spinor:host/directory@0.1.0;
         }",
         path: ["../../wit/host"],

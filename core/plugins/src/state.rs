@@ -2,20 +2,19 @@
 
 use crate::{
     capabilities::{
+        command::CommandCapability,
         directory::DirectoryCapability,
         http::{HttpCapability, MAX_REQUESTS},
+        pilot_secrets::PilotSecrets,
         process::ProcessCapability,
+        ssh::SshCapability,
         tape::Tape,
     },
     limits::{Budget, Limits},
     wasi,
 };
-use spinor_model::{
-    id::VoName,
-    policy::{Observer, Placeholder},
-    time::Clock,
-};
-use std::{collections::BTreeMap, sync::Arc};
+use spinor_model::{id::VoName, policy::Observer, time::Clock};
+use std::sync::Arc;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView, p2::pipe::MemoryOutputPipe};
 
 /// For whom a plugin is called: labels of logs and spans.
@@ -49,6 +48,10 @@ pub struct Capabilities {
     pub process: Option<Arc<ProcessCapability>>,
     /// Servers on the network, and secrets for them.
     pub http: Option<Arc<HttpCapability>>,
+    /// Programs on this machine.
+    pub command: Option<Arc<CommandCapability>>,
+    /// Programs on other machines.
+    pub ssh: Option<Arc<SshCapability>>,
 }
 
 /// A store's data.
@@ -57,13 +60,13 @@ pub struct HostState {
     pub caller: Arc<Caller>,
     /// What it may touch.
     pub capabilities: Capabilities,
-    /// Secrets of the pilots in this call, by stamp.
-    pub secrets: BTreeMap<String, Placeholder>,
+    /// Secrets of the pilots in this call.
+    pub secrets: PilotSecrets,
     /// Memory it may have.
     pub budget: Budget,
     /// Log lines it may still write.
     pub log_lines: u32,
-    /// Requests it may still send.
+    /// Requests it may still send, and programs it may still run.
     pub requests: u32,
     /// What passes between it and the world.
     pub tape: Tape,
@@ -81,7 +84,7 @@ impl HostState {
         Self {
             caller,
             capabilities,
-            secrets: BTreeMap::new(),
+            secrets: PilotSecrets::default(),
             budget: Budget::new(limits.memory_mb),
             log_lines: 100,
             requests: MAX_REQUESTS,

@@ -23,6 +23,7 @@ struct File {
     pace: FilePace,
     plugins: FilePlugins,
     auth: FileAuth,
+    pilot: FilePilot,
     /// A bucket for sandboxes and components.
     s3: Option<BucketSettings>,
     /// To whom weaknesses are reported, e.g. `mailto:security@example.org`.
@@ -35,6 +36,14 @@ struct File {
 struct FileAuth {
     /// Addresses that clients with a browser may ask people to be sent back to.
     redirects: Vec<String>,
+}
+
+/// The pilot.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FilePilot {
+    /// The program that workers fetch.
+    program: Option<PathBuf>,
 }
 
 /// What plugins may use before they are bound.
@@ -80,6 +89,8 @@ pub struct Configuration {
     pub pace: Pace,
     /// Command that makes a pilot; its configuration's path follows.
     pub pilot: Vec<String>,
+    /// The pilot program that workers fetch.
+    pub pilot_program: PathBuf,
     /// Command that compiles a component; what for, and its memory, follow.
     pub compiler: Vec<String>,
     /// What a compilation may use.
@@ -100,6 +111,7 @@ impl Configuration {
             security_contact: None,
             pace: Pace::default(),
             pilot: own("pilot")?,
+            pilot_program: pilot_program()?,
             compiler: own("compile")?,
             compile: CompileLimits::default(),
         })
@@ -129,10 +141,18 @@ impl Configuration {
             security_contact: file.security_contact,
             pace: file.pace.over(Pace::default())?,
             pilot: own("pilot")?,
+            pilot_program: file.pilot.program.map_or_else(pilot_program, Ok)?,
             compiler: own("compile")?,
             compile: file.plugins.limits(),
         })
     }
+}
+
+/// The pilot program beside this one if there is one; else this one, which is a pilot under that name.
+fn pilot_program() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let beside = own.with_file_name("spinor-pilot");
+    Ok(if beside.is_file() { beside } else { own })
 }
 
 fn made(directory: PathBuf) -> anyhow::Result<PathBuf> {

@@ -17,6 +17,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // Another part of the process may have chosen already.
     drop(rustls::crypto::ring::default_provider().install_default());
+    if called("spinor-pilot") {
+        return spinor_pilot::main();
+    }
     let cli = cli::Cli::parse();
     end_quietly_without_a_reader();
     // The pilot has a runtime and a log of its own.
@@ -38,6 +41,12 @@ fn main() -> ExitCode {
             commands::exit_code(&error)
         }
     }
+}
+
+/// Whether the program was started under a name: workers get it as the pilot.
+fn called(name: &str) -> bool {
+    let started = std::env::args_os().next().map(std::path::PathBuf::from);
+    started.is_some_and(|path| path.file_name() == Some(name.as_ref()))
 }
 
 /// A command whose reader has gone, as in `spinor job list | head`, has nothing to tell.

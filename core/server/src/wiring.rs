@@ -3,7 +3,7 @@
 use crate::{administration::Administrator, configuration::Configuration};
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use spinor_api::App;
+use spinor_api::{App, PilotProgram};
 use spinor_identity::{
     seal::Seal,
     secret,
@@ -11,7 +11,10 @@ use spinor_identity::{
     token::Keys,
 };
 use spinor_lifecycle::{Lifecycle, Parts, Tasks, observations::Observations};
-use spinor_model::time::{Clock, SystemClock, Timestamp};
+use spinor_model::{
+    id::Digest,
+    time::{Clock, SystemClock, Timestamp},
+};
 use spinor_plugins::{
     bound::Surroundings, compiled::CompiledCache, compiler::Compiler, engine::Engines,
     load::Loader, registry::Registry,
@@ -73,7 +76,9 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
             s3.bucket
         ),
     })?;
+    let program = pilot_program(&configuration.pilot_program)?;
     let parts = Parts {
+        program: program.digest,
         store: store.clone(),
         policies: registry.clone(),
         clock,
@@ -114,7 +119,16 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     let metrics = metrics()?;
     let security_contact = configuration.security_contact.clone();
     let administration = administrator;
-    let app = App { lifecycle, keys, sessions, administration, blobs, security_contact, metrics };
+    let app = App {
+        lifecycle,
+        keys,
+        sessions,
+        administration,
+        blobs,
+        program,
+        security_contact,
+        metrics,
+    };
     Ok(Running { url, app: Arc::new(app), listener, tasks })
 }
 
@@ -177,6 +191,12 @@ fn metrics() -> anyhow::Result<Box<dyn Fn() -> String + Send + Sync>> {
         drop(HANDLE.set(recorder));
     }
     Ok(Box::new(|| HANDLE.get().map(PrometheusHandle::render).unwrap_or_default()))
+}
+
+fn pilot_program(file: &Path) -> anyhow::Result<PilotProgram> {
+    let unreadable = || format!("cannot read the pilot program {} (`pilot.program`)", file.display());
+    let digest = Digest::of(&std::fs::read(file).with_context(unreadable)?);
+    Ok(PilotProgram { file: file.to_owned(), digest })
 }
 
 fn loader(configuration: &Configuration) -> anyhow::Result<Loader> {

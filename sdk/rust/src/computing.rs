@@ -13,6 +13,8 @@ pub mod bindings {
             import spinor:host/http@0.1.0;
             import spinor:host/secret@0.1.0;
             import spinor:host/process@0.1.0;
+            import spinor:host/command@0.1.0;
+            import spinor:host/ssh@0.1.0;
             export spinor:computing/backend@0.1.0;
         }",
         path: ["../../wit/host", "../../wit/computing"],
@@ -26,7 +28,7 @@ pub mod bindings {
 }
 
 use bindings::exports::spinor::computing::backend as wit;
-pub use bindings::spinor::host::{clock, http, process, random, secret};
+pub use bindings::spinor::host::{clock, command, http, process, random, secret, ssh};
 pub use wit::{OutputStream, Pilot, PilotState, Room, Submission};
 
 /// Brings pilots to a CE. Every answer is per item, in the order asked.

@@ -38,6 +38,8 @@
 pub mod accounting;
 pub mod base;
 #[cfg(feature = "computing")]
+pub mod batch;
+#[cfg(feature = "computing")]
 pub mod computing;
 #[cfg(feature = "handling")]
 pub mod handling;

@@ -10,13 +10,15 @@ pub struct Placeholder(pub String);
 
 impl fmt::Debug for Placeholder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Self::MARK)
+        f.write_str("{{pilot-secret}}")
     }
 }
 
 impl Placeholder {
-    /// What guests write in its place; the host puts the secret in.
-    pub const MARK: &'static str = "{{pilot-secret}}";
+    /// What guests write in place of a pilot's secret; the host puts the secret in.
+    pub fn mark(stamp: &Stamp) -> String {
+        format!("{{{{pilot-secret:{stamp}}}}}")
+    }
 }
 
 /// A pilot to bring to a queue.
@@ -32,7 +34,7 @@ pub struct PilotRequest {
     pub memory_mb: u64,
     /// Seconds.
     pub wall_time: u64,
-    /// The pilot's configuration, with [`Placeholder::MARK`] for its secret.
+    /// The pilot's configuration, with [`Placeholder::mark`] for its secret.
     pub configuration: String,
     /// The secret itself.
     #[serde(skip)]

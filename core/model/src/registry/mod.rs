@@ -9,7 +9,10 @@ mod robot;
 
 pub use binding::{BadBindingPath, Binding, BindingPath, Fallback, Kind, Mode};
 pub use candidate::{Candidate, Stage};
-pub use grants::{DirectoryGrant, Granted, Grants, HttpGrant, ProcessGrant, SecretGrant};
+pub use grants::{
+    CommandGrant, DirectoryGrant, Granted, Grants, HttpGrant, IdentityGrant, ProcessGrant,
+    RemoteProgram, SecretGrant, SshGrant,
+};
 pub use identity::{DataTokens, Identity, Support};
 pub use installation::Installation;
 pub use robot::Robot;

@@ -4,7 +4,7 @@ use super::{Bond, effect::words};
 use crate::{
     bindings::backend::{BackendPre, exports::spinor::computing::backend as wit},
     call,
-    capabilities::tape::Tape,
+    capabilities::{pilot_secrets::PilotSecrets, tape::Tape},
     state::HostState,
 };
 use async_trait::async_trait;
@@ -157,7 +157,7 @@ impl ComputingBackend for Backend {
 
     async fn submit(&self, pilots: &[PilotRequest]) -> Result<Vec<Submission>, PolicyError> {
         let mut state = self.bond.state();
-        state.secrets = pilots.iter().map(|p| (p.stamp.to_string(), p.secret.clone())).collect();
+        state.secrets = PilotSecrets::of(pilots);
         Ok(self.submissions(state, pilots).await?.into_iter().map(submission).collect())
     }
 

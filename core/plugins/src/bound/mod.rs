@@ -16,9 +16,11 @@ use crate::{
     breaker::Breaker,
     call,
     capabilities::{
+        command::CommandCapability,
         directory::DirectoryCapability,
         http::HttpCapability,
         process::{PilotProgram, ProcessCapability},
+        ssh::SshCapability,
     },
     limits::Limits,
     load::{LoadError, Loader},
@@ -326,6 +328,7 @@ fn capabilities(
     let grants = &binding.grants;
     let directory = grants.directory.as_ref().filter(|_| asked("directory"));
     let process = grants.process.as_ref().filter(|_| asked("process"));
+    let secrets = surroundings.data.join("secrets").join(vo.as_str());
     let pilots = || PilotProgram {
         command: surroundings.pilot.clone(),
         root: surroundings.data.join("pilots").join(vo.as_str()).join(path.to_string()),
@@ -342,9 +345,13 @@ fn capabilities(
             .transpose()?
             .map(Arc::new),
         http: (asked("http") || asked("secret"))
-            .then(|| {
-                HttpCapability::new(grants, surroundings.data.join("secrets").join(vo.as_str()))
-            })
+            .then(|| Arc::new(HttpCapability::new(grants, secrets.clone()))),
+        command: asked("command")
+            .then(|| CommandCapability::new(&grants.command))
+            .transpose()?
+            .map(Arc::new),
+        ssh: asked("ssh")
+            .then(|| SshCapability::new(&grants.ssh, &secrets))
             .transpose()?
             .map(Arc::new),
     })

@@ -5,7 +5,9 @@
 //! this secret may go into this header of a request to this server; nothing else is replaced, and what
 //! the server sends back is cleared of the secret.
 
-use super::address::{Private, Resolver};
+mod clients;
+
+use super::{address::Private, pilot_secrets::replaced};
 use crate::{
     bindings::host::spinor::host::{
         http::{Host, HttpError, Request, Response},
@@ -13,17 +15,17 @@ use crate::{
     },
     state::HostState,
 };
+use clients::{Clients, identities};
 use reqwest::{
-    Client, Method, Url,
+    Method, Url,
     header::{HeaderMap, HeaderName, HeaderValue},
-    redirect::Policy,
 };
 use spinor_model::{
     finding,
     policy::LogLevel,
     registry::{Grants, HttpGrant, SecretGrant},
 };
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// Requests that one call of a plugin may send.
 pub const MAX_REQUESTS: u32 = 1_000;
@@ -33,9 +35,9 @@ pub const MAX_REQUESTS: u32 = 1_000;
 pub struct HttpCapability {
     grants: Vec<HttpGrant>,
     secrets: BTreeMap<String, SecretGrant>,
-    /// Where the VO's secrets lie, a file each.
-    directory: PathBuf,
-    client: Client,
+    /// Certificates by name, and the server that each may be shown to.
+    identities: BTreeMap<String, String>,
+    clients: Clients,
 }
 
 type Answer<T> = Result<T, HttpError>;
@@ -68,26 +70,20 @@ struct Checked<'a> {
     origin: String,
     method: Method,
     headers: HeaderMap,
+    /// The certificate to show.
+    identity: Option<String>,
     /// Name and value.
     secrets: Vec<(String, String)>,
 }
 
 impl HttpCapability {
     /// Grants what a binding has; secrets are read from `directory` when they are needed.
-    pub fn new(grants: &Grants, directory: PathBuf) -> std::io::Result<Self> {
-        let private = grants.http.iter().filter(|grant| grant.private);
-        let hosts =
-            private.filter_map(|g| Some(Url::parse(&g.origin).ok()?.host_str()?.to_owned()));
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .dns_resolver(Arc::new(Resolver::new(hosts.collect())))
-            .build()
-            .map_err(std::io::Error::other)?;
+    pub fn new(grants: &Grants, directory: PathBuf) -> Self {
+        let (clients, identities) = (Clients::new(grants, directory), identities(grants));
         let (mut grants, mut secrets) = (grants.http.clone(), grants.secret.clone());
         let origins = grants.iter_mut().map(|grant| &mut grant.origin);
         origins.chain(secrets.values_mut().map(|grant| &mut grant.origin)).for_each(plain);
-        Ok(Self { grants, secrets, directory, client })
+        Self { grants, secrets, identities, clients }
     }
 
     fn check(&self, request: &Request) -> Answer<Checked<'_>> {
@@ -104,8 +100,9 @@ impl HttpCapability {
                 url.path()
             ));
         };
-        if request.identity.is_some() {
-            return denied("no TLS client identity is granted".to_owned());
+        let shown = |name: &String| self.identities.get(name).is_some_and(|own| *own == origin);
+        if let Some(name) = request.identity.as_ref().filter(|name| !shown(name)) {
+            return denied(format!("no grant shows certificate `{name}` to {origin} (`grants.identity`)"));
         }
         if let Err(private) = Private::check(&url, grant.private) {
             return denied(private.to_string());
@@ -113,7 +110,8 @@ impl HttpCapability {
         let method = Method::from_bytes(request.method.as_bytes())
             .map_err(|_| HttpError::Denied(format!("`{}` is no method", request.method)))?;
         let (headers, secrets) = (HeaderMap::new(), Vec::new());
-        let mut checked = Checked { grant, url, origin, method, headers, secrets };
+        let identity = request.identity.clone();
+        let mut checked = Checked { grant, url, origin, method, headers, identity, secrets };
         for (name, value) in &request.headers {
             self.header(&mut checked, name, value)?;
         }
@@ -152,18 +150,13 @@ impl HttpCapability {
                 && grant.header.eq_ignore_ascii_case(header.as_str())
                 && (grant.methods.is_empty() || grant.methods.contains(method.as_str()))
         });
-        if granted.is_none() || name.contains(['/', '\0']) || name.starts_with('.') {
+        if granted.is_none() {
             return denied(format!(
                 "no grant puts secret `{name}` into header `{header}` of {method} {origin} (`grants.secret`)"
             ));
         }
-        let file = self.directory.join(name);
-        let value = std::fs::read_to_string(&file).map_err(|error| {
-            tracing::warn!(file = %file.display(), %error, "secret not readable");
-            HttpError::Denied(format!(
-                "secret `{name}` is granted, but the operator has not put it there"
-            ))
-        })?;
+        let value = String::from_utf8(self.clients.read(name)?);
+        let value = value.map_err(|_| HttpError::Denied(format!("secret `{name}` is no text")))?;
         Ok(value.trim().to_owned())
     }
 
@@ -171,7 +164,8 @@ impl HttpCapability {
         let granted = Duration::from_secs(checked.grant.seconds.into());
         let asked = Duration::from_millis(timeout_ms.into());
         let request = self
-            .client
+            .clients
+            .client(checked.grant, checked.identity.as_deref())?
             .request(checked.method, checked.url)
             .headers(checked.headers)
             .timeout(if timeout_ms == 0 { granted } else { granted.min(asked) })
@@ -246,20 +240,10 @@ async fn up_to(mut answer: reqwest::Response, max: usize) -> Answer<(Vec<u8>, bo
 
 /// A server that sends a secret back does not make it known to the guest.
 fn cleared(bytes: &[u8], secrets: &[(String, String)]) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    for (name, value) in secrets.iter().filter(|(_, value)| !value.is_empty()) {
-        let mark = format!("{{secret:{name}}}");
-        let mut from = 0;
-        while let Some(at) = find(&bytes[from..], value.as_bytes()) {
-            bytes.splice(from + at..from + at + value.len(), mark.bytes());
-            from += at + mark.len();
-        }
-    }
-    bytes
-}
-
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
+    let given = secrets.iter().filter(|(_, value)| !value.is_empty());
+    given.fold(bytes.to_vec(), |bytes, (name, value)| {
+        replaced(bytes, value.as_bytes(), format!("{{secret:{name}}}").as_bytes())
+    })
 }
 
 /// What became of a request that failed: only one that had no connection was surely not sent.
@@ -302,7 +286,10 @@ impl HostState {
         self.requests -= 1;
         let checked = http.check(&request)?;
         self.tell_of_secrets(&checked);
-        http.send(checked, request.body, request.timeout_ms).await
+        let body = self.secrets.put_in(&request.body);
+        let mut answer = http.send(checked, body, request.timeout_ms).await?;
+        answer.body = self.secrets.take_out(answer.body);
+        Ok(answer)
     }
 }
 

@@ -2,12 +2,15 @@
 //! contract. Denied when linked, and again when called.
 
 mod address;
+pub mod command;
 pub mod directory;
 pub mod http;
 pub mod identity;
 mod log;
+pub mod pilot_secrets;
 pub mod process;
 mod small;
+pub mod ssh;
 pub mod tape;
 
 use crate::{
@@ -34,7 +37,17 @@ pub const ALL: &[&str] = &[
 ];
 
 /// Capabilities that this server offers.
-pub const OFFERED: &[&str] = &["log", "clock", "random", "http", "process", "directory", "secret"];
+pub const OFFERED: &[&str] = &[
+    "log",
+    "clock",
+    "random",
+    "http",
+    "command",
+    "process",
+    "ssh",
+    "directory",
+    "secret",
+];
 
 /// Capabilities that plugins of a kind may have.
 pub fn allowed(kind: Kind) -> &'static [&'static str] {
@@ -79,6 +92,12 @@ pub fn link(linker: &mut Linker<HostState>, granted: &BTreeSet<&str>) -> wasmtim
     }
     if granted.contains("secret") {
         h::secret::add_to_linker::<_, State>(linker, |s| s)?;
+    }
+    if granted.contains("command") {
+        h::command::add_to_linker::<_, State>(linker, |s| s)?;
+    }
+    if granted.contains("ssh") {
+        h::ssh::add_to_linker::<_, State>(linker, |s| s)?;
     }
     if granted.contains("process") {
         h::process::add_to_linker::<_, State>(linker, |s| s)?;

@@ -11,7 +11,7 @@
 //! | `exit-code` | how it ended, written by itself |
 //! | `stdout`, `stderr` | its streams |
 
-use super::identity::ProcessIdentity;
+use super::{identity::ProcessIdentity, pilot_secrets::PilotSecrets};
 use crate::{
     bindings::host::spinor::host::process::{Host, OutputStream, ProcessError, ProcessState},
     state::HostState,
@@ -20,7 +20,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use spinor_model::{id::Stamp, policy::Placeholder};
+use spinor_model::id::Stamp;
 use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
@@ -81,7 +81,7 @@ impl ProcessCapability {
         &self,
         stamp: &str,
         configuration: &str,
-        secret: Option<&Placeholder>,
+        secrets: &PilotSecrets,
     ) -> Answer<String> {
         let directory = self.directory(stamp)?;
         if directory.join("pilot.json").exists() {
@@ -92,17 +92,14 @@ impl ProcessCapability {
                 format!("{} pilots run, as many as the grant `process.max` allows", self.max);
             return Err(ProcessError::Exhausted(text));
         }
-        let configuration = match secret {
-            Some(secret) => configuration.replace(Placeholder::MARK, &secret.0),
-            None => configuration.to_owned(),
-        };
+        let configuration = secrets.only(stamp).put_in(configuration.as_bytes());
         fs::create_dir_all(&directory).map_err(other)?;
         let file = directory.join("pilot.json");
         let mut private = OpenOptions::new();
         private.write(true).create_new(true).mode(0o600);
         let mut opened = private.open(&file).map_err(other)?;
         opened
-            .write_all(configuration.as_bytes())
+            .write_all(&configuration)
             .and_then(|()| opened.sync_all())
             .map_err(other)?;
         let child = self.start(&directory, &file).map_err(other)?;
@@ -251,9 +248,9 @@ type Played<T> = wasmtime::Result<T>;
 
 impl Host for HostState {
     async fn spawn(&mut self, stamp: String, configuration: String) -> Played<Answer<String>> {
-        let secret = self.secrets.get(&stamp).cloned();
+        let secrets = self.secrets.clone();
         let asked = (stamp.clone(), configuration.clone());
-        let live = self.with_processes(move |p| p.spawn(&stamp, &configuration, secret.as_ref()));
+        let live = self.with_processes(move |p| p.spawn(&stamp, &configuration, &secrets));
         self.tape.exchange("process.spawn", &asked, live).await
     }
 
@@ -325,10 +322,10 @@ mod tests {
     fn puts_the_secret_in_and_starts_once() {
         let root = tempfile::tempdir().unwrap();
         let capability = capability(root.path(), 2);
-        let secret = Placeholder("s3cret".to_owned());
-        let configuration = format!("{{\"secret\": \"{}\"}}", Placeholder::MARK);
+        let secrets = PilotSecrets::from_iter([("p1", "s3cret")]);
+        let configuration = r#"{"secret": "{{pilot-secret:p1}}"}"#;
         for _ in 0..2 {
-            assert_eq!(capability.spawn("p1", &configuration, Some(&secret)).unwrap(), "p1");
+            assert_eq!(capability.spawn("p1", configuration, &secrets).unwrap(), "p1");
         }
         assert_eq!(ended(&capability, "p1"), Some(3));
         assert_eq!(capability.output("p1", OutputStream::Stdout, 0, 9).unwrap(), b"1\n");
@@ -348,6 +345,6 @@ mod tests {
         // Had that answer been lost: it is not taken for one that still may come.
         assert_eq!(capability.find(&stamps[..1]), [Some("p2".to_owned())]);
         assert!(matches!(capability.state("p2"), ProcessState::Exited(None)));
-        assert!(capability.spawn("../p3", "{}", None).is_err());
+        assert!(capability.spawn("../p3", "{}", &PilotSecrets::default()).is_err());
     }
 }

@@ -39,7 +39,7 @@ fn granted(grants: &str) -> (HttpCapability, tempfile::TempDir) {
     let secrets = tempfile::tempdir().unwrap();
     std::fs::write(secrets.path().join("jwt"), "s3cret-value\n").unwrap();
     let grants: Grants = toml::from_str(grants).unwrap();
-    (HttpCapability::new(&grants, secrets.path().to_owned()).unwrap(), secrets)
+    (HttpCapability::new(&grants, secrets.path().to_owned()), secrets)
 }
 
 fn get(url: &str, headers: &[(&str, &str)]) -> Request {

@@ -1,5 +1,11 @@
 //! What the operator lets a plugin touch.
 
+mod http;
+mod program;
+
+pub use http::{HttpGrant, IdentityGrant, SecretGrant};
+pub use program::{CommandGrant, RemoteProgram, SshGrant};
+
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +31,15 @@ pub struct Grants {
     /// Secrets that the host puts into requests, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub secret: BTreeMap<String, SecretGrant>,
+    /// Certificates that the host shows to servers, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub identity: BTreeMap<String, IdentityGrant>,
+    /// Programs on the server's machine, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub command: BTreeMap<String, CommandGrant>,
+    /// Accounts on other machines, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ssh: BTreeMap<String, SshGrant>,
 }
 
 impl Grants {
@@ -37,6 +52,8 @@ impl Grants {
             (self.process.is_some(), "process"),
             (!self.http.is_empty(), "http"),
             (!self.secret.is_empty(), "secret"),
+            (!self.command.is_empty(), "command"),
+            (!self.ssh.is_empty(), "ssh"),
         ]
         .into_iter()
         .filter_map(|(granted, name)| granted.then_some(name))
@@ -56,6 +73,15 @@ impl Grants {
         let secret = |(name, own): (&String, &SecretGrant)| {
             within(&|c| c.secret.get(name).is_some_and(|s| s == own))
         };
+        let identity = |(name, own): (&String, &IdentityGrant)| {
+            within(&|c| c.identity.get(name).is_some_and(|i| i == own))
+        };
+        let command = |(name, own): (&String, &CommandGrant)| {
+            within(&|c| c.command.get(name).is_some_and(|p| own.is_within(p)))
+        };
+        let ssh = |(name, own): (&String, &SshGrant)| {
+            within(&|c| c.ssh.get(name).is_some_and(|e| own.is_within(e)))
+        };
         [
             (self.clock.is_none() || within(&|c| c.clock.is_some()), "clock"),
             (self.random.is_none() || within(&|c| c.random.is_some()), "random"),
@@ -63,6 +89,9 @@ impl Grants {
             (self.process.as_ref().is_none_or(process), "process"),
             (self.http.iter().all(http), "http"),
             (self.secret.iter().all(secret), "secret"),
+            (self.identity.iter().all(identity), "identity"),
+            (self.command.iter().all(command), "command"),
+            (self.ssh.iter().all(ssh), "ssh"),
         ]
         .into_iter()
         .filter_map(|(covered, name)| (!covered).then_some(name))
@@ -104,72 +133,6 @@ pub struct ProcessGrant {
     pub max: u32,
 }
 
-/// One server on the network: what may be asked of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpGrant {
-    /// Scheme, host and port, e.g. `https://slurm.example.org:6820`.
-    pub origin: String,
-    /// Methods, in capitals.
-    #[serde(default = "default_methods")]
-    pub methods: BTreeSet<String>,
-    /// A path must be one of these, or begin with one that ends in `/`.
-    pub paths: BTreeSet<String>,
-    /// Whether the host may be on a private network, this machine among them.
-    #[serde(default)]
-    pub private: bool,
-    /// KiB of an answer's body that are given to the plugin.
-    #[serde(default = "default_answer_kb")]
-    pub max_kb: u32,
-    /// Seconds that an exchange may take.
-    #[serde(default = "default_http_seconds")]
-    pub seconds: u32,
-}
-
-impl HttpGrant {
-    /// Whether it covers a path, which has no `.` and `..` any more.
-    pub fn covers(&self, path: &str) -> bool {
-        let covered = |allowed: &String| {
-            path == allowed || (allowed.ends_with('/') && path.starts_with(allowed.as_str()))
-        };
-        self.paths.iter().any(covered)
-    }
-
-    fn is_within(&self, other: &Self) -> bool {
-        self.origin == other.origin
-            && self.methods.is_subset(&other.methods)
-            && self.paths.iter().all(|path| other.covers(path))
-            && (other.private || !self.private)
-            && self.max_kb <= other.max_kb
-            && self.seconds <= other.seconds
-    }
-}
-
-fn default_methods() -> BTreeSet<String> {
-    BTreeSet::from(["GET".to_owned()])
-}
-
-fn default_answer_kb() -> u32 {
-    1024
-}
-
-fn default_http_seconds() -> u32 {
-    20
-}
-
-/// Where a secret may go: the host puts it there, the plugin never sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SecretGrant {
-    /// Scheme, host and port of a granted server.
-    pub origin: String,
-    /// The header that it is put into, in lower case.
-    pub header: String,
-    /// Methods of requests that may carry it; none means any that the server's grant has.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub methods: BTreeSet<String>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,5 +171,22 @@ mod tests {
         assert_eq!(beyond(secret("jwt", "authorization")), None);
         assert_eq!(beyond(secret("jwt", "x-other")), Some("secret"));
         assert_eq!(beyond(secret("other", "authorization")), Some("secret"));
+    }
+
+    #[test]
+    fn a_program_is_within_its_ceiling_with_fewer_arguments_and_less_of_everything() {
+        let program = |rest: &str| {
+            grants(&format!("command.sbatch = {{ program = [\"/usr/bin/sbatch\"], {rest} }}"))
+        };
+        let ceiling = program(r#"arguments = ["--parsable", "-p"], seconds = 10"#);
+        let beyond = |own: Grants| own.beyond(&[&ceiling]).into_iter().next();
+        assert_eq!(beyond(program(r#"arguments = ["-p"], seconds = 9"#)), None);
+        for rest in [
+            r#"arguments = [".*"], seconds = 9"#,
+            r#"arguments = ["-p"], seconds = 11"#,
+            r#"arguments = ["-p"], seconds = 9, environment = { LD_PRELOAD = "x" }"#,
+        ] {
+            assert_eq!(beyond(program(rest)), Some("command"), "{rest}");
+        }
     }
 }

@@ -1,0 +1,163 @@
+//! A bare machine without a batch system: pilots are processes of the account.
+//!
+//! A pilot has four files in the directory: `spinor-STAMP.sh`, its script, `.out` and `.err`, and `.rc`, its
+//! exit code, written last. Whether it runs is known by the script's path on its command line.
+
+use super::{
+    Shell, TOGETHER, Trouble,
+    script::{Worker, quoted, script},
+};
+use crate::{
+    Error,
+    computing::{OutputStream, Pilot, PilotState, Room, Submission},
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// A machine's ways.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// A directory there: scripts and what pilots write.
+    pub directory: String,
+    /// Pilots there may be at a time.
+    pub max: u32,
+    /// How a pilot gets its program.
+    #[serde(default)]
+    pub worker: Worker,
+}
+
+/// A machine, where its programs run.
+pub struct Host<'a, S> {
+    /// Runs its programs.
+    pub shell: &'a S,
+    /// Its ways.
+    pub machine: &'a Machine,
+    /// Puts a script there.
+    pub put: &'a dyn Fn(&str, &str) -> Result<(), Trouble>,
+}
+
+impl<S: Shell> Host<'_, S> {
+    fn file(&self, stamp: &str, what: &str) -> String {
+        format!("{}/spinor-{stamp}.{what}", self.machine.directory.trim_end_matches('/'))
+    }
+
+    /// Stamps of the pilots that run.
+    fn running(&self) -> Result<Vec<String>, Error> {
+        // The brackets keep it from finding itself.
+        let ran = self.shell.run("pgrep", &["-a", "-f", "[s]pinor-[0-9a-z]*.sh$"], "")?;
+        if !matches!(ran.code, Some(0 | 1)) {
+            return Err(Error::Unavailable(format!("pgrep: {}", ran.stderr)));
+        }
+        let stamp = |line: &str| {
+            let file = line.rsplit_once("/spinor-")?.1;
+            Some(file.strip_suffix(".sh")?.to_owned())
+        };
+        Ok(ran.stdout.lines().filter_map(stamp).collect())
+    }
+
+    /// Starts pilots, one after the other, while there is room.
+    pub fn submit(&self, pilots: &[Pilot]) -> Result<Vec<Submission>, Error> {
+        let mut room = (self.machine.max as usize).saturating_sub(self.running()?.len());
+        let mut one = |pilot: &Pilot| {
+            if room == 0 {
+                return Submission::Refused(format!("{} pilots run already", self.machine.max));
+            }
+            room -= 1;
+            match self.start(pilot) {
+                Ok(()) => Submission::Submitted(pilot.stamp.clone()),
+                Err(Trouble::NotRun(why)) => Submission::Refused(why),
+                Err(Trouble::Unsure(why)) => Submission::Unknown(why),
+            }
+        };
+        Ok(pilots.iter().map(&mut one).collect())
+    }
+
+    fn start(&self, pilot: &Pilot) -> Result<(), Trouble> {
+        let [sh, out, err, rc] =
+            ["sh", "out", "err", "rc"].map(|what| self.file(&pilot.stamp, what));
+        let streams = format!("exec </dev/null >{} 2>{}", quoted(&out), quoted(&err));
+        let at_end = format!("echo $? >{}", quoted(&rc));
+        let text = script(&[streams], &at_end, pilot, &self.machine.worker);
+        (self.put)(&sh, &text)?;
+        let ran = self.shell.run("setsid", &["--fork", "sh", &sh], "")?;
+        match ran.is_good() {
+            true => Ok(()),
+            false => Err(Trouble::NotRun(ran.stderr)),
+        }
+    }
+
+    fn is_there(&self, stamp: &str, what: &str) -> bool {
+        self.shell.read(&self.file(stamp, what), 0, 1).is_ok()
+    }
+
+    /// Pilots that began: those that wrote something.
+    pub fn find(&self, stamps: &[String]) -> Result<Vec<Option<String>>, Error> {
+        self.running()?;
+        let known = |stamp: &String| self.is_there(stamp, "out").then(|| stamp.clone());
+        Ok(stamps.iter().map(known).collect())
+    }
+
+    /// What became of pilots.
+    pub fn status(&self, stamps: &[String]) -> Result<Vec<PilotState>, Error> {
+        let mut states = Vec::new();
+        for stamps in stamps.chunks(TOGETHER) {
+            let running = self.running()?;
+            states.extend(stamps.iter().map(|stamp| match running.contains(stamp) {
+                true => PilotState::Running,
+                false => self.ended(stamp),
+            }));
+        }
+        Ok(states)
+    }
+
+    fn ended(&self, stamp: &str) -> PilotState {
+        let code = self.shell.read(&self.file(stamp, "rc"), 0, 16);
+        let code = code.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+        match code.as_deref() {
+            Ok("0") => PilotState::Done,
+            Ok(code) => PilotState::Failed(format!("exit code {code}")),
+            Err(_) if self.is_there(stamp, "out") => {
+                PilotState::Failed("it vanished without an exit code".to_owned())
+            }
+            Err(_) => PilotState::Unknown("it left nothing there".to_owned()),
+        }
+    }
+
+    /// Tells a pilot to end.
+    pub fn cancel(&self, stamp: &str) -> Result<(), Error> {
+        let pattern = format!("[s]pinor-{stamp}");
+        let ran = self.shell.run("pkill", &["-TERM", "-f", &pattern], "")?;
+        match ran.code {
+            Some(0 | 1) => Ok(()),
+            _ => Err(Error::Unavailable(format!("pkill: {}", ran.stderr))),
+        }
+    }
+
+    /// Room as we count it.
+    pub fn capacity(&self, queues: Vec<String>) -> Result<Vec<Room>, Error> {
+        let running = u32::try_from(self.running()?.len()).unwrap_or(u32::MAX);
+        let free = Some(self.machine.max.saturating_sub(running));
+        let room = |queue| Room { queue, free, waiting: Some(0), running: Some(running) };
+        Ok(queues.into_iter().map(room).collect())
+    }
+
+    /// Part of what a pilot wrote.
+    pub fn output(
+        &self,
+        stamp: &str,
+        stream: OutputStream,
+        offset: u64,
+        max: u32,
+    ) -> Result<Vec<u8>, Error> {
+        let what = if matches!(stream, OutputStream::Stdout) { "out" } else { "err" };
+        self.shell.read(&self.file(stamp, what), offset, max)
+    }
+
+    /// Takes away what a pilot left.
+    pub fn clean(&self, stamp: &str) -> Result<(), Error> {
+        let files = ["sh", "out", "err", "rc"].map(|what| self.file(stamp, what));
+        let [sh, out, err, rc] = files.each_ref().map(String::as_str);
+        self.shell.ask("rm", &["-f", sh, out, err, rc]).map(drop)
+    }
+}

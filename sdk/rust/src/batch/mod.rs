@@ -1,0 +1,71 @@
+//! Batch systems by their command lines, wherever those run: what a backend that speaks to one needs,
+//! without the way there.
+//!
+//! A plugin gives a [`Shell`]; a dialect ([`slurm`], [`host`]) says what to run and understands what
+//! comes back.
+
+pub mod host;
+pub mod script;
+pub mod slurm;
+mod shells;
+
+pub use shells::{Here, There};
+
+use crate::Error;
+
+/// What a program did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// Its exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote.
+    pub stdout: String,
+    /// What it complained of, without the space around it.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Whether it says that it did what it was asked.
+    pub fn is_good(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+/// Why a program has no outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// It was surely not run.
+    NotRun(String),
+    /// It may have been.
+    Unsure(String),
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::NotRun(why) => Self::Settings(why),
+            Trouble::Unsure(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+/// Where the programs of a batch system run.
+pub trait Shell {
+    /// Runs a program by its granted name.
+    fn run(&self, program: &str, arguments: &[&str], stdin: &str) -> Result<Ran, Trouble>;
+
+    /// At most `max` bytes of a file, from `offset` on.
+    fn read(&self, path: &str, offset: u64, max: u32) -> Result<Vec<u8>, Error>;
+
+    /// Runs a program that only asks: an answer, or the reason why there is none.
+    fn ask(&self, program: &str, arguments: &[&str]) -> Result<String, Error> {
+        let ran = self.run(program, arguments, "")?;
+        match ran.is_good() {
+            true => Ok(ran.stdout),
+            false => Err(Error::Unavailable(format!("{program}: {}", ran.stderr))),
+        }
+    }
+}
+
+/// References or names go into one command line in parts of so many.
+pub(crate) const TOGETHER: usize = 200;
