@@ -148,6 +148,7 @@ fn every_route_asks_for_its_permission() {
                 .replace("{path}", "matching")
                 .replace("{revision}", "1")
                 .replace("{kind}", "output")
+                .replace("{stamp}", "walk")
                 .replace("{user}", "nemo");
             for (_, token) in &callers {
                 let body = body(path, jobs[0]);

@@ -3,9 +3,7 @@
 
 use spinor_model::{
     id::{Digest, Stamp},
-    policy::{
-        ComputingBackend, PilotRequest, PilotStatus, PilotStream, Placeholder, Submission,
-    },
+    policy::{ComputingBackend, PilotRequest, PilotStatus, PilotStream, Placeholder, Submission},
 };
 use std::{
     path::Path,
@@ -82,8 +80,8 @@ impl Kit {
     /// All of it.
     pub async fn run(&self) {
         self.capacity().await;
-        let [good, bad, long] = [(2, 0), (0, 3), (600, 0)]
-            .map(|(sleep, exit)| pilot(self.queue, sleep, exit));
+        let [good, bad, long] =
+            [(2, 0), (0, 3), (600, 0)].map(|(sleep, exit)| pilot(self.queue, sleep, exit));
         let references = self.submit([&good, &bad, &long]).await;
         self.find(&good, &references[0]).await;
         self.states(&references).await;
@@ -140,9 +138,11 @@ impl Kit {
         assert!(matches!(states[2], PilotStatus::Waiting | PilotStatus::Running), "{states:?}");
         self.until(long, "never ran", |s| *s == PilotStatus::Running).await;
         self.until(good, "never done", |s| *s == PilotStatus::Done).await;
-        self.until(bad, "never failed", |s| {
-            matches!(s, PilotStatus::Failed(why) if !why.is_empty())
-        })
+        self.until(
+            bad,
+            "never failed",
+            |s| matches!(s, PilotStatus::Failed(why) if !why.is_empty()),
+        )
         .await;
     }
 

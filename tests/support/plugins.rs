@@ -19,6 +19,7 @@ use std::{
 
 /// A host with the first-party plugins. Its data are in `data`, secrets in `data/secrets/vo`.
 pub async fn host(data: &Path) -> Registry {
+    drop(rustls::crypto::ring::default_provider().install_default());
     let cache = CompiledCache::open(data.join("compiled"), &data.join("key")).unwrap();
     let loader = Loader { engines: Engines::new().unwrap(), cache, compiler: Compiler::here() };
     let observer = Arc::new(spinor_lifecycle::observations::Observations::new().0);

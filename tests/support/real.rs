@@ -86,7 +86,10 @@ impl Slurm {
         let port = port.lines().next().unwrap().rsplit(':').next().unwrap().to_owned();
         let here = |line: &str| match line.split(" = ").next() {
             Some("program") => format!("{line}\nenvironment = {{ SLURM_CONF = \"{conf}\" }}"),
-            _ => line.replace("program = [\"s", &format!("program = [\"env\", \"SLURM_CONF={conf}\", \"s")),
+            _ => line.replace(
+                "program = [\"s",
+                &format!("program = [\"env\", \"SLURM_CONF={conf}\", \"s"),
+            ),
         };
         let lines: Vec<String> = text.lines().map(here).collect();
         lines

@@ -17,6 +17,7 @@ pub mod plugins;
 pub mod problem;
 pub mod registry;
 mod sandboxes;
+pub mod supply;
 pub mod users;
 pub mod views;
 
@@ -77,6 +78,7 @@ fn routes(app: &Shared) -> OpenApiRouter<Shared> {
         .merge(orders::routes(&guarded))
         .merge(sandboxes::routes(&guarded))
         .merge(pilots::routes(&guarded))
+        .merge(supply::routes(&guarded))
         .merge(plugins::routes(&guarded))
         .merge(bindings::routes(&guarded))
         .merge(registry::routes(&guarded))

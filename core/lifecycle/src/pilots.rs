@@ -78,7 +78,8 @@ impl Lifecycle {
     pub async fn end_pilot(&self, pilot: &PilotIdentity) -> Result<(), LifecycleError> {
         self.bury(&pilot.stamp, PilotState::Done, "", "its pilot ended").await?;
         if let Some(record) = self.store.pilot(&pilot.stamp).await? {
-            self.note_pilot(&record, record.jobs_run > 0);
+            let idle = (record.jobs_run == 0).then_some("a pilot there found no work");
+            self.note_pilot(&record, idle);
         }
         Ok(())
     }

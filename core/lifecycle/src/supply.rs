@@ -5,7 +5,9 @@ use spinor_identity::secret;
 use spinor_model::{
     id::{CeName, ClassId, QueueName, Stamp, VoName},
     offer::Offer,
-    policy::{ComputingBackend, Decider, PilotRequest, PilotStatus, Placeholder, Submission},
+    policy::{
+        ComputingBackend, Decider, PilotRequest, PilotStatus, PilotStream, Placeholder, Submission,
+    },
     registry::{Queue, VoDocument},
     state::PilotState,
     time::Timestamp,
@@ -25,6 +27,7 @@ pub type Backoffs = HashMap<(VoName, CeName, QueueName), Backoff>;
 pub struct Backoff {
     failures: u32,
     until: Timestamp,
+    why: &'static str,
 }
 
 const FIRST_BACKOFF: Duration = Duration::from_secs(5);
@@ -36,14 +39,119 @@ const FIND_AFTER: Duration = Duration::from_secs(10);
 /// What an ended pilot left at its CE is kept so long.
 const CLEAN_AFTER: Duration = Duration::from_secs(600);
 
+/// Pilots that a queue gets in one round: a backend's call has its deadline.
+const MOST_AT_ONCE: u32 = 50;
+
 /// A queue as supply sees it.
 struct Place<'a> {
     ce: &'a CeName,
     name: &'a QueueName,
     queue: &'a Queue,
     offer: Offer,
-    /// The rule that judged the offer.
-    decider: Decider,
+    /// Classes that may go there, the first first, and a job's cores.
+    classes: Vec<(ClassId, u64)>,
+    /// Pilots on their way there.
+    coming: u32,
+    /// Pilots there and on their way.
+    here: u32,
+    /// Pilots that it may still get.
+    room: u32,
+    /// Jobs waiting that could go there.
+    demand: u64,
+    /// Pilots that it gets.
+    wanted: u32,
+    /// Why not more.
+    why: String,
+}
+
+/// What a round of supply did for a queue.
+#[derive(Debug, Clone)]
+pub struct QueueReport {
+    /// When.
+    pub at: Timestamp,
+    /// Which.
+    pub ce: CeName,
+    /// Which.
+    pub queue: QueueName,
+    /// Jobs waiting that could go there.
+    pub demand: u64,
+    /// Pilots that were on their way.
+    pub coming: u32,
+    /// Pilots that were there, with those on their way.
+    pub here: u32,
+    /// Pilots that were sent.
+    pub sent: u32,
+    /// Why not more.
+    pub why: String,
+}
+
+/// Why nothing is known of, or done about, a pilot.
+#[derive(Debug, thiserror::Error)]
+pub enum PilotTrouble {
+    /// It has no reference.
+    #[error("its CE has not said yet that it has it")]
+    NotThere,
+    /// The CE says no.
+    #[error("its CE answers: {0}")]
+    NotGiven(String),
+    /// Something is missing or broken.
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+}
+
+impl Place<'_> {
+    /// Lessens the room, and remembers why.
+    fn limit(&mut self, most: Option<u32>, why: &str) {
+        if let Some(most) =
+            most.filter(|most| *most < self.room || (*most == 0 && self.why.is_empty()))
+        {
+            self.room = most;
+            self.why = why.to_owned();
+        }
+    }
+
+    /// Takes one pilot's worth of what waits; whether it found any.
+    fn take_one(&mut self, unmet: &mut BTreeMap<ClassId, u64>) -> bool {
+        if self.wanted >= self.room.min(MOST_AT_ONCE) {
+            return false;
+        }
+        let mut cores = u64::from(self.queue.cores);
+        for (class, each) in &self.classes {
+            let Some(jobs) = unmet.get_mut(class) else { continue };
+            let taken = (*jobs).min(cores / each);
+            *jobs -= taken;
+            cores -= taken * each;
+            if cores == 0 {
+                break;
+            }
+        }
+        let found = cores < u64::from(self.queue.cores);
+        self.wanted += u32::from(found);
+        found
+    }
+
+    fn report(&self, at: Timestamp) -> QueueReport {
+        let Self { ce, name, queue, coming, here, demand, wanted, .. } = *self;
+        let full = self.room == 0 && self.why.is_empty();
+        let why = match (demand, full) {
+            _ if !self.why.is_empty() => self.why.clone(),
+            (0, _) => "no job waits that could go there".to_owned(),
+            (_, true) => format!("max_pilots ({}) is reached", queue.max_pilots),
+            _ if wanted == MOST_AT_ONCE => format!("{MOST_AT_ONCE} at a time"),
+            _ if wanted == self.room => format!("max_pilots ({}) is reached", queue.max_pilots),
+            _ => "the rest is served by pilots on their way, here or elsewhere".to_owned(),
+        };
+        let (ce, queue) = (ce.clone(), name.clone());
+        QueueReport { at, ce, queue, demand, coming, here, sent: wanted, why }
+    }
+}
+
+/// Shares what waits out over queues, a pilot at a time, those with the fewest first.
+fn share(unmet: &mut BTreeMap<ClassId, u64>, places: &mut [Place<'_>]) {
+    let full =
+        |place: &Place<'_>| u64::from(place.here) * 1000 / u64::from(place.queue.max_pilots.max(1));
+    places.sort_by_key(full);
+    while places.iter_mut().fold(false, |found, place| place.take_one(unmet) || found) {}
 }
 
 impl Lifecycle {
@@ -62,81 +170,158 @@ impl Lifecycle {
         let pilots = self.store.pilots(Some(vo), false).await?;
         self.follow(vo, &pilots).await?;
         let mut unmet = self.waiting(vo);
-        if unmet.is_empty() {
-            return Ok(());
-        }
         let pilots = self.store.pilots(Some(vo), false).await?;
-        let places = self.places(document).await?;
+        let mut places = self.places(document, &pilots, &unmet).await?;
         for place in &places {
-            let coming = pilots.iter().filter(|pilot| {
-                pilot.ce == *place.ce && pilot.queue == *place.name && pilot.status.is_on_its_way()
-            });
-            let coming = u64::try_from(coming.count()).unwrap_or(u64::MAX);
-            self.take_from(&mut unmet, vo, place, coming);
+            self.take_from(&mut unmet, place, place.coming.into());
         }
+        self.ask_for_room(vo, &mut places).await;
+        share(&mut unmet, &mut places);
         for place in &places {
-            let here =
-                pilots.iter().filter(|p| p.ce == *place.ce && p.queue == *place.name).count();
-            let room =
-                place.queue.max_pilots.saturating_sub(u32::try_from(here).unwrap_or(u32::MAX));
-            let wanted = self.take_from(&mut unmet, vo, place, room.into());
-            let wanted = u32::try_from(wanted).unwrap_or(u32::MAX).min(room);
-            if wanted > 0 && !self.backs_off(vo, place) {
-                self.send(vo, place, wanted).await?;
+            if place.wanted > 0 {
+                self.send(vo, place, place.wanted).await?;
             }
         }
+        let now = self.now();
+        let told = places.iter().map(|place| place.report(now)).collect();
+        lock(&self.supplied).insert(vo.clone(), told);
         Ok(())
     }
 
-    /// Queues that may get pilots, with their offers judged by the rule.
-    async fn places<'a>(&self, document: &'a VoDocument) -> Result<Vec<Place<'a>>, LifecycleError> {
+    /// What the last round of supply did for a VO, and why.
+    pub fn supplied(&self, vo: &VoName) -> Vec<QueueReport> {
+        lock(&self.supplied).get(vo).cloned().unwrap_or_default()
+    }
+
+    /// Queues, how much room each has, and what could run there.
+    async fn places<'a>(
+        &self,
+        document: &'a VoDocument,
+        pilots: &[PilotRecord],
+        unmet: &BTreeMap<ClassId, u64>,
+    ) -> Result<Vec<Place<'a>>, LifecycleError> {
         let mut places = Vec::new();
         for (ce, name, queue, offer) in document.queues() {
-            let open = document.sites.get(&offer.site).is_some_and(|site| !site.banned);
-            if !open || self.policies.backend(&document.vo, ce, name).is_err() {
-                continue;
+            let here = pilots.iter().filter(|p| p.ce == *ce && p.queue == *name);
+            let coming = here.clone().filter(|pilot| pilot.status.is_on_its_way()).count();
+            let count = |pilots: usize| u32::try_from(pilots).unwrap_or(u32::MAX);
+            let (coming, here) = (count(coming), count(here.count()));
+            let mut place = Place {
+                ce,
+                name,
+                queue,
+                offer: offer.class(),
+                classes: Vec::new(),
+                coming,
+                here,
+                room: queue.max_pilots.saturating_sub(here),
+                demand: 0,
+                wanted: 0,
+                why: String::new(),
+            };
+            if let Some(why) = self.closed(document, &place) {
+                place.limit(Some(0), &why);
             }
-            let offer = offer.class();
-            let rule = self.judged(&document.vo, &offer, None).await?;
-            places.push(Place { ce, name, queue, offer, decider: rule.decider().clone() });
+            let more = queue.max_waiting.map(|most| most.saturating_sub(coming));
+            place.limit(more, "max_waiting is reached");
+            self.weigh(&document.vo, &mut place, unmet).await?;
+            places.push(place);
         }
         Ok(places)
     }
 
-    /// Takes from the demand what at most `most` pilots of a queue would serve; how many it takes.
-    fn take_from(
-        &self,
-        unmet: &mut BTreeMap<ClassId, u64>,
-        vo: &VoName,
-        place: &Place<'_>,
-        most: u64,
-    ) -> u64 {
-        let capacity = most * u64::from(place.queue.cores);
-        let mut served = 0;
-        for candidate in lock(&self.index).accepted(vo, &place.offer, &place.decider) {
-            let cores = u64::from(candidate.class.requirement.cpu.num_cores.min);
-            let Some(jobs) = unmet.get_mut(&candidate.class.id) else { continue };
-            let taken = (*jobs).min((capacity - served) / cores.max(1));
-            *jobs -= taken;
-            served += taken * cores;
+    /// Why a queue gets no pilots, whatever waits.
+    fn closed(&self, document: &VoDocument, place: &Place<'_>) -> Option<String> {
+        let Place { ce, name, offer, .. } = place;
+        if document.sites.get(&offer.site).is_none_or(|site| site.banned) {
+            return Some(format!("site {} is banned", offer.site));
         }
-        served.div_ceil(u64::from(place.queue.cores))
+        if document.ces.get(*ce).is_none_or(|ce| ce.banned) {
+            return Some("the CE is banned".to_owned());
+        }
+        if let Err(error) = self.policies.backend(&document.vo, ce, name) {
+            return Some(error.to_string());
+        }
+        let key = (document.vo.clone(), (*ce).clone(), (*name).clone());
+        let backoffs = lock(&self.backoffs);
+        let backoff = backoffs.get(&key).filter(|backoff| backoff.until > self.now())?;
+        let seconds = backoff.until.since(self.now()).as_secs() + 1;
+        Some(format!("left alone for {seconds} s more: {}", backoff.why))
     }
 
-    fn backs_off(&self, vo: &VoName, place: &Place<'_>) -> bool {
-        let key = (vo.clone(), place.ce.clone(), place.name.clone());
-        lock(&self.backoffs).get(&key).is_some_and(|backoff| backoff.until > self.now())
+    /// Asks the rule which classes may go to a queue, in the order in which they would.
+    async fn weigh(
+        &self,
+        vo: &VoName,
+        place: &mut Place<'_>,
+        unmet: &BTreeMap<ClassId, u64>,
+    ) -> Result<(), LifecycleError> {
+        if unmet.is_empty() {
+            return Ok(());
+        }
+        let rule = self.judged(vo, &place.offer, None).await?;
+        let accepted = lock(&self.index).accepted(vo, &place.offer, rule.decider());
+        let class = |c: &crate::index::Candidate| {
+            (c.class.id, u64::from(c.class.requirement.cpu.num_cores.min.max(1)))
+        };
+        place.classes = accepted.iter().map(class).collect();
+        place.demand = place.classes.iter().filter_map(|(id, _)| unmet.get(id)).sum();
+        Ok(())
     }
 
-    pub(crate) fn note_pilot(&self, pilot: &PilotRecord, useful: bool) {
+    /// Takes from the demand what pilots on their way to a queue will serve.
+    fn take_from(&self, unmet: &mut BTreeMap<ClassId, u64>, place: &Place<'_>, pilots: u64) {
+        let mut cores = pilots * u64::from(place.queue.cores);
+        for (class, each) in &place.classes {
+            let Some(jobs) = unmet.get_mut(class) else { continue };
+            let taken = (*jobs).min(cores / each);
+            *jobs -= taken;
+            cores -= taken * each;
+        }
+    }
+
+    /// Asks CEs for room, where something would be sent. One that does not answer gets nothing.
+    async fn ask_for_room(&self, vo: &VoName, places: &mut [Place<'_>]) {
+        let mut by_ce: BTreeMap<CeName, Vec<&mut Place<'_>>> = BTreeMap::new();
+        for place in places.iter_mut().filter(|place| place.demand > 0 && place.room > 0) {
+            by_ce.entry(place.ce.clone()).or_default().push(place);
+        }
+        for (ce, mut places) in by_ce {
+            let queues: Vec<QueueName> = places.iter().map(|place| place.name.clone()).collect();
+            let Some(first) = queues.first() else { continue };
+            let Ok(backend) = self.policies.backend(vo, &ce, first) else { continue };
+            match backend.capacity(&queues).await {
+                Ok(rooms) => {
+                    for (place, room) in places.iter_mut().zip(rooms) {
+                        place.limit(room.free, "the CE says that it is full");
+                        let more = |most: u32| room.waiting.map(|w| most.saturating_sub(w));
+                        place.limit(
+                            place.queue.max_waiting.and_then(more),
+                            "max_waiting is reached",
+                        );
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%vo, %ce, %error, "a CE does not say how much room it has");
+                    for place in places {
+                        place.limit(Some(0), &format!("the CE does not answer: {error}"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// How a pilot fared: `trouble` makes its queue be left alone for a while, longer each time.
+    pub(crate) fn note_pilot(&self, pilot: &PilotRecord, trouble: Option<&'static str>) {
         let key = (pilot.vo.clone(), pilot.ce.clone(), pilot.queue.clone());
         let mut backoffs = lock(&self.backoffs);
-        if useful {
+        let Some(why) = trouble else {
             backoffs.remove(&key);
             return;
-        }
+        };
         let now = self.now();
-        let backoff = backoffs.entry(key).or_insert(Backoff { failures: 0, until: now });
+        let backoff = backoffs.entry(key).or_insert(Backoff { failures: 0, until: now, why });
+        backoff.why = why;
         let wait = FIRST_BACKOFF * 2u32.saturating_pow(backoff.failures.min(10));
         backoff.failures += 1;
         backoff.until = now.plus(wait.min(MAX_BACKOFF));
@@ -211,7 +396,7 @@ impl Lifecycle {
             Submission::Refused(why) => {
                 self.bury(stamp, PilotState::Aborted, &why, "its pilot was refused").await?;
                 if let Some(pilot) = self.store.pilot(stamp).await? {
-                    self.note_pilot(&pilot, false);
+                    self.note_pilot(&pilot, Some("it refused a pilot"));
                 }
             }
             Submission::Unknown(why) => {
@@ -297,8 +482,41 @@ impl Lifecycle {
         };
         let loss = format!("its pilot ended: {}", if why.is_empty() { "done" } else { &why });
         self.bury(stamp, end, &why, &loss).await?;
-        self.note_pilot(pilot, pilot.jobs_run > 0);
+        let idle = (pilot.jobs_run == 0).then_some("a pilot ended there before it had a job");
+        self.note_pilot(pilot, idle);
         Ok(())
+    }
+
+    fn sender(
+        &self,
+        pilot: &PilotRecord,
+    ) -> Result<(Arc<dyn ComputingBackend>, String), PilotTrouble> {
+        let reference = pilot.reference.clone().ok_or(PilotTrouble::NotThere)?;
+        let backend = self.policies.backend_that_sent(&pilot.vo, &pilot.ce, pilot.sent_by.as_ref());
+        Ok((backend.map_err(LifecycleError::from)?, reference))
+    }
+
+    /// Part of what a pilot wrote, as its CE gives it.
+    pub async fn pilot_output(
+        &self,
+        pilot: &PilotRecord,
+        stream: PilotStream,
+        offset: u64,
+        max: u32,
+    ) -> Result<Vec<u8>, PilotTrouble> {
+        let (backend, reference) = self.sender(pilot)?;
+        let output = backend.output(&reference, stream, offset, max).await;
+        output.map_err(|error| PilotTrouble::NotGiven(error.to_string()))
+    }
+
+    /// Has a pilot's CE end it. What it was doing is then lost, and tried again.
+    pub async fn kill_pilot(&self, pilot: &PilotRecord) -> Result<(), PilotTrouble> {
+        let (backend, reference) = self.sender(pilot)?;
+        let answers = backend.cancel(&[reference]).await.map_err(LifecycleError::from)?;
+        match answers.into_iter().flatten().next() {
+            None => Ok(()),
+            Some(why) => Err(PilotTrouble::NotGiven(why)),
+        }
     }
 
     /// Tells every pilot to end.

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     end_quietly_without_a_reader();
     // The pilot has a runtime and a log of its own.
-    if let cli::Command::Pilot { configuration } = &cli.command {
+    if let cli::Command::RunPilot { configuration } = &cli.command {
         return spinor_pilot::run(configuration);
     }
     commands::log(&cli);

@@ -194,7 +194,8 @@ fn metrics() -> anyhow::Result<Box<dyn Fn() -> String + Send + Sync>> {
 }
 
 fn pilot_program(file: &Path) -> anyhow::Result<PilotProgram> {
-    let unreadable = || format!("cannot read the pilot program {} (`pilot.program`)", file.display());
+    let unreadable =
+        || format!("cannot read the pilot program {} (`pilot.program`)", file.display());
     let digest = Digest::of(&std::fs::read(file).with_context(unreadable)?);
     Ok(PilotProgram { file: file.to_owned(), digest })
 }

@@ -60,7 +60,10 @@ impl Effectful for TwinBackend {
 #[async_trait]
 impl ComputingBackend for TwinBackend {
     async fn capacity(&self, queues: &[QueueName]) -> Result<Vec<Room>, PolicyError> {
-        Ok(queues.iter().map(|queue| Room { queue: queue.clone(), free: None }).collect())
+        Ok(queues
+            .iter()
+            .map(|queue| Room { queue: queue.clone(), free: None, waiting: None })
+            .collect())
     }
 
     async fn submit(&self, pilots: &[PilotRequest]) -> Result<Vec<Submission>, PolicyError> {

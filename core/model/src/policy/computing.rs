@@ -87,6 +87,8 @@ pub struct Room {
     pub queue: QueueName,
     /// Pilots it would take now, if it can say.
     pub free: Option<u32>,
+    /// Pilots that wait there, if it can say.
+    pub waiting: Option<u32>,
 }
 
 /// Brings pilots to a CE. Every answer is per item, in the order asked.

@@ -188,6 +188,9 @@ pub struct Site {
 pub struct Ce {
     /// Where it is.
     pub site: SiteName,
+    /// Gets no pilots for the time being; those that it has go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub banned: bool,
     /// What brings pilots there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<Binding>,
@@ -218,6 +221,9 @@ pub struct Queue {
     /// Pilots there may be at a time.
     #[serde(default = "one")]
     pub max_pilots: u32,
+    /// Pilots that may wait there at a time; as many as there may be, if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_waiting: Option<u32>,
     /// What its slots are known for.
     #[serde(default)]
     pub tags: BTreeSet<String>,

@@ -152,7 +152,12 @@ impl Effectful for Backend {
 impl ComputingBackend for Backend {
     async fn capacity(&self, queues: &[QueueName]) -> Result<Vec<Room>, PolicyError> {
         let rooms = self.rooms(self.bond.state(), queues).await?;
-        Ok(queues.iter().zip(rooms).map(|(q, r)| Room { queue: q.clone(), free: r.free }).collect())
+        let room = |(queue, room): (&QueueName, wit::Room)| Room {
+            queue: queue.clone(),
+            free: room.free,
+            waiting: room.waiting,
+        };
+        Ok(queues.iter().zip(rooms).map(room).collect())
     }
 
     async fn submit(&self, pilots: &[PilotRequest]) -> Result<Vec<Submission>, PolicyError> {

@@ -102,7 +102,9 @@ impl HttpCapability {
         };
         let shown = |name: &String| self.identities.get(name).is_some_and(|own| *own == origin);
         if let Some(name) = request.identity.as_ref().filter(|name| !shown(name)) {
-            return denied(format!("no grant shows certificate `{name}` to {origin} (`grants.identity`)"));
+            return denied(format!(
+                "no grant shows certificate `{name}` to {origin} (`grants.identity`)"
+            ));
         }
         if let Err(private) = Private::check(&url, grant.private) {
             return denied(private.to_string());

@@ -37,17 +37,8 @@ pub const ALL: &[&str] = &[
 ];
 
 /// Capabilities that this server offers.
-pub const OFFERED: &[&str] = &[
-    "log",
-    "clock",
-    "random",
-    "http",
-    "command",
-    "process",
-    "ssh",
-    "directory",
-    "secret",
-];
+pub const OFFERED: &[&str] =
+    &["log", "clock", "random", "http", "command", "process", "ssh", "directory", "secret"];
 
 /// Capabilities that plugins of a kind may have.
 pub fn allowed(kind: Kind) -> &'static [&'static str] {

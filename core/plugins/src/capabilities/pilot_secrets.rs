@@ -69,7 +69,10 @@ mod tests {
         let secrets = PilotSecrets::from_iter([("a", "alpha"), ("b", "beta")]);
         let sent = secrets.put_in(b"x {{pilot-secret:b}} {{pilot-secret:a}} {{pilot-secret:c}}");
         assert_eq!(sent, b"x beta alpha {{pilot-secret:c}}");
-        assert_eq!(secrets.take_out(sent), b"x {{pilot-secret:b}} {{pilot-secret:a}} {{pilot-secret:c}}");
+        assert_eq!(
+            secrets.take_out(sent),
+            b"x {{pilot-secret:b}} {{pilot-secret:a}} {{pilot-secret:c}}"
+        );
         let one = secrets.only("a").put_in(b"{{pilot-secret:b}} {{pilot-secret:a}}");
         assert_eq!(one, b"{{pilot-secret:b}} alpha");
     }

@@ -77,12 +77,7 @@ impl ProcessCapability {
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
-    fn spawn(
-        &self,
-        stamp: &str,
-        configuration: &str,
-        secrets: &PilotSecrets,
-    ) -> Answer<String> {
+    fn spawn(&self, stamp: &str, configuration: &str, secrets: &PilotSecrets) -> Answer<String> {
         let directory = self.directory(stamp)?;
         if directory.join("pilot.json").exists() {
             return Ok(stamp.to_owned());
@@ -98,10 +93,7 @@ impl ProcessCapability {
         let mut private = OpenOptions::new();
         private.write(true).create_new(true).mode(0o600);
         let mut opened = private.open(&file).map_err(other)?;
-        opened
-            .write_all(&configuration)
-            .and_then(|()| opened.sync_all())
-            .map_err(other)?;
+        opened.write_all(&configuration).and_then(|()| opened.sync_all()).map_err(other)?;
         let child = self.start(&directory, &file).map_err(other)?;
         self.children().insert(stamp.to_owned(), child);
         Ok(stamp.to_owned())

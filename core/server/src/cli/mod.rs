@@ -61,6 +61,24 @@ pub enum Command {
         #[arg(long)]
         lock: Option<PathBuf>,
     },
+    /// See pilots, what they wrote, and end them
+    Pilot {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// What to do.
+        #[command(subcommand)]
+        command: Pilot,
+    },
+    /// See CEs: how many pilots each queue got in the last round, and why not more
+    Ce {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// What to do.
+        #[command(subcommand)]
+        command: Ce,
+    },
     /// See or put in force what every VO inherits: CEs, sinks, defaults
     Installation {
         /// How to reach the server.
@@ -136,8 +154,8 @@ pub enum Command {
         memory_mb: u64,
     },
     /// Be a pilot (started by a CE backend)
-    #[command(hide = true)]
-    Pilot {
+    #[command(hide = true, name = "run-pilot")]
+    RunPilot {
         /// The file that the server wrote for it.
         configuration: PathBuf,
     },
@@ -331,6 +349,49 @@ pub enum User {
     Unban {
         /// Who.
         user: String,
+        /// The VO, for operators.
+        #[arg(long)]
+        vo: Option<String>,
+    },
+}
+
+/// Pilots.
+#[derive(Subcommand)]
+pub enum Pilot {
+    /// List a VO's pilots
+    List {
+        /// The VO, for operators.
+        #[arg(long)]
+        vo: Option<String>,
+        /// Also those that have ended.
+        #[arg(long)]
+        ended: bool,
+    },
+    /// Show a pilot
+    Show {
+        /// Its stamp.
+        stamp: String,
+    },
+    /// Print what a pilot wrote, as its CE gives it
+    Logs {
+        /// Its stamp.
+        stamp: String,
+        /// `stdout`, `stderr`, or `log`: the CE's own
+        #[arg(long, default_value = "stderr")]
+        stream: String,
+    },
+    /// Have its CE end a pilot: the jobs that it runs are tried again elsewhere
+    Kill {
+        /// Its stamp.
+        stamp: String,
+    },
+}
+
+/// CEs.
+#[derive(Subcommand)]
+pub enum Ce {
+    /// List a VO's queues: what could run there, what was sent, and why not more
+    List {
         /// The VO, for operators.
         #[arg(long)]
         vo: Option<String>,

@@ -5,6 +5,7 @@ mod job;
 mod lock;
 mod login;
 mod oci;
+mod pilot;
 mod plugin;
 mod rollout;
 mod token;
@@ -75,7 +76,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             clap_complete::generate(shell, &mut Cli::command(), "spinor", &mut std::io::stdout());
         }
         Command::Compile { sort, memory_mb } => component::compile(sort, memory_mb)?,
-        Command::Pilot { configuration } => return Ok(spinor_pilot::run(&configuration)),
+        Command::Pilot { server, command } => pilot::run(&server, command).await?,
+        Command::Ce { server, command } => pilot::ce(&server, command).await?,
+        Command::RunPilot { configuration } => return Ok(spinor_pilot::run(&configuration)),
     }
     Ok(ExitCode::SUCCESS)
 }

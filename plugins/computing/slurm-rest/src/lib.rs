@@ -108,7 +108,9 @@ impl Settings {
             HttpError::Unknown(why) | HttpError::Other(why) => Trouble::Unsure(why),
         })?;
         if !response.complete {
-            return Err(Trouble::Unsure("the answer is larger than the grant's `max_kb`".to_owned()));
+            return Err(Trouble::Unsure(
+                "the answer is larger than the grant's `max_kb`".to_owned(),
+            ));
         }
         Answer::read(response.status, &response.body).map_err(Trouble::Unsure)
     }

@@ -184,8 +184,14 @@ mod tests {
 
     #[test]
     fn both_shapes_say_the_same() {
-        let old = read(200, r#"{"errors": [], "jobs": [{"job_id": 7, "name": "spinor-a", "job_state": "RUNNING", "state_reason": "None"}]}"#);
-        let new = read(200, r#"{"errors": [], "jobs": [{"job_id": 7, "name": "spinor-a", "job_state": ["RUNNING", "COMPLETING"], "state_reason": "None"}]}"#);
+        let old = read(
+            200,
+            r#"{"errors": [], "jobs": [{"job_id": 7, "name": "spinor-a", "job_state": "RUNNING", "state_reason": "None"}]}"#,
+        );
+        let new = read(
+            200,
+            r#"{"errors": [], "jobs": [{"job_id": 7, "name": "spinor-a", "job_state": ["RUNNING", "COMPLETING"], "state_reason": "None"}]}"#,
+        );
         for answer in [old, new] {
             assert_eq!((answer.jobs[0].state().as_str(), answer.trouble()), ("RUNNING", None));
         }
@@ -193,11 +199,18 @@ mod tests {
 
     #[test]
     fn errors_are_told_apart() {
-        let unknown = read(500, r#"{"errors": [{"error_number": 2017, "error": "Invalid job id specified"}]}"#);
+        let unknown = read(
+            500,
+            r#"{"errors": [{"error_number": 2017, "error": "Invalid job id specified"}]}"#,
+        );
         assert!(unknown.is_unknown_job() && unknown.is_sure());
-        let token = read(500, r#"{"errors": [{"error_number": -1, "error": "Unspecified error"}]}"#);
+        let token =
+            read(500, r#"{"errors": [{"error_number": -1, "error": "Unspecified error"}]}"#);
         assert!(token.is_sure() && token.trouble().unwrap().contains("is the token good"));
-        let down = read(500, r#"{"errors": [{"error_number": 1800, "error": "Unable to contact slurm controller (connect failure)"}]}"#);
+        let down = read(
+            500,
+            r#"{"errors": [{"error_number": 1800, "error": "Unable to contact slurm controller (connect failure)"}]}"#,
+        );
         assert!(!down.is_sure() && !down.is_unknown_job());
         assert!(Answer::read(502, b"<html>").is_err());
     }

@@ -8,9 +8,7 @@ use spinor_sdk::batch::{
     slurm::{Cluster, Slurm},
 };
 use spinor_sdk::computing::{
-    Backend, OutputStream, Pilot, PilotState, Room, Submission,
-    command::CommandError,
-    ssh,
+    Backend, OutputStream, Pilot, PilotState, Room, Submission, command::CommandError, ssh,
 };
 use spinor_sdk::{Card, Error, Plugin, plugin_card, schemars};
 

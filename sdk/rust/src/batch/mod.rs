@@ -6,8 +6,8 @@
 
 pub mod host;
 pub mod script;
-pub mod slurm;
 mod shells;
+pub mod slurm;
 
 pub use shells::{Here, There};
 

@@ -97,7 +97,9 @@ pub(super) mod tests {
             cores: 2,
             memory_mib: 2000,
             wall_seconds: 3601,
-            configuration: r#"{"program":{"url":"https://spinor.example.org/x","sha256":"0a"},"a":"it's"}"#.to_owned(),
+            configuration:
+                r#"{"program":{"url":"https://spinor.example.org/x","sha256":"0a"},"a":"it's"}"#
+                    .to_owned(),
             attributes: Vec::new(),
         }
     }

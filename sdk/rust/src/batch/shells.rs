@@ -50,7 +50,8 @@ impl Shell for Here {
     fn read(&self, path: &str, offset: u64, max: u32) -> Result<Vec<u8>, Error> {
         let (from, skip, count) =
             (format!("if={path}"), format!("skip={offset}"), format!("count={max}"));
-        let arguments = [from.as_str(), &skip, &count, "iflag=skip_bytes,count_bytes", "status=none"];
+        let arguments =
+            [from.as_str(), &skip, &count, "iflag=skip_bytes,count_bytes", "status=none"];
         let invocation = Invocation {
             program: "dd".to_owned(),
             arguments: owned(&arguments),

@@ -164,11 +164,18 @@ impl<S: Shell> Slurm<'_, S> {
         for stamps in stamps.chunks(TOGETHER) {
             let names: Vec<String> = stamps.iter().map(|stamp| name(stamp)).collect();
             let names = format!("--name={}", names.join(","));
-            let listed =
-                self.shell.ask("squeue", &["--noheader", "--states=all", "--format=%i|%j", &names])?;
+            let listed = self
+                .shell
+                .ask("squeue", &["--noheader", "--states=all", "--format=%i|%j", &names])?;
             let mut text = listed;
             if self.cluster.history == History::Accounting {
-                let asked = ["--noheader", "--allocations", "--parsable2", "--format=JobIDRaw,JobName", &names];
+                let asked = [
+                    "--noheader",
+                    "--allocations",
+                    "--parsable2",
+                    "--format=JobIDRaw,JobName",
+                    &names,
+                ];
                 text.push_str(&self.shell.ask("sacct", &asked)?);
             }
             for row in rows(&text) {
@@ -198,11 +205,7 @@ impl<S: Shell> Slurm<'_, S> {
     }
 
     /// Jobs that `squeue` has.
-    fn listed(
-        &self,
-        ids: &[&str],
-        states: &mut BTreeMap<String, PilotState>,
-    ) -> Result<(), Error> {
+    fn listed(&self, ids: &[&str], states: &mut BTreeMap<String, PilotState>) -> Result<(), Error> {
         let ids = format!("--jobs={}", ids.join(","));
         let asked = ["--noheader", "--states=all", "--format=%i|%T|%r", &ids];
         let ran = self.shell.run("squeue", &asked, "")?;
@@ -261,7 +264,8 @@ impl<S: Shell> Slurm<'_, S> {
     /// Our own jobs in each partition.
     pub fn capacity(&self, queues: Vec<String>) -> Result<Vec<Room>, Error> {
         let partitions = format!("--partition={}", queues.join(","));
-        let asked = ["--noheader", "--me", "--states=PENDING,RUNNING", "--format=%P|%T", &partitions];
+        let asked =
+            ["--noheader", "--me", "--states=PENDING,RUNNING", "--format=%P|%T", &partitions];
         let text = self.shell.ask("squeue", &asked)?;
         let count = |queue: &str, word: &str| {
             let count = rows(&text).filter(|row| row[..] == [queue, word]).count();

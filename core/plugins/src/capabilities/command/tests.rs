@@ -40,7 +40,9 @@ async fn only_named_programs_with_arguments_of_the_granted_shapes() {
 #[tokio::test]
 async fn has_its_input_files_and_environment_and_nothing_of_the_servers() {
     let script = r#"cat; cat beside; env | grep -vE '^(PATH|PWD|SHLVL|_|HOME|OLDPWD)=' ; exit 3"#;
-    let grants = format!("sh = {{ program = [\"/bin/sh\", \"-c\", {script:?}], environment = {{ A = \"b\" }} }}");
+    let grants = format!(
+        "sh = {{ program = [\"/bin/sh\", \"-c\", {script:?}], environment = {{ A = \"b\" }} }}"
+    );
     let capability = granted(&grants);
     let mut invocation = asked("sh", &[]);
     invocation.stdin = b"in ".to_vec();

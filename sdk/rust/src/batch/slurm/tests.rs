@@ -41,8 +41,15 @@ fn asks_for_what_the_pilot_is_to_have() {
     assert_eq!(slurm.submit(&[pilot]).unwrap(), [Submission::Submitted("17:ab12".to_owned())]);
     let asked = shell.asked.borrow()[0].clone();
     for option in [
-        "job-name=spinor-ab12", "partition=short", "cpus-per-task=2", "mem=2000M", "time=61",
-        "output=/shared/vo/spinor-ab12.out", "no-requeue", "account=atlas", "qos=grid",
+        "job-name=spinor-ab12",
+        "partition=short",
+        "cpus-per-task=2",
+        "mem=2000M",
+        "time=61",
+        "output=/shared/vo/spinor-ab12.out",
+        "no-requeue",
+        "account=atlas",
+        "qos=grid",
     ] {
         assert!(asked.contains(&format!("\n#SBATCH --{option}\n")), "{option}: {asked}");
     }
@@ -67,7 +74,8 @@ fn a_submission_that_was_cut_off_is_not_taken_for_refused() {
 
 #[test]
 fn what_squeue_forgot_is_asked_of_the_history_and_one_item_spoils_no_other() {
-    let listed = "1|PENDING|JobHeldUser\n2|RUNNING|None\n3|FAILED|NonZeroExitCode\n9|LEVITATING|None\n";
+    let listed =
+        "1|PENDING|JobHeldUser\n2|RUNNING|None\n3|FAILED|NonZeroExitCode\n9|LEVITATING|None\n";
     let remembered = "4|CANCELLED by 1000|0:0\n5|TIMEOUT|0:15\n";
     let shell = Recorded::of(&[(0, listed, ""), (0, remembered, "")]);
     let cluster = cluster("");
@@ -92,7 +100,11 @@ fn what_squeue_forgot_is_asked_of_the_history_and_one_item_spoils_no_other() {
 #[test]
 fn a_controller_that_is_down_makes_nobody_unknown() {
     let down = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)";
-    let shell = Recorded::of(&[(1, "", down), (1, "", "slurm_load_jobs error: Invalid job id specified"), (1, "", "x")]);
+    let shell = Recorded::of(&[
+        (1, "", down),
+        (1, "", "slurm_load_jobs error: Invalid job id specified"),
+        (1, "", "x"),
+    ]);
     let cluster = cluster("");
     let slurm = Slurm { shell: &shell, cluster: &cluster };
     assert!(matches!(slurm.status(&["1:a".to_owned()]), Err(Error::Unavailable(_))));
