@@ -36,7 +36,7 @@ use arc_swap::ArcSwap;
 use index::Index;
 use observations::Observations;
 use spinor_model::{
-    id::{ClassId, Digest, VoName},
+    id::{CeName, ClassId, Digest, VoName},
     policy::{NoPolicy, Policies, PolicyError},
     registry::VoDocument,
     time::{Clock, Timestamp},
@@ -135,6 +135,8 @@ pub struct Lifecycle {
     documents_since: ArcSwap<BTreeMap<VoName, Timestamp>>,
     index: Mutex<Index>,
     backoffs: Mutex<supply::Backoffs>,
+    /// Why there is no word from a CE on its pilots.
+    silent: Mutex<BTreeMap<(VoName, CeName), String>>,
     supplied: Mutex<BTreeMap<VoName, Vec<supply::QueueReport>>>,
     problems: Mutex<BTreeMap<VoName, String>>,
     held: Mutex<HashSet<ClassId>>,
@@ -188,6 +190,7 @@ impl Lifecycle {
             documents_since: ArcSwap::default(),
             index: Mutex::new(index),
             backoffs: Mutex::default(),
+            silent: Mutex::default(),
             supplied: Mutex::default(),
             problems: Mutex::default(),
             held: Mutex::default(),

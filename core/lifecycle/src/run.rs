@@ -1,8 +1,11 @@
 //! The loops that keep the parts moving.
 
 use crate::{Lifecycle, servers};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::sleep};
+
+/// Between rounds of cleaning up after pilots.
+const CLEANING: Duration = Duration::from_secs(30);
 
 /// The running loops; they stop when this is dropped.
 pub struct Tasks(JoinSet<()>);
@@ -20,6 +23,7 @@ impl Lifecycle {
         let mut tasks = JoinSet::new();
         tasks.spawn(self.clone().watch_forever());
         tasks.spawn(self.clone().supply_forever());
+        tasks.spawn(self.clone().clean_forever());
         tasks.spawn(self.clone().conclude_forever());
         tasks.spawn(self.clone().deliver_forever());
         tasks.spawn(self.clone().observe_forever());
@@ -52,6 +56,17 @@ impl Lifecycle {
             }
             // Whatever comes in at once is served at once.
             sleep(self.pace.tick.min(self.pace.supply)).await;
+        }
+    }
+
+    async fn clean_forever(self: Arc<Self>) {
+        loop {
+            if self.has_duty()
+                && let Err(error) = self.clean().await
+            {
+                tracing::error!(%error, "what pilots left");
+            }
+            sleep(CLEANING).await;
         }
     }
 

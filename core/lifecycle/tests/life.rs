@@ -1,143 +1,16 @@
 //! A job's life over a real store, with native twins for plugins and a clock that the test moves.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use spinor_identity::subject::PilotIdentity;
-use spinor_lifecycle::{
-    Lifecycle, Parts,
-    admission::{Beside, Refusal, Request},
-};
+mod world;
+
+use spinor_lifecycle::admission::{Beside, Refusal, Request};
 use spinor_model::{
-    id::{AttemptNumber, JobId},
-    offer::Offer,
-    plan::{AttemptResult, Consumption, Ending},
-    policy::PilotStatus,
-    protocol::Beat,
-    registry::VoDocument,
-    state::{JobState, PilotState},
-    time::{ManualClock, Timestamp},
-    usage::Ack,
+    id::AttemptNumber, plan::Ending, registry::VoDocument, state::JobState, usage::Ack,
 };
-use spinor_store::{
-    BeatAnswer, Claimed, ResultAnswer,
-    sql::{Database, SqlStore},
-};
-use spinor_twins::{TwinRule, Twins};
-use std::{sync::Arc, time::Duration};
-
-/// The database that the environment says.
-fn database(directory: &tempfile::TempDir) -> Database {
-    match spinor_test_postgres::wanted() {
-        true => Database::Postgres(spinor_test_postgres::database()),
-        false => Database::Sqlite(directory.path().join("db")),
-    }
-}
-
-struct World {
-    lifecycle: Arc<Lifecycle>,
-    twins: Arc<Twins>,
-    clock: Arc<ManualClock>,
-    #[allow(dead_code)]
-    directory: tempfile::TempDir,
-}
-
-const DOCUMENT: &str = r#"
-    vo = "vo"
-    [limits]
-    max_attempts = 2
-    lease_seconds = 60
-    stalled_seconds = 600
-    [groups.g]
-    [sites.A]
-    [sites.B]
-    [ces.a]
-    site = "A"
-    queues.q = { cores = 1, memory_mb = 4096, wall_time = 7200, max_pilots = 100 }
-"#;
-
-async fn world(document: &str) -> World {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Arc::new(SqlStore::open(&database(&directory)).await.unwrap());
-    let clock = Arc::new(ManualClock::at(Timestamp(1_795_000_000_000)));
-    let twins = Twins::new();
-    let parts = Parts::unobserved(store, twins.clone(), clock.clone());
-    let lifecycle = Lifecycle::new(parts).await.unwrap();
-    lifecycle.set_document(Arc::new(VoDocument::from_toml(document).unwrap()));
-    World { lifecycle, twins, clock, directory }
-}
-
-fn pilot(stamp: &str, site: &str) -> PilotIdentity {
-    PilotIdentity {
-        stamp: stamp.parse().unwrap(),
-        vo: "vo".parse().unwrap(),
-        site: site.parse().unwrap(),
-        ce: "a".parse().unwrap(),
-        queue: "q".parse().unwrap(),
-    }
-}
-
-fn slot(site: &str, cores: u32) -> Offer {
-    serde_json::from_value(serde_json::json!({
-        "site": site, "ce": "a", "queue": "q", "cores": cores, "memory_mb": 4096 * cores,
-        "wall_time": 7200, "architecture": "x86_64",
-    }))
-    .unwrap()
-}
-
-fn result(job: &Claimed, ending: Ending) -> AttemptResult {
-    AttemptResult {
-        job: job.id,
-        attempt: job.attempt,
-        nonce: job.nonce.clone(),
-        ending,
-        consumption: Consumption { wall_seconds: 2.0, cpu_seconds: 1.0, max_memory_mb: 5 },
-        output: None,
-        missing_outputs: Vec::new(),
-        stdout_tail: String::new(),
-        stderr_tail: String::new(),
-    }
-}
-
-impl World {
-    async fn submit(&self, jobs: u32) -> Vec<JobId> {
-        self.submit_asking(jobs, serde_json::json!({"wall_time": 3600})).await
-    }
-
-    async fn submit_asking(&self, jobs: u32, requirement: serde_json::Value) -> Vec<JobId> {
-        let request = Request {
-            vo: "vo".parse().unwrap(),
-            group: "g".parse().unwrap(),
-            owner: "ada".parse().unwrap(),
-            description: serde_json::json!({"jobs": jobs, "requirement": requirement}),
-            key: None,
-            beside: Default::default(),
-        };
-        self.lifecycle.submit(request).await.unwrap()
-    }
-
-    async fn claim(&self, stamp: &str, site: &str, cores: u32) -> Vec<Claimed> {
-        let pilot = pilot(stamp, site);
-        self.lifecycle.match_slot(&pilot, slot(site, cores), None, &[]).await.unwrap()
-    }
-
-    async fn beat(&self, stamp: &str, job: &Claimed) -> BeatAnswer {
-        let beat = Beat { job: job.id, attempt: job.attempt, stdout_tail: "tail".to_owned() };
-        self.lifecycle.heartbeat(&pilot(stamp, "A"), &[beat]).await.unwrap()[0]
-    }
-
-    async fn finish(&self, stamp: &str, job: &Claimed, ending: Ending) -> ResultAnswer {
-        self.lifecycle.finish(&pilot(stamp, "A"), &result(job, ending)).await.unwrap()
-    }
-
-    async fn state(&self, id: JobId) -> JobState {
-        self.lifecycle.store.job(id).await.unwrap().unwrap().status
-    }
-
-    fn pass(&self, seconds: u64) {
-        self.clock.advance(Duration::from_secs(seconds));
-    }
-}
-
-const DONE: Ending = Ending::Exited { code: 0 };
+use spinor_store::{BeatAnswer, Claimed, ResultAnswer};
+use spinor_twins::TwinRule;
+use std::sync::Arc;
+use world::{DOCUMENT, DONE, pilot, result, slot, world};
 
 #[tokio::test]
 async fn a_job_is_submitted_claimed_run_judged_and_booked() {
@@ -231,21 +104,6 @@ async fn retries_end_at_the_limit_and_avoid_the_site() {
 }
 
 #[tokio::test]
-async fn a_dead_pilot_is_proof_and_its_jobs_start_anew_at_once() {
-    let world = world(DOCUMENT).await;
-    let job = world.submit(1).await[0];
-    world.lifecycle.supply().await.unwrap();
-    let stamp = world.twins.backend.submitted()[0].stamp.to_string();
-    world.claim(&stamp, "A", 1).await;
-    world.twins.backend.end_all(PilotStatus::Failed("node lost".to_owned()));
-    world.lifecycle.supply().await.unwrap();
-    world.lifecycle.conclude_pending().await.unwrap();
-    assert_eq!(world.state(job).await, JobState::Waiting);
-    let pilot = world.lifecycle.store.pilot(&stamp.parse().unwrap()).await.unwrap().unwrap();
-    assert_eq!((pilot.status, &*pilot.status_reason), (PilotState::Failed, "node lost"));
-}
-
-#[tokio::test]
 async fn an_answer_that_was_lost_is_given_again() {
     let world = world(DOCUMENT).await;
     world.submit(3).await;
@@ -255,62 +113,6 @@ async fn an_answer_that_was_lost_is_given_again() {
     let holds: Vec<_> = first.iter().map(|job| (job.id, job.attempt)).collect();
     let next = world.lifecycle.match_slot(&pilot("p1", "A"), slot("A", 1), None, &holds).await;
     assert_eq!(next.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn three_ces_and_ten_jobs_make_ten_pilots() {
-    let mut document = DOCUMENT.to_owned();
-    for ce in ["b", "c"] {
-        document.push_str(&format!(
-            "[ces.{ce}]\nsite = \"A\"\nqueues.q = {{ cores = 1, memory_mb = 4096, wall_time = 7200, max_pilots = 100 }}\n"
-        ));
-    }
-    let world = world(&document).await;
-    world.submit(10).await;
-    for _ in 0..3 {
-        world.lifecycle.supply().await.unwrap();
-    }
-    assert_eq!(world.twins.backend.submitted().len(), 10);
-}
-
-#[tokio::test]
-async fn eight_cores_serve_eight_jobs_and_limits_hold() {
-    let document = DOCUMENT.replace("cores = 1, memory_mb = 4096", "cores = 8, memory_mb = 32768");
-    let world = world(&document.replace("max_pilots = 100", "max_pilots = 2")).await;
-    world.submit(9).await;
-    world.lifecycle.supply().await.unwrap();
-    assert_eq!(world.twins.backend.submitted().len(), 2, "8 + 1");
-    world.submit(100).await;
-    world.lifecycle.supply().await.unwrap();
-    assert_eq!(world.twins.backend.submitted().len(), 2, "the queue's limit");
-}
-
-#[tokio::test]
-async fn a_queue_whose_pilots_found_no_work_is_left_alone_for_a_while() {
-    let world = world(DOCUMENT).await;
-    world.submit(1).await;
-    world.lifecycle.supply().await.unwrap();
-    world.twins.backend.end_all(PilotStatus::Done);
-    world.lifecycle.supply().await.unwrap();
-    assert_eq!(world.twins.backend.submitted().len(), 1, "it backs off");
-    world.pass(6);
-    world.lifecycle.supply().await.unwrap();
-    assert_eq!(world.twins.backend.submitted().len(), 2, "and tries again");
-}
-
-#[tokio::test]
-async fn a_submission_that_was_cut_off_is_found_not_repeated() {
-    let world = world(DOCUMENT).await;
-    world.submit(1).await;
-    world.twins.backend.cut_off(true);
-    for _ in 0..3 {
-        world.lifecycle.supply().await.unwrap();
-        world.pass(11);
-    }
-    assert_eq!(world.twins.backend.submitted().len(), 1);
-    let stamp = world.twins.backend.submitted()[0].stamp.clone();
-    let pilot = world.lifecycle.store.pilot(&stamp).await.unwrap().unwrap();
-    assert_eq!(pilot.reference, Some(stamp.to_string()));
 }
 
 #[tokio::test]
@@ -399,20 +201,6 @@ async fn leases_stand_still_while_no_server_is_up() {
     world.lifecycle.wake_up().await.unwrap();
     world.lifecycle.watch().await.unwrap();
     assert_eq!(world.state(job).await, JobState::Matched);
-}
-
-#[tokio::test]
-async fn a_pilot_that_says_goodbye_without_having_worked_backs_its_queue_off() {
-    let world = world(DOCUMENT).await;
-    world.submit(1).await;
-    world.lifecycle.supply().await.unwrap();
-    let stamp = world.twins.backend.submitted()[0].stamp.to_string();
-    world.lifecycle.end_pilot(&pilot(&stamp, "A")).await.unwrap();
-    world.lifecycle.supply().await.unwrap();
-    assert_eq!(world.twins.backend.submitted().len(), 1);
-    world.pass(6);
-    world.lifecycle.supply().await.unwrap();
-    assert_eq!(world.twins.backend.submitted().len(), 2);
 }
 
 #[tokio::test]

@@ -271,6 +271,15 @@ pub trait PilotStore: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
+    /// Records that a CE says nothing of a pilot that is understood, with its words, or that it does so
+    /// again; nothing changes of an ended one.
+    async fn set_pilot_unknown(
+        &self,
+        stamp: &Stamp,
+        words: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
     /// A pilot uses its secret. `start` is what it chose for this one use; it may repeat it.
     async fn start_pilot(
         &self,
@@ -298,11 +307,26 @@ pub trait PilotStore: Send + Sync {
         ended: bool,
     ) -> Result<Vec<PilotRecord>, StoreError>;
 
-    /// Ended pilots whose CE still keeps something of them.
+    /// Ended pilots whose CE still keeps something of them: some of each CE.
     async fn uncleaned_pilots(&self, before: Timestamp) -> Result<Vec<PilotRecord>, StoreError>;
 
     /// Their CE keeps nothing of them any more.
     async fn set_cleaned(&self, stamps: &[Stamp]) -> Result<(), StoreError>;
+
+    /// Keeps the end of what a pilot wrote to `stream`.
+    async fn keep_pilot_output(
+        &self,
+        stamp: &Stamp,
+        stream: &str,
+        text: &str,
+    ) -> Result<(), StoreError>;
+
+    /// What is kept of what a pilot wrote.
+    async fn kept_pilot_output(
+        &self,
+        stamp: &Stamp,
+        stream: &str,
+    ) -> Result<Option<String>, StoreError>;
 
     /// Takes note of a pilot that somebody else sends; whether its stamp was not taken.
     async fn register_pilot(

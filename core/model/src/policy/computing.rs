@@ -80,6 +80,20 @@ pub enum PilotStream {
     Log,
 }
 
+impl PilotStream {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Stdout, Self::Stderr, Self::Log];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Log => "log",
+        }
+    }
+}
+
 /// Room as a CE tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Room {

@@ -11,6 +11,7 @@ mod effect;
 mod handling;
 mod matching;
 mod observation;
+mod tokens;
 
 pub use accounting::{AccountingSink, Delivery};
 pub use comparison::{Differences, TypeDifferences};
@@ -26,6 +27,7 @@ pub use matching::{MatchingRule, RequirementClass, Verdict};
 pub use observation::{
     Alarm, Answer, Concern, Decision, GuestLine, LogLevel, Observer, Question, Unobserved,
 };
+pub use tokens::TokenSource;
 
 use crate::{
     id::{CeName, Digest, JobType, QueueName, SinkName, Stamp, VoName},

@@ -50,6 +50,8 @@ pub struct PilotRecord {
     pub status: PilotState,
     /// More on that.
     pub status_reason: String,
+    /// Since when its CE says nothing of it that is understood; the words are in `status_reason`.
+    pub unknown_since: Option<Timestamp>,
     /// What its CE calls it.
     pub reference: Option<String>,
     /// The backend that sent it.

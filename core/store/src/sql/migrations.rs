@@ -10,12 +10,13 @@ use sqlx::{
 use std::borrow::Cow;
 
 /// The files are SQLite's.
-const STEPS: [(&str, &str); 5] = [
+const STEPS: [(&str, &str); 6] = [
     ("init", include_str!("../../migrations/0001_init.sql")),
     ("policies", include_str!("../../migrations/0002_policies.sql")),
     ("servers", include_str!("../../migrations/0003_servers.sql")),
     ("people", include_str!("../../migrations/0004_people.sql")),
     ("admission", include_str!("../../migrations/0005_admission.sql")),
+    ("pilot outputs", include_str!("../../migrations/0006_pilot_outputs.sql")),
 ];
 
 /// Brings a database up to date.

@@ -185,6 +185,34 @@ impl PilotStore for SqlStore {
         .await
     }
 
+    async fn set_pilot_unknown(
+        &self,
+        stamp: &Stamp,
+        words: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let stamp = stamp.clone();
+        let is_unknown = words.is_some();
+        let words = rows::cut(words.unwrap_or_default(), TEXT);
+        self.write(move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE pilots SET status_reason = $1, unknown_since = CASE WHEN $2 THEN
+                        coalesce(unknown_since, $3) ELSE NULL END
+                     WHERE stamp = $4 AND status NOT IN ('Done', 'Failed', 'Deleted', 'Aborted')",
+                )
+                .bind(words)
+                .bind(is_unknown)
+                .bind(now.0)
+                .bind(stamp.as_str())
+                .execute(c)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
     async fn start_pilot(
         &self,
         stamp: &Stamp,
@@ -236,15 +264,18 @@ impl PilotStore for SqlStore {
         if !ended {
             query.push(" AND status IN ('Submitted', 'Waiting', 'Running', 'Unknown')");
         }
-        query.push(" ORDER BY submitted, stamp LIMIT 10000");
+        // The last ones, the first of them first.
+        query.push(" ORDER BY submitted DESC, stamp DESC LIMIT 10000");
         let found = query.rows(&self.readers).await?;
-        found.iter().map(rows::pilot).collect()
+        found.iter().rev().map(rows::pilot).collect()
     }
 
     async fn uncleaned_pilots(&self, before: Timestamp) -> Result<Vec<PilotRecord>, StoreError> {
         let found = sqlx::query(
-            "SELECT * FROM pilots WHERE cleaned = 0 AND reference IS NOT NULL AND ended < $1
-             ORDER BY ended LIMIT 100",
+            "SELECT * FROM (
+                SELECT *, row_number() OVER (PARTITION BY vo, ce ORDER BY ended) AS place
+                FROM pilots WHERE cleaned = 0 AND reference IS NOT NULL AND ended < $1
+             ) AS old WHERE place <= 50 ORDER BY ended",
         );
         let rows = found.bind(before.0).fetch_all(&self.readers).await?;
         rows.iter().map(rows::pilot).collect()
@@ -262,6 +293,45 @@ impl PilotStore for SqlStore {
             })
         })
         .await
+    }
+
+    async fn keep_pilot_output(
+        &self,
+        stamp: &Stamp,
+        stream: &str,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        let (stamp, stream) = (stamp.clone(), stream.to_owned());
+        // PostgreSQL's texts have no NUL.
+        let text = text.replace('\0', "");
+        self.write(move |c| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO pilot_outputs (stamp, stream, text) VALUES ($1, $2, $3)
+                     ON CONFLICT (stamp, stream) DO UPDATE SET text = excluded.text",
+                )
+                .bind(stamp.as_str())
+                .bind(stream)
+                .bind(text)
+                .execute(c)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    async fn kept_pilot_output(
+        &self,
+        stamp: &Stamp,
+        stream: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let found = sqlx::query("SELECT text FROM pilot_outputs WHERE stamp = $1 AND stream = $2")
+            .bind(stamp.as_str())
+            .bind(stream)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(found.map(|row| row.try_get("text")).transpose()?)
     }
 
     async fn register_pilot(

@@ -138,6 +138,7 @@ pub fn pilot(row: &AnyRow) -> Result<PilotRecord, StoreError> {
         cores: count(row, "cores")?,
         status: parsed(row, "status")?,
         status_reason: row.try_get("status_reason")?,
+        unknown_since: maybe_time(row, "unknown_since")?,
         reference: row.try_get("reference")?,
         sent_by: match row.try_get::<Option<String>, _>("sent_by")? {
             Some(text) => Some(serde_json::from_str(&text).map_err(|e| corrupt("sent_by", e))?),

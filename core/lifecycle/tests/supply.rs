@@ -1,0 +1,212 @@
+//! Pilots follow demand, over a real store, with a CE that the test drives.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod world;
+
+use spinor_model::{
+    policy::{PilotStatus, PilotStream},
+    state::{JobState, PilotState},
+};
+use spinor_store::PilotRecord;
+use world::{DOCUMENT, World, pilot, world};
+
+impl World {
+    /// So many rounds of supply.
+    async fn supply(&self, rounds: usize) -> usize {
+        for _ in 0..rounds {
+            self.lifecycle.supply().await.unwrap();
+        }
+        self.twins.backend.submitted().len()
+    }
+
+    /// The first pilot that was sent.
+    async fn first(&self) -> PilotRecord {
+        let stamp = self.twins.backend.submitted()[0].stamp.clone();
+        self.lifecycle.store.pilot(&stamp).await.unwrap().unwrap()
+    }
+
+    /// Why each queue got no more.
+    fn why(&self) -> Vec<String> {
+        let mut told = self.lifecycle.supplied(&"vo".parse().unwrap());
+        told.sort_by(|a, b| a.ce.cmp(&b.ce));
+        told.into_iter().map(|told| told.why).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_dead_pilot_is_proof_and_its_jobs_start_anew_at_once() {
+    let world = world(DOCUMENT).await;
+    let job = world.submit(1).await[0];
+    world.lifecycle.supply().await.unwrap();
+    let stamp = world.twins.backend.submitted()[0].stamp.to_string();
+    world.claim(&stamp, "A", 1).await;
+    world.twins.backend.end_all(PilotStatus::Failed("node lost".to_owned()));
+    world.lifecycle.supply().await.unwrap();
+    world.lifecycle.conclude_pending().await.unwrap();
+    assert_eq!(world.state(job).await, JobState::Waiting);
+    let pilot = world.lifecycle.store.pilot(&stamp.parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!((pilot.status, &*pilot.status_reason), (PilotState::Failed, "node lost"));
+}
+
+#[tokio::test]
+async fn three_ces_and_ten_jobs_make_ten_pilots() {
+    let mut document = DOCUMENT.to_owned();
+    for ce in ["b", "c"] {
+        document.push_str(&format!(
+            "[ces.{ce}]\nsite = \"A\"\nqueues.q = {{ cores = 1, memory_mb = 4096, wall_time = 7200, max_pilots = 100 }}\n"
+        ));
+    }
+    let world = world(&document).await;
+    world.submit(10).await;
+    for _ in 0..3 {
+        world.lifecycle.supply().await.unwrap();
+    }
+    assert_eq!(world.twins.backend.submitted().len(), 10);
+}
+
+#[tokio::test]
+async fn eight_cores_serve_eight_jobs_and_limits_hold() {
+    let document = DOCUMENT.replace("cores = 1, memory_mb = 4096", "cores = 8, memory_mb = 32768");
+    let world = world(&document.replace("max_pilots = 100", "max_pilots = 2")).await;
+    world.submit(9).await;
+    world.lifecycle.supply().await.unwrap();
+    assert_eq!(world.twins.backend.submitted().len(), 2, "8 + 1");
+    world.submit(100).await;
+    world.lifecycle.supply().await.unwrap();
+    assert_eq!(world.twins.backend.submitted().len(), 2, "the queue's limit");
+}
+
+#[tokio::test]
+async fn a_queue_whose_pilots_found_no_work_is_left_alone_for_a_while() {
+    let world = world(DOCUMENT).await;
+    world.submit(1).await;
+    world.lifecycle.supply().await.unwrap();
+    world.twins.backend.end_all(PilotStatus::Done);
+    world.lifecycle.supply().await.unwrap();
+    assert_eq!(world.twins.backend.submitted().len(), 1, "it backs off");
+    world.pass(6);
+    world.lifecycle.supply().await.unwrap();
+    assert_eq!(world.twins.backend.submitted().len(), 2, "and tries again");
+}
+
+#[tokio::test]
+async fn a_submission_that_was_cut_off_is_found_not_repeated() {
+    let world = world(DOCUMENT).await;
+    world.submit(1).await;
+    world.twins.backend.cut_off(true);
+    for _ in 0..3 {
+        world.lifecycle.supply().await.unwrap();
+        world.pass(11);
+    }
+    assert_eq!(world.twins.backend.submitted().len(), 1);
+    let stamp = world.twins.backend.submitted()[0].stamp.clone();
+    let pilot = world.lifecycle.store.pilot(&stamp).await.unwrap().unwrap();
+    assert_eq!(pilot.reference, Some(stamp.to_string()));
+}
+
+#[tokio::test]
+async fn a_pilot_that_says_goodbye_without_having_worked_backs_its_queue_off() {
+    let world = world(DOCUMENT).await;
+    world.submit(1).await;
+    world.lifecycle.supply().await.unwrap();
+    let stamp = world.twins.backend.submitted()[0].stamp.to_string();
+    world.lifecycle.end_pilot(&pilot(&stamp, "A")).await.unwrap();
+    world.lifecycle.supply().await.unwrap();
+    assert_eq!(world.twins.backend.submitted().len(), 1);
+    world.pass(6);
+    world.lifecycle.supply().await.unwrap();
+    assert_eq!(world.twins.backend.submitted().len(), 2);
+}
+
+#[tokio::test]
+async fn a_burst_is_followed_within_two_rounds_and_no_longer_than_it_lasts() {
+    let world = world(&DOCUMENT.replace("max_pilots = 100", "max_pilots = 700")).await;
+    let jobs = world.submit(10_000).await;
+    assert_eq!(world.supply(2).await, 700);
+    let (vo, now) = ("vo".parse().unwrap(), world.lifecycle.now());
+    let (_, changes) = world.lifecycle.store.kill(&vo, None, &jobs, "ada", now).await.unwrap();
+    world.lifecycle.note(&changes).await.unwrap();
+    world.twins.backend.end_all(PilotStatus::Done);
+    world.pass(3600);
+    assert_eq!(world.supply(5).await, 700);
+    world.pass(60);
+    assert_eq!(world.supply(1).await, 700);
+    assert_eq!(world.why(), ["no job waits that could go there"]);
+}
+
+#[tokio::test]
+async fn those_that_are_closed_get_none_and_hold_none_back() {
+    let mut document = DOCUMENT.to_owned();
+    let ce = |name: &str, site: &str, more: &str, queue: &str| {
+        format!(
+            "[ces.{name}]\nsite = \"{site}\"\n{more}\nqueues.q = {{ cores = 1, memory_mb = 4096, wall_time = 7200, {queue} }}\n"
+        )
+    };
+    document.push_str(&ce("banned", "A", "banned = true", "max_pilots = 100"));
+    document.push_str("[sites.C]\nbanned = true\n");
+    document.push_str(&ce("there", "C", "", "max_pilots = 100"));
+    document.push_str(&ce("waits", "A", "", "max_pilots = 100, max_waiting = 2"));
+    let world = world(&document).await;
+    world.submit(10).await;
+    assert_eq!(world.supply(3).await, 10);
+    let mut by_ce = std::collections::BTreeMap::new();
+    for pilot in world.lifecycle.store.pilots(None, false).await.unwrap() {
+        *by_ce.entry(pilot.ce.to_string()).or_insert(0) += 1;
+    }
+    assert_eq!(by_ce, [("a".to_owned(), 8), ("waits".to_owned(), 2)].into());
+    let why = world.why();
+    // a, banned, there, waits
+    assert_eq!(why[1..3], ["the CE is banned", "site C is banned"]);
+    assert_eq!(why[3], "max_waiting is reached");
+}
+
+#[tokio::test]
+async fn a_pilot_that_its_ce_does_not_know_is_given_up_unless_it_calls() {
+    let world = world(DOCUMENT).await;
+    let job = world.submit(1).await[0];
+    world.supply(1).await;
+    let unknown = || world.twins.backend.end_all(PilotStatus::Unknown("FROBNICATED".to_owned()));
+    unknown();
+    world.supply(1).await;
+    let pilot = world.first().await;
+    assert_eq!((pilot.status, &*pilot.status_reason), (PilotState::Submitted, "FROBNICATED"));
+    assert!(pilot.unknown_since.is_some());
+    world.twins.backend.end_all(PilotStatus::Running);
+    world.supply(1).await;
+    assert_eq!(world.first().await.unknown_since, None, "known again");
+    unknown();
+    world.supply(1).await;
+    let claim = world.claim(pilot.stamp.as_str(), "A", 1).await.remove(0);
+    world.pass(3700);
+    world.beat(pilot.stamp.as_str(), &claim).await;
+    world.supply(1).await;
+    assert_eq!(world.state(job).await, JobState::Running, "it calls: it is alive");
+    world.pass(3700);
+    world.supply(1).await;
+    let pilot = world.first().await;
+    assert_eq!(pilot.status, PilotState::Aborted);
+    assert!(pilot.status_reason.ends_with("FROBNICATED"), "{}", pilot.status_reason);
+}
+
+#[tokio::test]
+async fn what_a_failed_pilot_wrote_is_kept_before_its_ce_forgets_it() {
+    let world = world(DOCUMENT).await;
+    world.submit(1).await;
+    world.supply(1).await;
+    let long = "x".repeat(100_000) + "libc is too old\n";
+    world.twins.backend.write(&long);
+    world.twins.backend.end_all(PilotStatus::Failed("exit 70".to_owned()));
+    world.supply(1).await;
+    world.pass(601);
+    world.lifecycle.clean().await.unwrap();
+    world.twins.backend.write("");
+    let pilot = world.first().await;
+    let read = async |offset, max| {
+        let stream = PilotStream::Stdout;
+        world.lifecycle.pilot_output(&pilot, stream, offset, max).await.unwrap()
+    };
+    let kept = read(0, 1_000_000).await;
+    assert_eq!(kept.len(), 65_536);
+    assert!(kept.ends_with(b"libc is too old\n"));
+    assert_eq!(read(65_536 - 4, 3).await, b"old");
+}
