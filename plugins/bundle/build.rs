@@ -4,6 +4,8 @@ fn main() {
     spinor_guest_build::build(
         &[
             "spinor-plugin-accounting-files",
+            "spinor-plugin-computing-arc",
+            "spinor-plugin-computing-htcondor",
             "spinor-plugin-computing-local",
             "spinor-plugin-computing-slurm",
             "spinor-plugin-computing-slurm-rest",

@@ -16,7 +16,7 @@ use openidconnect::{
 use serde::{Deserialize, Serialize};
 use spinor_model::{
     finding::causes,
-    registry::{DataTokens, Identity},
+    registry::{ClientToken, Identity},
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -287,7 +287,7 @@ impl Providers {
         &self,
         identity: &Identity,
         secret: Option<&str>,
-        wanted: &DataTokens,
+        wanted: &ClientToken,
     ) -> Result<(String, Duration), ProviderError> {
         let discovered = self.discovered(identity, false).await?;
         let client = client!(identity, secret, &discovered, identity.issuer.clone());

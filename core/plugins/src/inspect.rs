@@ -1,8 +1,8 @@
 //! What a component really imports and exports, read from its bytes before anything is compiled.
 
 use spinor_model::registry::Kind;
-use std::collections::BTreeSet;
-use wasmparser::{Parser, Payload};
+use std::collections::{BTreeMap, BTreeSet};
+use wasmparser::{Parser, Payload, WasmFeatures, component_types::ComponentEntityType};
 
 /// Versions of the interface of rules that are hosted, the oldest first. A component exports one.
 pub const RULES: &[&str] = &[
@@ -16,6 +16,8 @@ pub const RULES: &[&str] = &[
 pub struct Anatomy {
     /// Names of imported interfaces, e.g. `spinor:host/log@0.1.0`.
     pub imports: BTreeSet<String>,
+    /// Functions that are asked of each: of some, only types.
+    pub functions: BTreeMap<String, BTreeSet<String>>,
     /// Names of exported interfaces.
     pub exports: BTreeSet<String>,
 }
@@ -64,7 +66,8 @@ impl Anatomy {
             let start: String = bytes.iter().take(4).map(|b| format!("{b:02x}")).collect();
             return Err(NoPlugin::NotWasm(format!("it begins with {start}, not with 0061736d")));
         }
-        let mut anatomy = Self { imports: BTreeSet::new(), exports: BTreeSet::new() };
+        let (imports, exports) = (BTreeSet::new(), BTreeSet::new());
+        let mut anatomy = Self { imports, functions: BTreeMap::new(), exports };
         let broken = |error: wasmparser::BinaryReaderError| NoPlugin::NotWasm(error.to_string());
         let mut depth = 0u32;
         for payload in Parser::new(0).parse_all(bytes) {
@@ -84,6 +87,7 @@ impl Anatomy {
                 _ => {}
             }
         }
+        anatomy.functions = functions(bytes, &anatomy.imports);
         Ok(anatomy)
     }
 
@@ -118,7 +122,9 @@ impl Anatomy {
             if path.starts_with("wasi:") {
                 continue;
             }
-            if path.starts_with("spinor:") && path.ends_with("/types") {
+            if path.starts_with("spinor:")
+                && self.functions.get(import).is_some_and(BTreeSet::is_empty)
+            {
                 continue;
             }
             let Some(name) = path.strip_prefix("spinor:host/") else {
@@ -135,6 +141,21 @@ impl Anatomy {
         }
         Ok(found)
     }
+}
+
+/// The functions that are asked of each imported interface.
+fn functions(bytes: &[u8], imports: &BTreeSet<String>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut validator = wasmparser::Validator::new_with_features(WasmFeatures::all());
+    let Ok(types) = validator.validate_all(bytes) else { return BTreeMap::new() };
+    let asked = |import: &String| {
+        let ComponentEntityType::Instance(id) = types.component_item_for_import(import)?.ty else {
+            return None;
+        };
+        let exports = types[id].exports.iter();
+        let functions = exports.filter(|(_, item)| matches!(item.ty, ComponentEntityType::Func(_)));
+        Some((import.clone(), functions.map(|(name, _)| name.clone()).collect()))
+    };
+    imports.iter().filter_map(asked).collect()
 }
 
 /// Interfaces that a kind must export, each in one of the versions that are hosted.
@@ -171,7 +192,12 @@ mod tests {
             found,
             [
                 (Kind::Accounting, vec!["directory"]),
+                (Kind::Computing, vec!["http"]),
+                (Kind::Computing, vec!["command"]),
                 (Kind::Computing, vec!["process"]),
+                (Kind::Computing, vec!["command", "log"]),
+                (Kind::Computing, vec!["http"]),
+                (Kind::Computing, vec!["log", "ssh"]),
                 (Kind::Handling, vec![]),
                 (Kind::Matching, vec![]),
             ]

@@ -30,5 +30,6 @@ pub mod registry;
 pub mod report;
 pub mod snapshot;
 pub mod state;
+pub mod tls;
 pub mod version;
 mod wasi;

@@ -57,8 +57,13 @@ async fn host() -> Host {
     let cache = CompiledCache::open(data.join("compiled"), &data.join("key")).unwrap();
     let loader = Loader { engines: Engines::new().unwrap(), cache, compiler: Compiler::here() };
     let (clock, notes) = (Arc::new(ManualClock::default()), Arc::new(Notes::default()));
-    let surroundings =
-        Surroundings { data, pilot: Vec::new(), clock: clock.clone(), observer: notes.clone() };
+    let surroundings = Surroundings {
+        data,
+        pilot: Vec::new(),
+        clock: clock.clone(),
+        observer: notes.clone(),
+        tokens: Default::default(),
+    };
     let registry = Registry::new(loader, surroundings);
     for bytes in spinor_bundle::first_party().chain([spinor_rogues::rogue()]) {
         let version = registry.try_out(bytes, None).await.unwrap();

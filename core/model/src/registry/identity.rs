@@ -2,7 +2,7 @@
 
 use crate::{finding::Finding, id::GroupName};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 /// The VO's OpenID Connect provider, and what is made of what it says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,32 @@ pub struct DataTokens {
     pub audience: Option<String>,
     /// Groups whose jobs get it.
     pub groups: BTreeSet<GroupName>,
+}
+
+/// A token that the server gets from the VO's provider in its own name (client credentials).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientToken {
+    /// Scopes, e.g. `compute.create`.
+    pub scopes: BTreeSet<String>,
+    /// Whom it is for, e.g. `https://arc.example.org:443`, if the provider asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+}
+
+impl fmt::Display for ClientToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scopes = self.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+        let audience = self.audience.as_deref().unwrap_or("whom the provider likes");
+        write!(f, "a token with scopes `{scopes}` for {audience}")
+    }
+}
+
+impl DataTokens {
+    /// What the provider is asked for.
+    pub fn wanted(&self) -> ClientToken {
+        ClientToken { scopes: self.scopes.clone(), audience: self.audience.clone() }
+    }
 }
 
 fn default_scopes() -> BTreeSet<String> {

@@ -13,7 +13,7 @@ pub use grants::{
     CommandGrant, DirectoryGrant, Granted, Grants, HttpGrant, IdentityGrant, ProcessGrant,
     RemoteProgram, SecretGrant, SshGrant,
 };
-pub use identity::{DataTokens, Identity, Support};
+pub use identity::{ClientToken, DataTokens, Identity, Support};
 pub use installation::Installation;
 pub use robot::Robot;
 
@@ -182,6 +182,24 @@ pub struct Site {
     pub banned: bool,
 }
 
+/// What can be banned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Banned {
+    /// A site: no pilots go there, and those that are there get no jobs.
+    Site(SiteName),
+    /// A CE: no pilots go there.
+    Ce(CeName),
+}
+
+impl fmt::Display for Banned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Site(name) => write!(f, "site {name}"),
+            Self::Ce(name) => write!(f, "CE {name}"),
+        }
+    }
+}
+
 /// A computing element.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -299,6 +317,15 @@ impl VoDocument {
         Some((identity, data))
     }
 
+    /// Bans a site or a CE, or allows it again; whether there is such a one.
+    pub fn ban(&mut self, whom: &Banned, banned: bool) -> bool {
+        let flag = match whom {
+            Banned::Site(name) => self.sites.get_mut(name).map(|site| &mut site.banned),
+            Banned::Ce(name) => self.ces.get_mut(name).map(|ce| &mut ce.banned),
+        };
+        flag.map(|flag| *flag = banned).is_some()
+    }
+
     /// Every binding with its place.
     pub fn bindings(&self) -> impl Iterator<Item = (BindingPath, &Binding)> {
         let matching = self.matching.iter().map(|b| (BindingPath::Matching, b));
@@ -393,6 +420,10 @@ impl VoDocument {
             if !binding.plugin.starts_with(&format!("{kind}/")) {
                 let message = format!("is no {kind} plugin: its name begins with `{kind}/`");
                 find(format!("{path}.plugin"), binding.plugin.clone(), message);
+            }
+            for field in binding.grants.tokens().filter(|_| self.identity.is_none()) {
+                let message = "comes from the VO's provider: the document has no `[identity]`";
+                find(format!("{path}.grants.{field}"), "".into(), message.into());
             }
             if let Some(candidate) = &binding.candidate {
                 for (field, value, message) in candidate.findings(kind) {

@@ -21,6 +21,7 @@ use crate::{
         http::HttpCapability,
         process::{PilotProgram, ProcessCapability},
         ssh::SshCapability,
+        tokens::{LateTokens, Tokens},
     },
     limits::Limits,
     load::{LoadError, Loader},
@@ -52,6 +53,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Who takes note of decisions, lines and faults.
     pub observer: Arc<dyn Observer>,
+    /// Where tokens of VOs' providers come from.
+    pub tokens: LateTokens,
 }
 
 /// A binding in force.
@@ -329,6 +332,7 @@ fn capabilities(
     let directory = grants.directory.as_ref().filter(|_| asked("directory"));
     let process = grants.process.as_ref().filter(|_| asked("process"));
     let secrets = surroundings.data.join("secrets").join(vo.as_str());
+    let tokens = Tokens { source: surroundings.tokens.clone(), vo: vo.clone() };
     let pilots = || PilotProgram {
         command: surroundings.pilot.clone(),
         root: surroundings.data.join("pilots").join(vo.as_str()).join(path.to_string()),
@@ -345,9 +349,9 @@ fn capabilities(
             .transpose()?
             .map(Arc::new),
         http: (asked("http") || asked("secret"))
-            .then(|| Arc::new(HttpCapability::new(grants, secrets.clone()))),
+            .then(|| Arc::new(HttpCapability::new(grants, secrets.clone(), tokens.clone()))),
         command: asked("command")
-            .then(|| CommandCapability::new(&grants.command))
+            .then(|| CommandCapability::new(&grants.command, tokens.clone()))
             .transpose()?
             .map(Arc::new),
         ssh: asked("ssh")

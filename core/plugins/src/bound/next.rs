@@ -104,8 +104,10 @@ mod tests {
         let cache = CompiledCache::open(data.join("compiled"), &data.join("key")).unwrap();
         let loader = Loader { engines: Engines::new().unwrap(), cache, compiler: Compiler::here() };
         let (clock, observer) = (Arc::new(ManualClock::default()), Arc::new(Unobserved));
-        let registry =
-            Registry::new(loader, Surroundings { data, pilot: Vec::new(), clock, observer });
+        let registry = Registry::new(
+            loader,
+            Surroundings { data, pilot: Vec::new(), clock, observer, tokens: <_>::default() },
+        );
         for bytes in [OLD, spinor_rogues::next()] {
             let version = registry.try_out(bytes, None).await.unwrap();
             registry.add(version, None, BTreeSet::new(), "test");

@@ -1,11 +1,12 @@
 //! Capability `command`: a program the operator named, its arguments of the shapes they granted, in a
 //! temporary directory, without a shell.
 
+use super::{http::cut_begun, pilot_secrets::replaced, tokens::Tokens};
 use crate::{
     bindings::host::spinor::host::command::{CommandError, Completion, Host, Invocation},
     state::HostState,
 };
-use regex::RegexSet;
+use regex::{Regex, RegexSet};
 use spinor_model::registry::CommandGrant;
 use std::{collections::BTreeMap, io, path::Path, process::Stdio, time::Duration};
 use tokio::{
@@ -14,9 +15,12 @@ use tokio::{
     time::timeout,
 };
 
-/// Granted programs, by name.
+/// Granted programs, by name, and where tokens for them come from.
 #[derive(Debug)]
-pub struct CommandCapability(BTreeMap<String, Program>);
+pub struct CommandCapability {
+    programs: BTreeMap<String, Program>,
+    tokens: Tokens,
+}
 
 #[derive(Debug)]
 struct Program {
@@ -39,23 +43,28 @@ pub fn other(error: impl ToString) -> CommandError {
 
 /// Patterns, each to be matched by the whole of an argument.
 pub fn whole(patterns: &[String]) -> io::Result<RegexSet> {
+    // Each is one by itself: no bracket of it closes what is put around it.
+    for pattern in patterns {
+        Regex::new(pattern).map_err(io::Error::other)?;
+    }
     let anchored = patterns.iter().map(|pattern| format!("^(?s:{pattern})$"));
     RegexSet::new(anchored).map_err(io::Error::other)
 }
 
 impl CommandCapability {
     /// Grants these programs.
-    pub fn new(grants: &BTreeMap<String, CommandGrant>) -> io::Result<Self> {
+    pub fn new(grants: &BTreeMap<String, CommandGrant>, tokens: Tokens) -> io::Result<Self> {
         let program = |(name, grant): (&String, &CommandGrant)| {
             let arguments = whole(&grant.arguments)?;
             Ok((name.clone(), Program { grant: grant.clone(), arguments }))
         };
-        Ok(Self(grants.iter().map(program).collect::<io::Result<_>>()?))
+        let programs = grants.iter().map(program).collect::<io::Result<_>>()?;
+        Ok(Self { programs, tokens })
     }
 
     fn check(&self, invocation: &Invocation) -> Answer<&Program> {
         let Invocation { program: name, arguments, files, .. } = invocation;
-        let Some(program) = self.0.get(name) else {
+        let Some(program) = self.programs.get(name) else {
             return denied(format!("no grant names program `{name}` (`grants.command.{name}`)"));
         };
         if let Some(bad) = arguments.iter().find(|a| !program.arguments.is_match(a)) {
@@ -71,8 +80,23 @@ impl CommandCapability {
     }
 }
 
+type Variables = Vec<(String, String)>;
+
+impl CommandCapability {
+    /// A program's variables that are tokens.
+    async fn tokens(&self, program: &Program) -> Answer<Variables> {
+        let mut variables = Vec::new();
+        for (name, wanted) in &program.grant.tokens {
+            let token = self.tokens.token(wanted).await;
+            let bad = |why| CommandError::Denied(format!("{name}, {wanted}: {why}"));
+            variables.push((name.clone(), token.map_err(bad)?));
+        }
+        Ok(variables)
+    }
+}
+
 impl Program {
-    async fn run(&self, invocation: Invocation) -> Answer<Completion> {
+    async fn run(&self, invocation: Invocation, tokens: Variables) -> Answer<Completion> {
         let directory = tempfile::tempdir().map_err(other)?;
         for (name, content) in &invocation.files {
             tokio::fs::write(directory.path().join(name), content).await.map_err(other)?;
@@ -80,19 +104,35 @@ impl Program {
         let granted = Duration::from_secs(self.grant.seconds.into());
         let asked = Duration::from_millis(invocation.timeout_ms.into());
         let limit = if asked.is_zero() { granted } else { granted.min(asked) };
-        let child = self.start(&invocation.arguments, directory.path()).map_err(other)?;
-        let group = child.id();
+        let program = self.grant.program.first().map(String::as_str).unwrap_or_default();
+        let child =
+            self.start(&invocation.arguments, directory.path(), &tokens).map_err(|error| {
+                CommandError::Denied(format!("`{program}` cannot be started: {error}"))
+            })?;
+        let mut group = Group(child.id());
         let max = self.grant.max_kb as usize * 1024;
-        match timeout(limit, completed(child, invocation.stdin, max)).await {
-            Ok(completion) => completion.map_err(other),
-            Err(_) => {
-                end_group(group);
-                Err(CommandError::TimedOut)
+        let completion = timeout(limit, completed(child, invocation.stdin, max)).await;
+        let completion = completion.map_err(|_| CommandError::TimedOut)?;
+        group.0 = None;
+        let mut completion = completion.map_err(other)?;
+        for stream in [&mut completion.stdout, &mut completion.stderr] {
+            if !completion.complete {
+                cut_begun(stream, &tokens);
+            }
+            for (name, token) in &tokens {
+                let mark = format!("{{token:{name}}}");
+                *stream = replaced(std::mem::take(stream), token.as_bytes(), mark.as_bytes());
             }
         }
+        Ok(completion)
     }
 
-    fn start(&self, arguments: &[String], directory: &Path) -> io::Result<Child> {
+    fn start(
+        &self,
+        arguments: &[String],
+        directory: &Path,
+        tokens: &Variables,
+    ) -> io::Result<Child> {
         let (program, first) =
             self.grant.program.split_first().ok_or_else(|| io::Error::other("no program"))?;
         Command::new(program)
@@ -104,6 +144,7 @@ impl Program {
             .env("HOME", directory)
             .env("LANG", "C.UTF-8")
             .envs(&self.grant.environment)
+            .envs(tokens.iter().cloned())
             .process_group(0)
             .kill_on_drop(true)
             .stdin(Stdio::piped())
@@ -113,11 +154,15 @@ impl Program {
     }
 }
 
-/// The program and whatever it started.
-fn end_group(group: Option<u32>) {
-    if let Some(group) = group.and_then(|id| i32::try_from(id).ok()) {
-        let group = nix::unistd::Pid::from_raw(group);
-        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+/// The program and whatever it started, which end when this is dropped.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0.and_then(|id| i32::try_from(id).ok()) {
+            let group = nix::unistd::Pid::from_raw(group);
+            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+        }
     }
 }
 
@@ -152,11 +197,17 @@ impl HostState {
         };
         self.count_request()?;
         let program = commands.check(&invocation)?;
+        let tokens = commands.tokens(program).await?;
+        for (name, _) in &tokens {
+            let text = format!("token `{name}` given to program `{}`", invocation.program);
+            let (vo, plugin) = (self.caller.vo(), &self.caller.plugin);
+            tracing::info!(target: "spinor::audit", vo, plugin, "{text}");
+        }
         invocation.stdin = self.secrets.put_in(&invocation.stdin);
         for (_, content) in &mut invocation.files {
             *content = self.secrets.put_in(content);
         }
-        let mut done = program.run(invocation).await?;
+        let mut done = program.run(invocation, tokens).await?;
         done.stdout = self.secrets.take_out(done.stdout);
         done.stderr = self.secrets.take_out(done.stderr);
         Ok(done)

@@ -7,7 +7,7 @@
 
 mod clients;
 
-use super::{address::Private, pilot_secrets::replaced};
+use super::{address::Private, pilot_secrets::replaced, tokens::Tokens};
 use crate::{
     bindings::host::spinor::host::{
         http::{Host, HttpError, Request, Response},
@@ -38,6 +38,7 @@ pub struct HttpCapability {
     /// Certificates by name, and the server that each may be shown to.
     identities: BTreeMap<String, String>,
     clients: Clients,
+    tokens: Tokens,
 }
 
 type Answer<T> = Result<T, HttpError>;
@@ -78,15 +79,15 @@ struct Checked<'a> {
 
 impl HttpCapability {
     /// Grants what a binding has; secrets are read from `directory` when they are needed.
-    pub fn new(grants: &Grants, directory: PathBuf) -> Self {
+    pub fn new(grants: &Grants, directory: PathBuf, tokens: Tokens) -> Self {
         let (clients, identities) = (Clients::new(grants, directory), identities(grants));
         let (mut grants, mut secrets) = (grants.http.clone(), grants.secret.clone());
         let origins = grants.iter_mut().map(|grant| &mut grant.origin);
         origins.chain(secrets.values_mut().map(|grant| &mut grant.origin)).for_each(plain);
-        Self { grants, secrets, identities, clients }
+        Self { grants, secrets, identities, clients, tokens }
     }
 
-    fn check(&self, request: &Request) -> Answer<Checked<'_>> {
+    async fn check(&self, request: &Request) -> Answer<Checked<'_>> {
         let (url, origin) = target(&request.url)?;
         let grant = self.grants.iter().find(|grant| {
             grant.origin == origin
@@ -115,12 +116,12 @@ impl HttpCapability {
         let identity = request.identity.clone();
         let mut checked = Checked { grant, url, origin, method, headers, identity, secrets };
         for (name, value) in &request.headers {
-            self.header(&mut checked, name, value)?;
+            self.header(&mut checked, name, value).await?;
         }
         Ok(checked)
     }
 
-    fn header(&self, checked: &mut Checked<'_>, name: &str, value: &str) -> Answer<()> {
+    async fn header(&self, checked: &mut Checked<'_>, name: &str, value: &str) -> Answer<()> {
         let bad = |what: &str| HttpError::Denied(format!("header `{name}`: {what}"));
         let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("no header name"))?;
         if OWN_HEADERS.contains(&header.as_str()) {
@@ -131,7 +132,7 @@ impl HttpCapability {
         while let Some((before, after)) = rest.split_once("{secret:") {
             let (wanted, after) =
                 after.split_once('}').ok_or_else(|| bad("`{secret:` without `}`"))?;
-            let secret = self.secret(wanted, checked, &header)?;
+            let secret = self.secret(wanted, checked, &header).await?;
             text.push_str(before);
             text.push_str(&secret);
             checked.secrets.push((wanted.to_owned(), secret));
@@ -145,17 +146,27 @@ impl HttpCapability {
         Ok(())
     }
 
-    fn secret(&self, name: &str, checked: &Checked<'_>, header: &HeaderName) -> Answer<String> {
+    async fn secret(
+        &self,
+        name: &str,
+        checked: &Checked<'_>,
+        header: &HeaderName,
+    ) -> Answer<String> {
         let Checked { origin, method, .. } = checked;
         let granted = self.secrets.get(name).filter(|grant| {
             grant.origin == *origin
                 && grant.header.eq_ignore_ascii_case(header.as_str())
                 && (grant.methods.is_empty() || grant.methods.contains(method.as_str()))
         });
-        if granted.is_none() {
+        let Some(granted) = granted else {
             return denied(format!(
                 "no grant puts secret `{name}` into header `{header}` of {method} {origin} (`grants.secret`)"
             ));
+        };
+        if let Some(wanted) = &granted.token {
+            let token = self.tokens.token(wanted).await;
+            return token
+                .map_err(|why| HttpError::NotSent(format!("secret `{name}`, {wanted}: {why}")));
         }
         let value = String::from_utf8(self.clients.read(name)?);
         let value = value.map_err(|_| HttpError::Denied(format!("secret `{name}` is no text")))?;
@@ -167,7 +178,7 @@ impl HttpCapability {
         let asked = Duration::from_millis(timeout_ms.into());
         let request = self
             .clients
-            .client(checked.grant, checked.identity.as_deref())?
+            .client(checked.grant, checked.identity.as_deref(), &checked.secrets)?
             .request(checked.method, checked.url)
             .headers(checked.headers)
             .timeout(if timeout_ms == 0 { granted } else { granted.min(asked) })
@@ -219,7 +230,7 @@ fn target(text: &str) -> Answer<(Url, String)> {
 }
 
 /// Takes away the beginning of a secret that a body was cut off in: clearing others makes room for it.
-fn cut_begun(body: &mut Vec<u8>, secrets: &[(String, String)]) {
+pub(super) fn cut_begun(body: &mut Vec<u8>, secrets: &[(String, String)]) {
     let begun = |secret: &String| {
         let lengths = (1..secret.len()).rev();
         lengths.into_iter().find(|n| body.ends_with(&secret.as_bytes()[..*n])).unwrap_or(0)
@@ -276,6 +287,11 @@ impl HostState {
             // Not among the lines of its own that it may write: it cannot use those up first.
             self.tell(LogLevel::Info, text);
         }
+        if let Some(name) = &checked.identity {
+            let text = format!("certificate `{name}` shown to {method} {origin}{}", url.path());
+            let (vo, plugin) = (self.caller.vo(), &self.caller.plugin);
+            tracing::info!(target: "spinor::audit", vo, plugin, "{text}");
+        }
     }
 
     async fn request(&mut self, request: Request) -> Answer<Response> {
@@ -286,11 +302,15 @@ impl HostState {
             return denied(format!("a call may send {MAX_REQUESTS} requests"));
         }
         self.requests -= 1;
-        let checked = http.check(&request)?;
+        let checked = http.check(&request).await?;
         self.tell_of_secrets(&checked);
         let body = self.secrets.put_in(&request.body);
         let mut answer = http.send(checked, body, request.timeout_ms).await?;
         answer.body = self.secrets.take_out(answer.body);
+        for (_, value) in &mut answer.headers {
+            let cleared = self.secrets.take_out(std::mem::take(value).into_bytes());
+            *value = String::from_utf8_lossy(&cleared).into_owned();
+        }
         Ok(answer)
     }
 }

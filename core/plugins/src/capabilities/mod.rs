@@ -12,6 +12,7 @@ pub mod process;
 mod small;
 pub mod ssh;
 pub mod tape;
+pub mod tokens;
 
 use crate::{
     bindings::{host, pure_host},

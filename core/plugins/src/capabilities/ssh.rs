@@ -11,7 +11,7 @@ use crate::{
 };
 use regex::RegexSet;
 use russh::{
-    ChannelMsg,
+    ChannelMsg, Preferred,
     client::{self, Handle},
     keys::{PrivateKeyWithHashAlg, PublicKey, ssh_key},
 };
@@ -21,6 +21,7 @@ use russh_sftp::{
 };
 use spinor_model::registry::SshGrant;
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     io,
     path::{Component, Path, PathBuf},
@@ -90,6 +91,9 @@ impl Endpoint {
         if grant.key.contains('/') || grant.key.starts_with('.') {
             return Err(bad(format!("key `{}` is no name of a secret", grant.key)));
         }
+        if !grant.directory.starts_with('/') {
+            return Err(bad(format!("directory `{}` does not begin with `/`", grant.directory)));
+        }
         let arguments = |(name, program): (&String, &spinor_model::registry::RemoteProgram)| {
             Ok((name.clone(), whole(&program.arguments)?))
         };
@@ -153,14 +157,18 @@ impl Endpoint {
         })?;
         let private = ssh_key::PrivateKey::from_openssh(text.trim())
             .map_err(|_| CommandError::Denied(format!("key `{key}` is no OpenSSH private key")))?;
-        let config = client::Config { keepalive_interval: Some(KEEPALIVE), ..<_>::default() };
+        // A machine has several keys: it is to show the granted one.
+        let preferred =
+            Preferred { key: Cow::Owned(vec![self.host_key.algorithm()]), ..Preferred::default() };
+        let config =
+            client::Config { keepalive_interval: Some(KEEPALIVE), preferred, ..<_>::default() };
         let known = Known(self.host_key.clone());
         let connecting = client::connect(Arc::new(config), (host.as_str(), *port), known);
         let mut session = connecting.await.map_err(|error| match error {
             russh::Error::UnknownKey => CommandError::Denied(format!(
                 "{host} shows another key than the granted one: see `ssh-keyscan -p {port} {host}`"
             )),
-            error => CommandError::Other(format!("cannot connect to {host}:{port}: {error}")),
+            error => CommandError::Denied(format!("cannot connect to {host}:{port}: {error}")),
         })?;
         let shown = PrivateKeyWithHashAlg::new(Arc::new(private), None);
         let answer = session.authenticate_publickey(user, shown).await.map_err(other)?;
@@ -188,6 +196,7 @@ impl Endpoint {
             match message {
                 ChannelMsg::Data { data } => keep(&mut stdout, &data),
                 ChannelMsg::ExtendedData { data, .. } => keep(&mut stderr, &data),
+                ChannelMsg::Failure => return denied("the machine runs no programs".to_owned()),
                 ChannelMsg::ExitStatus { exit_status } => code = i32::try_from(exit_status).ok(),
                 _ => {}
             }

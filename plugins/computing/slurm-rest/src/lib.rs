@@ -1,18 +1,19 @@
 //! Pilots on a Slurm cluster by its REST interface, slurmrestd, with a JSON Web Token that the host puts
 //! into each request.
 //!
-//! Versions of the interface: v0.0.36 to v0.0.38 (Slurm 21.08 and 22.05) and v0.0.40 to v0.0.42 (23.11 to
+//! Versions of the interface: v0.0.36 to v0.0.38 (Slurm 21.08 and 22.05) and v0.0.39 to v0.0.42 (23.02 to
 //! 24.11), which say the same in other shapes. None of them gives what a job wrote.
 
 mod wire;
 
 use spinor_sdk::batch::{
+    Trouble, one_by_one,
     script::{Worker, script},
     slurm::{parts, reference, state},
+    web,
 };
 use spinor_sdk::computing::{
-    Backend, OutputStream, Pilot, PilotState, Room, Submission,
-    http::{self, HttpError, Request},
+    Backend, OutputStream, Pilot, PilotState, Room, Submission, http::Request,
 };
 use spinor_sdk::{Card, Error, Finding, Plugin, plugin_card, schemars};
 use std::collections::BTreeMap;
@@ -66,23 +67,6 @@ impl Plugin for ByRest {
     }
 }
 
-/// Why a request has no answer.
-enum Trouble {
-    /// It was surely not taken.
-    Refused(String),
-    /// It may have been.
-    Unsure(String),
-}
-
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Refused(why) => Self::Other(why),
-            Trouble::Unsure(why) => Self::Unavailable(why),
-        }
-    }
-}
-
 impl Settings {
     fn version(&self) -> Version {
         Version::of(&self.version).unwrap_or(Version::Flat)
@@ -91,27 +75,13 @@ impl Settings {
     /// One exchange. Slurm's own refusals are answers.
     fn ask(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Answer, Trouble> {
         let header = |name: &str, value: String| (name.to_owned(), value);
-        let request = Request {
-            method: method.to_owned(),
-            url: format!("{}/slurm/{}/{path}", self.url.trim_end_matches('/'), self.version),
-            headers: vec![
-                header("x-slurm-user-name", self.user.clone()),
-                header("x-slurm-user-token", format!("{{secret:{}}}", self.secret)),
-                header("content-type", "application/json".to_owned()),
-            ],
-            body,
-            timeout_ms: 0,
-            identity: None,
-        };
-        let response = http::send(&request).map_err(|error| match error {
-            HttpError::Denied(why) | HttpError::NotSent(why) => Trouble::Refused(why),
-            HttpError::Unknown(why) | HttpError::Other(why) => Trouble::Unsure(why),
-        })?;
-        if !response.complete {
-            return Err(Trouble::Unsure(
-                "the answer is larger than the grant's `max_kb`".to_owned(),
-            ));
-        }
+        let url = format!("{}/slurm/{}/{path}", self.url.trim_end_matches('/'), self.version);
+        let headers = vec![
+            header("x-slurm-user-name", self.user.clone()),
+            header("x-slurm-user-token", format!("{{secret:{}}}", self.secret)),
+            header("content-type", "application/json".to_owned()),
+        ];
+        let response = web::exchange(&Request { headers, body, ..web::request(method, url) })?;
         Answer::read(response.status, &response.body).map_err(Trouble::Unsure)
     }
 
@@ -124,7 +94,7 @@ impl Settings {
                 (_, Some(why)) if answer.is_sure() => Submission::Refused(why),
                 (_, why) => Submission::Unknown(why.unwrap_or_else(|| "no job id".to_owned())),
             },
-            Err(Trouble::Refused(why)) => Submission::Refused(why),
+            Err(Trouble::NotRun(why)) => Submission::Refused(why),
             Err(Trouble::Unsure(why)) => Submission::Unknown(why),
         }
     }
@@ -165,7 +135,7 @@ impl Backend for ByRest {
     }
 
     fn submit(settings: &Settings, pilots: Vec<Pilot>) -> Result<Vec<Submission>, Error> {
-        Ok(pilots.iter().map(|pilot| settings.submission(pilot)).collect())
+        Ok(one_by_one(&pilots, |pilot| settings.submission(pilot)))
     }
 
     fn find(settings: &Settings, stamps: Vec<String>) -> Result<Vec<Option<String>>, Error> {

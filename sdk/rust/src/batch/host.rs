@@ -4,7 +4,7 @@
 //! exit code, written last. Whether it runs is known by the script's path on its command line.
 
 use super::{
-    Shell, TOGETHER, Trouble,
+    Shell, TOGETHER, Trouble, one_by_one,
     script::{Worker, quoted, script},
 };
 use crate::{
@@ -70,7 +70,7 @@ impl<S: Shell> Host<'_, S> {
                 Err(Trouble::Unsure(why)) => Submission::Unknown(why),
             }
         };
-        Ok(pilots.iter().map(&mut one).collect())
+        Ok(one_by_one(pilots, &mut one))
     }
 
     fn start(&self, pilot: &Pilot) -> Result<(), Trouble> {
@@ -87,15 +87,21 @@ impl<S: Shell> Host<'_, S> {
         }
     }
 
-    fn is_there(&self, stamp: &str, what: &str) -> bool {
-        self.shell.read(&self.file(stamp, what), 0, 1).is_ok()
+    /// The beginning of a file, if there is such a file.
+    fn look(&self, stamp: &str, what: &str) -> Result<Option<String>, Error> {
+        match self.shell.read(&self.file(stamp, what), 0, 16) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned())),
+            Err(Error::Other(why) | Error::Unavailable(why)) if why.contains("No such file") => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// Pilots that began: those that wrote something.
+    /// Pilots that began: each has its output, if it wrote nothing yet.
     pub fn find(&self, stamps: &[String]) -> Result<Vec<Option<String>>, Error> {
-        self.running()?;
-        let known = |stamp: &String| self.is_there(stamp, "out").then(|| stamp.clone());
-        Ok(stamps.iter().map(known).collect())
+        let known = |stamp: &String| Ok(self.look(stamp, "out")?.map(|_| stamp.clone()));
+        stamps.iter().map(known).collect()
     }
 
     /// What became of pilots.
@@ -112,15 +118,16 @@ impl<S: Shell> Host<'_, S> {
     }
 
     fn ended(&self, stamp: &str) -> PilotState {
-        let code = self.shell.read(&self.file(stamp, "rc"), 0, 16);
-        let code = code.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
-        match code.as_deref() {
-            Ok("0") => PilotState::Done,
-            Ok(code) => PilotState::Failed(format!("exit code {code}")),
-            Err(_) if self.is_there(stamp, "out") => {
+        let code = self.look(stamp, "rc");
+        let out = if let Ok(None) = code { self.look(stamp, "out") } else { Ok(None) };
+        match (code, out) {
+            (Ok(Some(code)), _) if code == "0" => PilotState::Done,
+            (Ok(Some(code)), _) => PilotState::Failed(format!("exit code {code}")),
+            (Ok(None), Ok(Some(_))) => {
                 PilotState::Failed("it vanished without an exit code".to_owned())
             }
-            Err(_) => PilotState::Unknown("it left nothing there".to_owned()),
+            (Ok(None), Ok(None)) => PilotState::Unknown("it left nothing there".to_owned()),
+            (Err(error), _) | (_, Err(error)) => PilotState::Unknown(format!("{error:?}")),
         }
     }
 

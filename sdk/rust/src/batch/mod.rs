@@ -1,5 +1,5 @@
-//! Batch systems by their command lines, wherever those run: what a backend that speaks to one needs,
-//! without the way there.
+//! Batch systems, by their command lines wherever those run, or over HTTP: what a backend that speaks to
+//! one needs, without the way there.
 //!
 //! A plugin gives a [`Shell`]; a dialect ([`slurm`], [`host`]) says what to run and understands what
 //! comes back.
@@ -8,10 +8,14 @@ pub mod host;
 pub mod script;
 mod shells;
 pub mod slurm;
+pub mod web;
 
-pub use shells::{Here, There};
+pub use shells::{Here, There, run_with_files};
 
-use crate::Error;
+use crate::{
+    Error,
+    computing::{Pilot, Submission},
+};
 
 /// What a program did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,7 +47,7 @@ pub enum Trouble {
 impl From<Trouble> for Error {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::NotRun(why) => Self::Settings(why),
+            Trouble::NotRun(why) => Self::Other(why),
             Trouble::Unsure(why) => Self::Unavailable(why),
         }
     }
@@ -65,6 +69,26 @@ pub trait Shell {
             false => Err(Error::Unavailable(format!("{program}: {}", ran.stderr))),
         }
     }
+}
+
+/// Submits pilots one after the other. After one that was cut off the others are not tried: a system
+/// that does not answer once would be waited for again with each.
+pub fn one_by_one(
+    pilots: &[Pilot],
+    mut submit: impl FnMut(&Pilot) -> Submission,
+) -> Vec<Submission> {
+    let mut cut_off = None;
+    let mut one = |pilot: &Pilot| {
+        if let Some(why) = &cut_off {
+            return Submission::Refused(format!("not tried, after another's: {why}"));
+        }
+        let answer = submit(pilot);
+        if let Submission::Unknown(why) = &answer {
+            cut_off = Some(why.clone());
+        }
+        answer
+    };
+    pilots.iter().map(&mut one).collect()
 }
 
 /// References or names go into one command line in parts of so many.

@@ -31,19 +31,29 @@ fn owned(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
+/// Runs a program on the server's machine, with files beside it.
+pub fn run_with_files(
+    program: &str,
+    arguments: &[&str],
+    stdin: &str,
+    files: Vec<(String, Vec<u8>)>,
+) -> Result<Ran, Trouble> {
+    let invocation = Invocation {
+        program: program.to_owned(),
+        arguments: owned(arguments),
+        stdin: stdin.as_bytes().to_vec(),
+        files,
+        timeout_ms: 0,
+    };
+    ran(command::run(&invocation).map_err(trouble)?)
+}
+
 /// Programs on the server's machine, by capability `command`.
 pub struct Here;
 
 impl Shell for Here {
     fn run(&self, program: &str, arguments: &[&str], stdin: &str) -> Result<Ran, Trouble> {
-        let invocation = Invocation {
-            program: program.to_owned(),
-            arguments: owned(arguments),
-            stdin: stdin.as_bytes().to_vec(),
-            files: Vec::new(),
-            timeout_ms: 0,
-        };
-        ran(command::run(&invocation).map_err(trouble)?)
+        run_with_files(program, arguments, stdin, Vec::new())
     }
 
     /// With GNU's `dd`, which must be granted under that name.

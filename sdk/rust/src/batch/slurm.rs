@@ -1,7 +1,7 @@
 //! Slurm: `sbatch`, `squeue`, `sacct` and `scancel`.
 
 use super::{
-    Ran, Shell, TOGETHER, Trouble,
+    Ran, Shell, TOGETHER, Trouble, one_by_one,
     script::{Worker, script},
 };
 use crate::{
@@ -66,8 +66,14 @@ pub fn state(word: &str, reason: &str) -> PilotState {
         reason => format!("{word} ({reason})"),
     };
     match plain {
-        "PENDING" | "CONFIGURING" | "REQUEUED" | "REQUEUE_FED" | "REQUEUE_HOLD"
-        | "RESV_DEL_HOLD" | "SPECIAL_EXIT" | "POWER_UP_NODE" | "EXPEDITING" => PilotState::Waiting,
+        // Nobody runs it until somebody lets it go.
+        "PENDING" if ["JobHeld", "JobHold", "held"].iter().any(|held| reason.contains(held)) => {
+            PilotState::Aborted(told())
+        }
+        "REQUEUE_HOLD" | "RESV_DEL_HOLD" | "SPECIAL_EXIT" => PilotState::Aborted(told()),
+        "PENDING" | "CONFIGURING" | "REQUEUED" | "REQUEUE_FED" | "POWER_UP_NODE" | "EXPEDITING" => {
+            PilotState::Waiting
+        }
         "RUNNING" | "COMPLETING" | "SUSPENDED" | "STOPPED" | "STAGE_OUT" | "SIGNALING"
         | "RESIZING" | "UPDATE_DB" => PilotState::Running,
         "COMPLETED" => PilotState::Done,
@@ -155,7 +161,7 @@ impl<S: Shell> Slurm<'_, S> {
                 Err(Trouble::Unsure(why)) => Submission::Unknown(why),
             }
         };
-        Ok(pilots.iter().map(one).collect())
+        Ok(one_by_one(pilots, one))
     }
 
     /// Jobs by their names.

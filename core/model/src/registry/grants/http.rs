@@ -1,5 +1,6 @@
 //! Servers on the network, and what the host shows them.
 
+use crate::registry::ClientToken;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -72,6 +73,10 @@ pub struct SecretGrant {
     /// Methods of requests that may carry it; none means any that the server's grant has.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub methods: BTreeSet<String>,
+    /// If given, the secret is not a file but a token that the host gets from the VO's provider, and
+    /// renews.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<ClientToken>,
 }
 
 /// To whom a certificate is shown. It lies among the VO's secrets, under the grant's name: PEM, the

@@ -60,6 +60,14 @@ impl Grants {
         .collect()
     }
 
+    /// Where tokens of the VO's provider are granted.
+    pub fn tokens(&self) -> impl Iterator<Item = String> {
+        let secrets = self.secret.iter().filter(|(_, secret)| secret.token.is_some());
+        let secrets = secrets.map(|(name, _)| format!("secret.{name}.token"));
+        let programs = self.command.iter().filter(|(_, program)| !program.tokens.is_empty());
+        secrets.chain(programs.map(|(name, _)| format!("command.{name}.tokens")))
+    }
+
     /// Names of what is granted here beyond `ceiling`. A grant with bounds must be the very one, or
     /// within its bounds.
     pub fn beyond(&self, ceiling: &[&Self]) -> BTreeSet<&'static str> {

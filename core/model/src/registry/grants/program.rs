@@ -1,5 +1,6 @@
 //! Programs, here and on other machines.
 
+use crate::registry::ClientToken;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -12,9 +13,12 @@ pub struct CommandGrant {
     /// Regular expressions; each argument that the plugin adds must be matched by one of them, as a whole.
     #[serde(default)]
     pub arguments: Vec<String>,
-    /// Its environment, beside PATH, HOME and LANG. Nothing of the server's own is in it.
+    /// Its environment, beside HOME, LANG and the server's PATH. Nothing else of the server's own is in it.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// Variables of its environment that are tokens, which the host gets from the VO's provider and renews.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tokens: BTreeMap<String, ClientToken>,
     /// KiB of each output that are given to the plugin.
     #[serde(default = "default_kb")]
     pub max_kb: u32,
@@ -28,6 +32,7 @@ impl CommandGrant {
         self.program == other.program
             && self.arguments.iter().all(|own| other.arguments.contains(own))
             && self.environment == other.environment
+            && self.tokens == other.tokens
             && self.max_kb <= other.max_kb
             && self.seconds <= other.seconds
     }

@@ -1,7 +1,8 @@
 use super::*;
 
 fn granted(text: &str) -> CommandCapability {
-    CommandCapability::new(&toml::from_str(text).unwrap()).unwrap()
+    let tokens = Tokens { source: <_>::default(), vo: "vo".parse().unwrap() };
+    CommandCapability::new(&toml::from_str(text).unwrap(), tokens).unwrap()
 }
 
 fn asked(program: &str, arguments: &[&str]) -> Invocation {
@@ -16,7 +17,7 @@ fn asked(program: &str, arguments: &[&str]) -> Invocation {
 
 async fn run(capability: &CommandCapability, invocation: Invocation) -> Answer<Completion> {
     let program = capability.check(&invocation)?;
-    program.run(invocation).await
+    program.run(invocation, Vec::new()).await
 }
 
 #[tokio::test]
@@ -39,7 +40,8 @@ async fn only_named_programs_with_arguments_of_the_granted_shapes() {
 
 #[tokio::test]
 async fn has_its_input_files_and_environment_and_nothing_of_the_servers() {
-    let script = r#"cat; cat beside; env | grep -vE '^(PATH|PWD|SHLVL|_|HOME|OLDPWD)=' ; exit 3"#;
+    let script =
+        r#"cat; cat beside; env | grep -vE '^(PATH|PWD|SHLVL|_|HOME|OLDPWD)=' | sort; exit 3"#;
     let grants = format!(
         "sh = {{ program = [\"/bin/sh\", \"-c\", {script:?}], environment = {{ A = \"b\" }} }}"
     );
@@ -49,7 +51,7 @@ async fn has_its_input_files_and_environment_and_nothing_of_the_servers() {
     invocation.files = vec![("beside".to_owned(), b"file\n".to_vec())];
     let done = run(&capability, invocation).await.unwrap();
     let text = String::from_utf8(done.stdout).unwrap();
-    assert_eq!((done.code, text.as_str()), (Some(3), "in file\nLANG=C.UTF-8\nA=b\n"), "{text}");
+    assert_eq!((done.code, text.as_str()), (Some(3), "in file\nA=b\nLANG=C.UTF-8\n"), "{text}");
 }
 
 #[tokio::test]

@@ -3,7 +3,10 @@
 use super::super::address::Resolver;
 use crate::bindings::host::spinor::host::http::HttpError;
 use reqwest::{Certificate, Client, Identity, Url, redirect::Policy};
-use spinor_model::registry::{Grants, HttpGrant};
+use spinor_model::{
+    id::Digest,
+    registry::{Grants, HttpGrant},
+};
 use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
@@ -11,8 +14,11 @@ use std::{
     time::SystemTime,
 };
 
-/// Files among the VO's secrets that a client was made from, and when each was written.
-type Made = HashMap<(Option<String>, Option<String>), (Vec<Option<SystemTime>>, Client)>;
+/// By files among the VO's secrets that clients were made from.
+type Made = HashMap<(Option<String>, Option<String>), (MadeOf, Client)>;
+
+/// When those were written, and which secrets went with the requests.
+type MadeOf = ([Option<SystemTime>; 2], Digest);
 
 /// Clients, made when they are needed, and anew when what they were made from is renewed.
 #[derive(Debug)]
@@ -33,19 +39,27 @@ impl Clients {
         Self { directory, private: hosts.collect(), made: Mutex::default() }
     }
 
-    /// The client for a granted server that shows a certificate, or none.
-    pub fn client(&self, grant: &HttpGrant, identity: Option<&str>) -> Result<Client, HttpError> {
+    /// The client for a granted server that shows a certificate, or none. There are servers to which a
+    /// connection is whoever spoke on it first: with other secrets, connections are new.
+    pub fn client(
+        &self,
+        grant: &HttpGrant,
+        identity: Option<&str>,
+        secrets: &[(String, String)],
+    ) -> Result<Client, HttpError> {
+        let secrets = secrets.iter().flat_map(|(_, secret)| [secret.as_bytes(), b"\0"].concat());
+        let secrets = Digest::of(&secrets.collect::<Vec<u8>>());
         let key = (grant.authorities.clone(), identity.map(str::to_owned));
         let files = [key.0.as_deref(), key.1.as_deref()];
-        let written = files.map(|name| name.and_then(|name| self.written(name))).to_vec();
+        let written = files.map(|name| name.and_then(|name| self.written(name)));
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, client)) = made.get(&key)
-            && *of == written
+            && *of == (written, secrets)
         {
             return Ok(client.clone());
         }
         let client = self.make(files)?;
-        made.insert(key, (written, client.clone()));
+        made.insert(key, ((written, secrets), client.clone()));
         Ok(client)
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::capabilities::tokens::LateTokens;
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener},
@@ -35,11 +36,12 @@ fn ok(headers: &str, body: &str) -> String {
 }
 
 fn granted(grants: &str) -> (HttpCapability, tempfile::TempDir) {
-    drop(rustls::crypto::ring::default_provider().install_default());
+    crate::tls::install();
     let secrets = tempfile::tempdir().unwrap();
     std::fs::write(secrets.path().join("jwt"), "s3cret-value\n").unwrap();
     let grants: Grants = toml::from_str(grants).unwrap();
-    (HttpCapability::new(&grants, secrets.path().to_owned()), secrets)
+    let tokens = Tokens { source: LateTokens::default(), vo: "vo".parse().unwrap() };
+    (HttpCapability::new(&grants, secrets.path().to_owned(), tokens), secrets)
 }
 
 fn get(url: &str, headers: &[(&str, &str)]) -> Request {
@@ -54,7 +56,7 @@ fn get(url: &str, headers: &[(&str, &str)]) -> Request {
 }
 
 async fn send(http: &HttpCapability, request: Request) -> Answer<Response> {
-    let checked = http.check(&request)?;
+    let checked = http.check(&request).await?;
     http.send(checked, request.body, request.timeout_ms).await
 }
 
