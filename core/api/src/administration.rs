@@ -9,7 +9,7 @@ use spinor_model::{
     finding::Finding,
     id::{Digest, VoName},
     policy::Differences,
-    registry::{Binding, BindingPath, Candidate},
+    registry::{Banned, Binding, BindingPath, Candidate},
 };
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -312,6 +312,15 @@ pub trait Administration: Send + Sync {
         vo: &VoName,
         path: Option<&BindingPath>,
         to: Option<i64>,
+        by: &Subject,
+    ) -> Result<Applied, AdminError>;
+
+    /// Bans a site or a CE, with a reason, or allows it again, without one.
+    async fn ban(
+        &self,
+        vo: &VoName,
+        whom: &Banned,
+        reason: Option<String>,
         by: &Subject,
     ) -> Result<Applied, AdminError>;
 

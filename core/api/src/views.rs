@@ -201,8 +201,12 @@ pub struct PilotView {
     pub jobs_run: u32,
     /// RFC 3339.
     pub submitted: String,
-    /// RFC 3339.
+    /// When it first called, RFC 3339.
+    pub started: Option<String>,
+    /// When it last called, RFC 3339.
     pub last_seen: Option<String>,
+    /// When it ended, RFC 3339.
+    pub ended: Option<String>,
 }
 
 impl From<PilotRecord> for PilotView {
@@ -219,7 +223,9 @@ impl From<PilotRecord> for PilotView {
             cores: pilot.cores,
             jobs_run: pilot.jobs_run,
             submitted: pilot.submitted.to_string(),
+            started: pilot.started.map(|t| t.to_string()),
             last_seen: pilot.last_seen.map(|t| t.to_string()),
+            ended: pilot.ended.map(|t| t.to_string()),
         }
     }
 }

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Another part of the process may have chosen already.
-    drop(rustls::crypto::ring::default_provider().install_default());
+    spinor_plugins::tls::install();
     if called("spinor-pilot") {
         return spinor_pilot::main();
     }

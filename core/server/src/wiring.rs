@@ -13,11 +13,12 @@ use spinor_identity::{
 use spinor_lifecycle::{Lifecycle, Parts, Tasks, observations::Observations};
 use spinor_model::{
     id::Digest,
+    policy::TokenSource,
     time::{Clock, SystemClock, Timestamp},
 };
 use spinor_plugins::{
-    bound::Surroundings, compiled::CompiledCache, compiler::Compiler, engine::Engines,
-    load::Loader, registry::Registry,
+    bound::Surroundings, capabilities::tokens::LateTokens, compiled::CompiledCache,
+    compiler::Compiler, engine::Engines, load::Loader, registry::Registry,
 };
 use spinor_store::{
     Blobs, Bucket, NewComponent, Place, RegistryStore, ServerStore, StoreError, sql::SqlStore,
@@ -62,11 +63,13 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     let components = Blobs::open(&place, "components").await?;
     let (observations, alarms) = Observations::new();
     let observations = Arc::new(observations);
+    let tokens = LateTokens::default();
     let surroundings = Surroundings {
         data: data.clone(),
         pilot: configuration.pilot.clone(),
         clock: clock.clone(),
         observer: observations.clone(),
+        tokens: tokens.clone(),
     };
     let registry = Arc::new(Registry::new(loader(configuration)?, surroundings));
     import_embedded(&store, &components, &*clock).await.with_context(|| match &configuration.s3 {
@@ -110,6 +113,8 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     })?;
     sessions.look_at_bans().await?;
     let sessions = Arc::new(sessions);
+    let source: Arc<dyn TokenSource> = sessions.clone();
+    tokens.come_from(&source);
     let blobs = Blobs::open(&place, "sandboxes").await?;
     let mut tasks = lifecycle.run();
     tasks.also(administrator.clone().heed(alarms));

@@ -15,7 +15,9 @@ use spinor_lifecycle::replay::Replay;
 use spinor_model::{
     finding::Finding,
     id::{Digest, VoName},
-    registry::{BadDocument, Binding, BindingPath, Candidate, Installation, Mode, VoDocument},
+    registry::{
+        BadDocument, Banned, Binding, BindingPath, Candidate, Installation, Mode, VoDocument,
+    },
     time::Timestamp,
 };
 use spinor_plugins::making::Wanted;
@@ -124,6 +126,29 @@ impl Administration for Administrator {
             Ok(("rollback", format!("{detail}, was {before}")))
         })
         .await
+    }
+
+    async fn ban(
+        &self,
+        vo: &VoName,
+        whom: &Banned,
+        reason: Option<String>,
+        by: &Subject,
+    ) -> Result<Applied, AdminError> {
+        let _alone = self.changing.lock().await;
+        let mut draft = Draft::of(&self.stored(vo).await?);
+        if !draft.document.ban(whom, reason.is_some()) {
+            return Err(AdminError::NotFound(format!(
+                "the document of VO {vo} has no {whom}; what the installation has, its operator bans there"
+            )));
+        }
+        let (action, detail) = match reason {
+            Some(reason) => ("ban", format!("{whom}: {reason}")),
+            None => ("allow", whom.to_string()),
+        };
+        let (who, plugin) = (by.to_string(), String::new());
+        let deed = Deed { who: &who, path: None, action, plugin, detail };
+        self.put_in_force(draft, deed).await
     }
 
     async fn disable(

@@ -70,7 +70,16 @@ pub enum Command {
         #[command(subcommand)]
         command: Pilot,
     },
-    /// See CEs: how many pilots each queue got in the last round, and why not more
+    /// See sites, ban one and allow it again
+    Site {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// What to do.
+        #[command(subcommand)]
+        command: Site,
+    },
+    /// See CEs and why each got no more pilots, ban one and allow it again, and try one
     Ce {
         /// How to reach the server.
         #[command(flatten)]
@@ -387,6 +396,42 @@ pub enum Pilot {
     },
 }
 
+/// Whom to ban, or to allow again.
+#[derive(Args)]
+pub struct Whom {
+    /// Its name.
+    pub name: String,
+    /// The VO, for operators.
+    #[arg(long)]
+    pub vo: Option<String>,
+}
+
+/// Sites.
+#[derive(Subcommand)]
+pub enum Site {
+    /// List a VO's sites
+    List {
+        /// The VO, for operators.
+        #[arg(long)]
+        vo: Option<String>,
+    },
+    /// Send no pilots to a site, and give those that are there no more jobs
+    Ban {
+        /// Which.
+        #[command(flatten)]
+        whom: Whom,
+        /// Why, for those who read the VO's log.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take a ban back
+    Allow {
+        /// Which.
+        #[command(flatten)]
+        whom: Whom,
+    },
+}
+
 /// CEs.
 #[derive(Subcommand)]
 pub enum Ce {
@@ -395,6 +440,39 @@ pub enum Ce {
         /// The VO, for operators.
         #[arg(long)]
         vo: Option<String>,
+    },
+    /// Show a CE's queues, and what became of its last pilots
+    Show {
+        /// Which.
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Send no pilots to a CE; those that are there go on
+    Ban {
+        /// Which.
+        #[command(flatten)]
+        whom: Whom,
+        /// Why, for those who read the VO's log.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take a ban back
+    Allow {
+        /// Which.
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Try a CE: ask it for room, bring it a pilot, and follow that until it calls
+    Test {
+        /// Which.
+        #[command(flatten)]
+        whom: Whom,
+        /// The queue, if it has several.
+        #[arg(long)]
+        queue: Option<String>,
+        /// Seconds after which it is said that the pilot did not call.
+        #[arg(long, default_value_t = 600)]
+        wait: u64,
     },
 }
 

@@ -8,6 +8,7 @@ mod oci;
 mod pilot;
 mod plugin;
 mod rollout;
+mod site;
 mod token;
 mod vo;
 
@@ -77,7 +78,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Compile { sort, memory_mb } => component::compile(sort, memory_mb)?,
         Command::Pilot { server, command } => pilot::run(&server, command).await?,
-        Command::Ce { server, command } => pilot::ce(&server, command).await?,
+        Command::Site { server, command } => site::site(&server, command).await?,
+        Command::Ce { server, command } => return site::ce(&server, command).await,
         Command::RunPilot { configuration } => return Ok(spinor_pilot::run(&configuration)),
     }
     Ok(ExitCode::SUCCESS)

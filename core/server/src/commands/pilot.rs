@@ -1,12 +1,12 @@
-//! `spinor pilot` and `spinor ce`: what supply sends, where, and what becomes of it.
+//! `spinor pilot`: what supply sent, and what becomes of it.
 
 use crate::{
-    cli::{Ce, Pilot, Server},
+    cli::{Pilot, Server},
     client::Client,
     show,
 };
 use serde_json::{Value, json};
-use spinor_api::{supply::QueueView, views::PilotView};
+use spinor_api::views::PilotView;
 use std::io::Write;
 
 fn of(vo: Option<String>) -> String {
@@ -55,6 +55,12 @@ fn list(server: &Server, pilots: Vec<PilotView>) -> anyhow::Result<()> {
     if server.json {
         return show::json(&pilots);
     }
+    table(pilots);
+    Ok(())
+}
+
+/// Pilots, a line each.
+pub fn table(pilots: Vec<PilotView>) {
     show::table(
         ["pilot", "CE", "queue", "cores", "status", "jobs", "sent", ""],
         pilots.into_iter().map(|p| {
@@ -63,24 +69,4 @@ fn list(server: &Server, pilots: Vec<PilotView>) -> anyhow::Result<()> {
             [p.stamp, p.ce, p.queue, cores, p.status, jobs, sent, p.status_reason]
         }),
     );
-    Ok(())
-}
-
-/// Does what the command line says.
-pub async fn ce(server: &Server, command: Ce) -> anyhow::Result<()> {
-    let Ce::List { vo } = command;
-    let client = Client::from_options(server).await?;
-    let queues: Vec<QueueView> = client.get(&format!("/api/ces?{}", of(vo))).await?;
-    if server.json {
-        return show::json(&queues);
-    }
-    show::table(
-        ["CE", "queue", "backend", "cores", "jobs", "pilots", "coming", "sent", "why not more"],
-        queues.into_iter().map(|q| {
-            let pilots = format!("{}/{}", q.here, q.max_pilots);
-            let [cores, coming, sent] = [q.cores, q.coming, q.sent].map(|n| n.to_string());
-            [q.ce, q.queue, q.backend, cores, q.demand.to_string(), pilots, coming, sent, q.why]
-        }),
-    );
-    Ok(())
 }

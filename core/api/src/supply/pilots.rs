@@ -1,114 +1,24 @@
-//! What operators see and do of CEs and of pilots that were sent there.
+//! A pilot, what it wrote, and its end.
 
-use crate::{
-    Guarded, Shared,
-    auth::{parsed, vo_of},
-    problem::Problem,
-    views::PilotView,
-};
+use crate::{Guarded, Shared, problem::Problem, views::PilotView};
 use axum::{
     Extension, Json,
     extract::{Path, Query, State},
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use spinor_identity::{access::Permission, subject::Subject};
-use spinor_lifecycle::supply::{PilotTrouble, QueueReport};
-use spinor_model::{
-    id::{Stamp, VoName},
-    policy::PilotStream,
-    registry::{Ce, VoDocument},
-};
+use spinor_lifecycle::supply::PilotTrouble;
+use spinor_model::{id::Stamp, policy::PilotStream};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
+pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
-        .merge(guarded.route(Permission::ReadPilots, routes!(ces)))
         .merge(guarded.route(Permission::ReadPilots, routes!(pilot)))
-        .merge(guarded.route(Permission::ReadPilots, routes!(logs)))
+        .merge(guarded.route(Permission::Operate, routes!(logs)))
         .merge(guarded.route(Permission::Operate, routes!(kill)))
-}
-
-/// A CE's queue, and what supply did there in its last round.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct QueueView {
-    /// The VO.
-    pub vo: String,
-    /// The site.
-    pub site: String,
-    /// The CE.
-    pub ce: String,
-    /// The queue.
-    pub queue: String,
-    /// What brings pilots there.
-    pub backend: String,
-    /// Whether site or CE are banned.
-    pub banned: bool,
-    /// Cores of a pilot.
-    pub cores: u32,
-    /// Pilots there may be.
-    pub max_pilots: u32,
-    /// When the last round was, RFC 3339; none if this server does not send pilots.
-    pub at: Option<String>,
-    /// Jobs waiting that could run there.
-    pub demand: u64,
-    /// Pilots that were on their way.
-    pub coming: u32,
-    /// Pilots that were there, with those on their way.
-    pub here: u32,
-    /// Pilots that were sent.
-    pub sent: u32,
-    /// Why not more.
-    pub why: String,
-}
-
-/// For which VO.
-#[derive(Debug, Deserialize, IntoParams)]
-struct OfVo {
-    /// Operators name the VO.
-    vo: Option<String>,
-}
-
-fn queues(document: &VoDocument, told: &[QueueReport]) -> Vec<QueueView> {
-    let views = document.ces.iter().flat_map(|(name, ce)| {
-        ce.queues.iter().map(move |(queue_name, queue)| {
-            let told = told.iter().find(|t| t.ce == *name && t.queue == *queue_name);
-            let Ce { site, banned, backend, .. } = ce;
-            QueueView {
-                vo: document.vo.to_string(),
-                site: site.to_string(),
-                ce: name.to_string(),
-                queue: queue_name.to_string(),
-                backend: backend.as_ref().map(|b| b.plugin.clone()).unwrap_or_default(),
-                banned: *banned || document.sites.get(site).is_some_and(|site| site.banned),
-                cores: queue.cores,
-                max_pilots: queue.max_pilots,
-                at: told.map(|told| told.at.to_string()),
-                demand: told.map_or(0, |told| told.demand),
-                coming: told.map_or(0, |told| told.coming),
-                here: told.map_or(0, |told| told.here),
-                sent: told.map_or(0, |told| told.sent),
-                why: told.map(|told| told.why.clone()).unwrap_or_default(),
-            }
-        })
-    });
-    views.collect()
-}
-
-/// Lists a VO's queues, with what supply sent there and why not more.
-#[utoipa::path(get, path = "/api/ces", tag = "pilots", params(OfVo),
-    responses((status = 200, body = Vec<QueueView>)))]
-async fn ces(
-    State(app): State<Shared>,
-    Extension(subject): Extension<Subject>,
-    Query(of): Query<OfVo>,
-) -> Result<Json<Vec<QueueView>>, Problem> {
-    let asked: Option<VoName> = parsed("vo", of.vo.as_ref())?;
-    let vo = vo_of(&subject, asked.as_ref())?;
-    let document = app.lifecycle.document(&vo)?;
-    Ok(Json(queues(&document, &app.lifecycle.supplied(&vo))))
 }
 
 /// A pilot that the caller may see.
@@ -142,6 +52,7 @@ async fn pilot(
 struct Part {
     /// `stdout`, `stderr` or `log`, the CE's own; stdout if not given.
     #[serde(default)]
+    #[param(inline)]
     stream: Stream,
     /// Bytes that are left out at its beginning.
     #[serde(default)]
