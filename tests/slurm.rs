@@ -11,7 +11,7 @@ mod real;
 mod support;
 
 use kit::Kit;
-use real::{Real, Slurm};
+use real::Slurm;
 use spinor_model::policy::ComputingBackend;
 use std::{path::Path, sync::Arc};
 use support::Server;
@@ -51,6 +51,9 @@ async fn conforms(slurm: &Slurm, example: &str, change: impl FnOnce(&mut Kit)) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_way_to_slurm_conforms_and_a_campaign_runs_on_three_at_once() {
+    if support::seen_on_sqlite() {
+        return;
+    }
     let slurm = Slurm::up();
     conforms(&slurm, "slurm", |_| {}).await;
     conforms(&slurm, "slurm-rest", |kit| kit.gives_outputs = false).await;
@@ -59,7 +62,7 @@ async fn every_way_to_slurm_conforms_and_a_campaign_runs_on_three_at_once() {
         (kit.no_queue, kit.stranger) = (None, "00000000000000000000000000000000");
     })
     .await;
-    tokio::task::spawn_blocking(move || campaign(&slurm)).await.unwrap();
+    tokio::task::block_in_place(|| campaign(&slurm));
 }
 
 /// Ten jobs and three CEs that could each take them all.
@@ -72,12 +75,11 @@ fn campaign(slurm: &Slurm) {
         .map(|example| slurm.table(example).replace("cluster", &format!("by-{example}")));
     let document = format!("{lab}[sites.SITE]\n{}\n[matching]{rest}", ces.join("\n"));
     server.apply(&document.replace("by-ssh-slurm-key", "cluster-key")).unwrap();
-    let script = server.file("count.sh", "echo counted $1; sleep 1\n");
-    let description = format!(
-        r#"{{"executable": "sh", "arguments": ["count.sh", "{{i}}"], "input_sandbox": ["{script}"],
-            "stdout": "out", "output_sandbox": ["out"], "parameters": {{"i": {{"start": 0, "step": 1, "count": 10}}}}}}"#
-    );
-    let jobs = server.submit(&description).unwrap();
+    server.file("count.sh", "echo counted $1; sleep 1\n");
+    let description = r#"{"executable": "sh", "arguments": ["count.sh", "{i}"],
+        "input_sandbox": ["count.sh"], "stdout": "out", "output_sandbox": ["out"],
+        "requirements": {"wall_time": 600}, "parameters": {"i": {"start": 0, "step": 1, "count": 10}}}"#;
+    let jobs = server.submit(description).unwrap();
     assert_eq!(jobs.len(), 10);
     for job in &jobs {
         server.until_status(*job, "Done");
@@ -88,4 +90,163 @@ fn campaign(slurm: &Slurm) {
         pilots.iter().map(|pilot| pilot["ce"].as_str().unwrap()).collect();
     assert!((8..=12).contains(&pilots.len()), "{pilots:#?}");
     assert_eq!(used.len(), 3, "{used:?}");
+}
+
+/// A server with one CE, and the file of its table.
+fn server_with(slurm: &Slurm, example: &str) -> Server {
+    let server = Server::start();
+    slurm.put_secrets(&server.data().join("secrets/lab"));
+    let lab = support::LAB.split("[sites.HERE]").next().unwrap();
+    let rest = support::LAB.split("[matching]").nth(1).unwrap();
+    let table = slurm.table(example);
+    server.apply(&format!("{lab}[sites.SITE]\n{table}\n[matching]{rest}")).unwrap();
+    server
+}
+
+fn pilots(server: &Server) -> Vec<serde_json::Value> {
+    let told = server.json(&server.operator(), &["pilot", "list", "--vo", "lab", "--ended"]);
+    told.as_array().unwrap().clone()
+}
+
+fn sleepers(server: &Server, seconds: u32, count: u32) -> Vec<i64> {
+    let description = format!(
+        r#"{{"executable": "sleep", "arguments": ["{seconds}"], "requirements": {{"wall_time": 600}},
+            "parameters": {{"i": {{"start": 0, "step": 1, "count": {count}}}}}}}"#
+    );
+    server.submit(&description).unwrap()
+}
+
+/// Seconds for which the cluster's controller is away; SPINOR_TEST_CUT says how many.
+fn cut() -> std::time::Duration {
+    let seconds = std::env::var("SPINOR_TEST_CUT").ok().and_then(|text| text.parse().ok());
+    std::time::Duration::from_secs(seconds.unwrap_or(3))
+}
+
+#[test]
+fn a_controller_that_dies_amid_submissions_loses_and_doubles_no_pilot() {
+    if support::seen_on_sqlite() {
+        return;
+    }
+    let slurm = Slurm::up();
+    let server = server_with(&slurm, "slurm");
+    let jobs = sleepers(&server, 1, 40);
+    server.until("no pilot was sent", || !pilots(&server).is_empty());
+    slurm.tell("stop");
+    std::thread::sleep(cut());
+    let told = server.json(&server.operator(), &["ce", "list", "--vo", "lab"]);
+    println!("while it was away: {}", told[0]["why"]);
+    slurm.tell("start");
+    for job in &jobs {
+        server.until_status(*job, "Done");
+    }
+    server.until("pilots stay behind", || pilots(&server).iter().all(|p| p["ended"].is_string()));
+    let names = slurm.names_of_ended();
+    let unique: std::collections::BTreeSet<&String> = names.iter().collect();
+    assert_eq!(names.len(), unique.len(), "a pilot was submitted twice");
+    let known = pilots(&server);
+    for name in &names {
+        let stamp = name.strip_prefix("spinor-").unwrap();
+        assert!(known.iter().any(|pilot| pilot["stamp"] == stamp), "nobody knows {name}");
+    }
+}
+
+#[test]
+fn a_node_that_is_lost_and_a_job_that_is_held_cost_no_job_and_are_told() {
+    if support::seen_on_sqlite() {
+        return;
+    }
+    let slurm = Slurm::up();
+    let server = server_with(&slurm, "slurm");
+    let job = sleepers(&server, 4, 1)[0];
+    server.until_status(job, "Running");
+    slurm.tell("lose");
+    let lost =
+        |pilot: &serde_json::Value| pilot["status_reason"].as_str().unwrap().contains("NODE_FAIL");
+    server.until("a lost node is not told", || pilots(&server).iter().any(lost));
+    slurm.tell("start");
+    server.until_status(job, "Done");
+    // Nothing runs, so the next pilot waits; it is held, and given up for another.
+    server.until("pilots stay behind", || pilots(&server).iter().all(|p| p["ended"].is_string()));
+    slurm.run("scontrol", &["update", "partitionname=short", "state=down"]);
+    let job = sleepers(&server, 1, 1)[0];
+    let waiting = || pilots(&server).into_iter().find(|pilot| pilot["status"] == "Waiting");
+    server.until("no pilot waits", || waiting().is_some());
+    let reference = waiting().unwrap()["reference"].as_str().unwrap().to_owned();
+    slurm.run("scontrol", &["hold", reference.split(':').next().unwrap()]);
+    let held =
+        |pilot: &serde_json::Value| pilot["status_reason"].as_str().unwrap().contains("JobHeld");
+    server.until("a held pilot is not told", || pilots(&server).iter().any(held));
+    slurm.run("scontrol", &["update", "partitionname=short", "state=up"]);
+    server.until_status(job, "Done");
+}
+
+#[test]
+fn a_token_that_runs_out_is_told_and_a_new_one_is_taken_up() {
+    if support::seen_on_sqlite() {
+        return;
+    }
+    let slurm = Slurm::up();
+    let server = server_with(&slurm, "slurm-rest");
+    let token = server.data().join("secrets/lab/slurm-token");
+    std::fs::write(&token, slurm.token(1)).unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let job = sleepers(&server, 0, 1)[0];
+    server.until("nobody is told of the token", || {
+        let told = server.json(&server.operator(), &["ce", "list", "--vo", "lab"]);
+        told[0]["why"].as_str().unwrap().contains("is the token good")
+    });
+    let operator = server.operator();
+    let tried = server.run(&operator, &["ce", "test", "cluster", "--vo", "lab"]);
+    let tried = String::from_utf8_lossy(&tried.stderr).into_owned();
+    assert!(tried.contains("is the token good"), "{tried}");
+    std::fs::write(&token, slurm.token(3600)).unwrap();
+    server.until_status(job, "Done");
+    let tried = server.run(&operator, &["ce", "test", "cluster", "--vo", "lab"]);
+    let told = String::from_utf8_lossy(&tried.stdout).into_owned();
+    assert!(tried.status.success() && told.contains("it called"), "{told}");
+}
+
+/// Eight cores in pilots of two, which is what a pilot finds on a machine of two, and jobs of one core and
+/// of two at once.
+#[test]
+fn jobs_of_one_core_and_of_two_fill_pilots_together() {
+    if support::seen_on_sqlite() {
+        return;
+    }
+    let slurm = Slurm::up();
+    let server = Server::start();
+    slurm.put_secrets(&server.data().join("secrets/lab"));
+    let lab = support::LAB.split("[sites.HERE]").next().unwrap();
+    let rest = support::LAB.split("[matching]").nth(1).unwrap();
+    let table = slurm.table("slurm").replace(
+        "cores = 1, memory_mb = 2000, wall_time = 3600, max_pilots = 100",
+        "cores = 2, memory_mb = 4000, wall_time = 3600, max_pilots = 4",
+    );
+    server.apply(&format!("{lab}[sites.SITE]\n{table}\n[matching]{rest}")).unwrap();
+    let submit = |cores: u32, count: u32| {
+        let description = format!(
+            r#"{{"executable": "sleep", "arguments": ["3"],
+                "requirements": {{"wall_time": 600, "cpu": {{"num_cores": {{"min": {cores}, "max": {cores}}}}}}},
+                "parameters": {{"i": {{"start": 0, "step": 1, "count": {count}}}}}}}"#
+        );
+        server.submit(&description).unwrap()
+    };
+    let jobs = [submit(2, 12), submit(1, 24)].concat();
+    for job in &jobs {
+        server.until_status(*job, "Done");
+    }
+    assert!(pilots(&server).len() <= 6, "{:#?}", pilots(&server));
+    let time = |text: &serde_json::Value| {
+        text.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond()
+    };
+    // From the first pilot's first call, which is before its first job.
+    let pilots = pilots(&server);
+    let first = pilots.iter().map(|pilot| time(&pilot["started"])).min().unwrap();
+    let last = jobs.iter().map(|job| time(&server.job(*job)["job"]["ended"])).max().unwrap();
+    let core_seconds = 3.0 * f64::from(2 * 12 + 24);
+    let seconds = (last - first) as f64 / 1e3;
+    println!(
+        "{core_seconds} core-seconds on 8 cores in {seconds:.1} s: {:.0} % used",
+        100.0 * core_seconds / (8.0 * seconds)
+    );
 }

@@ -60,7 +60,7 @@ pub fn version(number: u32) -> Vec<u8> {
 
 /// A client; whoever is first chooses the process's cryptography.
 pub fn client() -> reqwest::Client {
-    drop(rustls::crypto::ring::default_provider().install_default());
+    spinor_plugins::tls::install();
     reqwest::Client::new()
 }
 

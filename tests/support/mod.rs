@@ -42,6 +42,11 @@ plugin = "accounting/files"
 grants.directory.path = "usage"
 "#;
 
+/// What takes long and is the same whichever the database is tried on one of them.
+pub fn seen_on_sqlite() -> bool {
+    spinor_test_postgres::wanted()
+}
+
 /// A port below the range that outgoing connections take theirs from: none of those may sit on it
 /// while the server is down.
 pub fn free_port() -> u16 {

@@ -8,8 +8,8 @@ use spinor_model::{
     time::SystemClock,
 };
 use spinor_plugins::{
-    bound::Surroundings, compiled::CompiledCache, compiler::Compiler, engine::Engines,
-    load::Loader, making::Wanted, registry::Registry,
+    bound::Surroundings, capabilities::tokens::LateTokens, compiled::CompiledCache,
+    compiler::Compiler, engine::Engines, load::Loader, making::Wanted, registry::Registry,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,12 +19,13 @@ use std::{
 
 /// A host with the first-party plugins. Its data are in `data`, secrets in `data/secrets/vo`.
 pub async fn host(data: &Path) -> Registry {
-    drop(rustls::crypto::ring::default_provider().install_default());
+    spinor_plugins::tls::install();
     let cache = CompiledCache::open(data.join("compiled"), &data.join("key")).unwrap();
     let loader = Loader { engines: Engines::new().unwrap(), cache, compiler: Compiler::here() };
     let observer = Arc::new(spinor_lifecycle::observations::Observations::new().0);
     let (data, clock) = (data.to_owned(), Arc::new(SystemClock));
-    let surroundings = Surroundings { data, pilot: Vec::new(), clock, observer };
+    let tokens = LateTokens::default();
+    let surroundings = Surroundings { data, pilot: Vec::new(), clock, observer, tokens };
     let registry = Registry::new(loader, surroundings);
     for bytes in spinor_bundle::first_party() {
         let version = registry.try_out(bytes, None).await.unwrap();

@@ -40,6 +40,11 @@ pub struct Provider {
 impl Provider {
     /// Starts one that sends people back to `server`.
     pub fn start(server: &str) -> Self {
+        Self::start_on(free_port(), server, None)
+    }
+
+    /// Starts one on a port; on https, if there is a file with a certificate of `localhost` and its key.
+    pub fn start_on(port: u16, server: &str, tls: Option<&Path>) -> Self {
         let modules =
             installed("tests/diracx/provider/package-lock.json", "diracx-provider", |folder| {
                 for file in ["package.json", "package-lock.json"] {
@@ -50,9 +55,12 @@ impl Provider {
                 );
             });
         fs::copy(kit().join("provider/server.mjs"), modules.join("server.mjs")).unwrap();
-        let port = free_port();
         let back = ["device", "authorize"].map(|flow| format!("{server}/api/auth/{flow}/complete"));
-        let child = Command::new("node")
+        let mut command = Command::new("node");
+        if let Some(file) = tls {
+            command.env("TLS", file);
+        }
+        let child = command
             .arg(modules.join("server.mjs"))
             .env("PORT", port.to_string())
             .env("CLIENT_SECRET", SECRET)
@@ -62,7 +70,11 @@ impl Provider {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let provider = Self { issuer: format!("http://127.0.0.1:{port}"), child };
+        let issuer = match tls {
+            Some(_) => format!("https://localhost:{port}"),
+            None => format!("http://127.0.0.1:{port}"),
+        };
+        let provider = Self { issuer, child };
         let started = Instant::now();
         while provider.control("GET", "users", "").is_none() {
             assert!(started.elapsed() < Duration::from_secs(60), "the provider does not start");
@@ -74,7 +86,7 @@ impl Provider {
     /// Changes people or keys while it runs.
     pub fn control(&self, method: &str, path: &str, body: &str) -> Option<String> {
         let url = format!("{}/test/{path}", self.issuer);
-        let output = Command::new("curl").args(["-sf", "-X", method, "-d", body, &url]).output();
+        let output = Command::new("curl").args(["-ksf", "-X", method, "-d", body, &url]).output();
         output
             .ok()
             .filter(|output| output.status.success())

@@ -1,13 +1,17 @@
-// An OpenID provider for tests, shaped like EGI Check-in, on plain http and the loopback interface only.
+// An OpenID provider for tests, shaped like EGI Check-in, on the loopback interface only: on plain http, or on https
+// with the certificate and key in the file TLS; then clients' own tokens are JSON Web Tokens, as for computing elements.
 //   PORT=18800 REDIRECT_URIS=http://127.0.0.1:18000/cb CLIENT_SECRET=... node server.mjs
 // All in memory: a restart forgets logins, changed memberships and keys.
 import { Provider } from 'oidc-provider';
 import { generateKeyPairSync } from 'node:crypto';
 import { text } from 'node:stream/consumers';
+import { readFileSync } from 'node:fs';
 import http from 'node:http';
+import https from 'node:https';
 
 const PORT = Number(process.env.PORT ?? 18800);
-const ISSUER = process.env.ISSUER ?? `http://127.0.0.1:${PORT}`;
+const { TLS } = process.env;
+const ISSUER = TLS ? `https://localhost:${PORT}` : `http://127.0.0.1:${PORT}`;
 const REDIRECT_URIS = (process.env.REDIRECT_URIS ?? 'http://127.0.0.1:18000/cb').split(',');
 const { CLIENT_SECRET } = process.env;
 if (!CLIENT_SECRET) throw new Error('CLIENT_SECRET is not set: the secret of the client "spinor"');
@@ -56,7 +60,15 @@ class Store {
 
 // What a client's own tokens may be for, and for whom they were asked.
 const STORAGE = ['storage.read:/', 'storage.modify:/scratch'];
+const COMPUTE = ['read', 'create', 'modify', 'cancel'].map((what) => `compute.${what}`);
 const audiences = [];
+const tokensForElements = {
+  enabled: Boolean(TLS),
+  defaultResource: (ctx) => (ctx.oidc.body?.grant_type === 'client_credentials' ? 'urn:elements' : undefined),
+  getResourceServerInfo: (ctx) => ({
+    scope: COMPUTE.join(' '), audience: ctx.oidc.body?.audience, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } },
+  }),
+};
 
 let keyNumber = 0;
 function newKey() {
@@ -93,8 +105,13 @@ function newProvider(keys) {
       clientCredentials: { enabled: true },
       introspection: { enabled: true, allowedPolicy: (ctx, caller, token) => !token.accountId || Boolean(activeUser(token.accountId)) },
       revocation: { enabled: true },
+      resourceIndicators: tokensForElements,
     },
-    ttl: { AccessToken: 3600, ClientCredentials: Number(process.env.CLIENT_TTL ?? 600), Grant: 86400, IdToken: 3600, Interaction: 600, RefreshToken: 86400, Session: 86400 },
+    extraTokenClaims: (ctx, token) => (TLS && token.kind === 'ClientCredentials' ? { 'wlcg.ver': '1.0' } : undefined),
+    ttl: {
+      AccessToken: 3600, ClientCredentials: Number(process.env.CLIENT_TTL ?? 600), Grant: 86400, IdToken: 3600, Interaction: 600,
+      RefreshToken: 86400, Session: 86400,
+    },
     renderError: (ctx, out) => { ctx.type = 'json'; ctx.body = out; },
   });
   for (const event of ['server_error', 'authorization.error', 'grant.error']) {
@@ -156,7 +173,8 @@ async function control(request, response) {
   return answer(response, 200, 'application/json', JSON.stringify(name ? users[name] : users));
 }
 
-http.createServer((request, response) => {
+const tls = TLS && { cert: readFileSync(TLS), key: readFileSync(TLS) };
+(TLS ? https : http).createServer(tls || {}, (request, response) => {
   const own = { interaction: interact, test: control }[request.url.split('/')[1]];
   if (!own) return handle(request, response);
   return own(request, response).catch((error) => answer(response, 400, 'text/plain', String(error)));
