@@ -195,9 +195,9 @@ mod tests {
                 (Kind::Computing, vec!["http"]),
                 (Kind::Computing, vec!["command"]),
                 (Kind::Computing, vec!["process"]),
-                (Kind::Computing, vec!["command", "log"]),
+                (Kind::Computing, vec!["command"]),
                 (Kind::Computing, vec!["http"]),
-                (Kind::Computing, vec!["log", "ssh"]),
+                (Kind::Computing, vec!["ssh"]),
                 (Kind::Handling, vec![]),
                 (Kind::Matching, vec![]),
             ]

@@ -7,7 +7,6 @@ use super::{
 use crate::{
     Error,
     computing::{OutputStream, Pilot, PilotState, Room, Submission},
-    log,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -221,11 +220,6 @@ impl<S: Shell> Slurm<'_, S> {
         }
         for row in rows(&ran.stdout) {
             if let [id, word, reason] = row[..] {
-                let held = reason.starts_with("JobHeld") || word.ends_with("HOLD");
-                if held {
-                    let text = format!("job {id} is held: {word} ({reason})");
-                    log::write(log::Level::Warn, &text);
-                }
                 states.insert(id.to_owned(), state(word, reason));
             }
         }

@@ -58,18 +58,19 @@ fn asks_for_what_the_pilot_is_to_have() {
 #[test]
 fn a_submission_that_was_cut_off_is_not_taken_for_refused() {
     let said = [
-        "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
-        "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
         "sbatch: error: Batch job submission failed: Invalid partition name specified",
+        "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+        "it is not asked",
     ];
     let shell = Recorded::of(&said.map(|words| (1, "", words)));
     let cluster = cluster("");
     let slurm = Slurm { shell: &shell, cluster: &cluster };
     let answers = slurm.submit(&[0; 3].map(|_| script::tests::pilot())).unwrap();
-    assert!(matches!(
-        answers[..],
-        [Submission::Unknown(_), Submission::Unknown(_), Submission::Refused(_)]
-    ));
+    let [Submission::Refused(_), Submission::Unknown(_), Submission::Refused(why)] = &answers[..]
+    else {
+        panic!("{answers:?}")
+    };
+    assert!(why.starts_with("not tried"), "{why}");
 }
 
 #[test]
@@ -85,7 +86,7 @@ fn what_squeue_forgot_is_asked_of_the_history_and_one_item_spoils_no_other() {
     assert_eq!(
         states,
         [
-            PilotState::Waiting,
+            PilotState::Aborted("PENDING (JobHeldUser)".to_owned()),
             PilotState::Running,
             PilotState::Failed("FAILED (NonZeroExitCode)".to_owned()),
             PilotState::Unknown("LEVITATING".to_owned()),
