@@ -105,7 +105,7 @@ pub fn reference(id: &str, stamp: &str) -> String {
     format!("{id}:{stamp}")
 }
 
-/// The parts of a [`reference`].
+/// The parts of a [`reference()`].
 pub fn parts(reference: &str) -> (&str, &str) {
     reference.split_once(':').unwrap_or((reference, ""))
 }
