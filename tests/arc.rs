@@ -61,16 +61,8 @@ async fn by_certificate_it_conforms() {
 fn server_with(arc: &Arc) -> Server {
     let server = Server::start();
     arc.put_secrets(&server.data().join("secrets/lab"));
-    let lab = support::LAB.split("[sites.HERE]").next().unwrap();
-    let rest = support::LAB.split("[matching]").nth(1).unwrap();
-    let table = arc.table("arc");
-    server.apply(&format!("{lab}[sites.SITE]\n{table}\n[matching]{rest}")).unwrap();
+    server.apply(&support::lab_with("", &arc.table("arc"))).unwrap();
     server
-}
-
-fn pilots(server: &Server) -> Vec<serde_json::Value> {
-    let told = server.json(&server.operator(), &["pilot", "list", "--vo", "lab", "--ended"]);
-    told.as_array().unwrap().clone()
 }
 
 #[test]
@@ -83,7 +75,7 @@ fn a_daemon_that_dies_amid_submissions_loses_and_doubles_no_pilot() {
     let description = r#"{"executable": "true", "requirements": {"wall_time": 600},
         "parameters": {"i": {"start": 0, "step": 1, "count": 12}}}"#;
     let jobs = server.submit(description).unwrap();
-    server.until("no pilot was sent", || !pilots(&server).is_empty());
+    server.until("no pilot was sent", || !server.pilots().is_empty());
     arc.0.tell("stop");
     std::thread::sleep(std::time::Duration::from_secs(3));
     arc.0.tell("start");
@@ -93,7 +85,7 @@ fn a_daemon_that_dies_amid_submissions_loses_and_doubles_no_pilot() {
     let names = arc.names();
     let unique: std::collections::BTreeSet<&String> = names.iter().collect();
     assert_eq!(names.len(), unique.len(), "a pilot was submitted twice");
-    let known = pilots(&server);
+    let known = server.pilots();
     assert!(!names.is_empty());
     for name in names {
         let stamp = name.strip_prefix("spinor-").unwrap().to_owned();
@@ -116,7 +108,7 @@ fn a_full_disk_is_told_and_once_there_is_room_the_job_runs() {
     let told = |pilot: &serde_json::Value| {
         pilot["status_reason"].as_str().unwrap().contains("script could not be brought")
     };
-    server.until("nobody is told", || pilots(&server).iter().any(told));
+    server.until("nobody is told", || server.pilots().iter().any(told));
     std::fs::remove_file(ballast).unwrap();
     server.until_status(job, "Done");
 }
@@ -135,12 +127,9 @@ fn by_token_a_campaign_runs() {
     let secrets = server.data().join("secrets/lab");
     arc.put_secrets(&secrets);
     std::fs::write(secrets.join("identity"), SECRET).unwrap();
-    let lab = support::LAB.split("[sites.HERE]").next().unwrap();
-    let rest = support::LAB.split("[matching]").nth(1).unwrap();
     let identity =
         format!("[identity]\nissuer = \"{}\"\nclient_id = \"spinor\"\n", provider.issuer);
-    let document =
-        format!("{lab}{identity}[sites.SITE]\n{}\n[matching]{rest}", arc.table("arc-token"));
+    let document = support::lab_with(&identity, &arc.table("arc-token"));
     server.apply(&document).unwrap();
     let description = r#"{"executable": "echo", "arguments": ["hello from ARC"], "stdout": "out",
         "output_sandbox": ["out"], "requirements": {"wall_time": 600}, "parameters": {"i": {"start": 0, "step": 1, "count": 4}}}"#;

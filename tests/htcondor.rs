@@ -77,14 +77,12 @@ fn campaign(condor: &Htcondor, port: u16, authority: &Path, certificate: &Path) 
     let secrets = server.data().join("secrets/lab");
     std::fs::create_dir_all(&secrets).unwrap();
     std::fs::write(secrets.join("identity"), SECRET).unwrap();
-    let lab = support::LAB.split("[sites.HERE]").next().unwrap();
-    let rest = support::LAB.split("[matching]").nth(1).unwrap();
     let identity =
         format!("[identity]\nissuer = \"{}\"\nclient_id = \"spinor\"\n", provider.issuer);
     let own = format!("directory = \"{shared}\"");
     let table =
         condor.table(true).replacen(&own, &format!("{own}, worker.program = \"{pilot}\""), 1);
-    server.apply(&format!("{lab}{identity}[sites.SITE]\n{table}\n[matching]{rest}")).unwrap();
+    server.apply(&support::lab_with(&identity, &table)).unwrap();
     let description = r#"{"executable": "echo", "arguments": ["hello from HTCondor"], "stdout": "out",
         "output_sandbox": ["out"], "requirements": {"wall_time": 600}, "parameters": {"i": {"start": 0, "step": 1, "count": 4}}}"#;
     for job in server.submit(description).unwrap() {

@@ -69,11 +69,9 @@ async fn every_way_to_slurm_conforms_and_a_campaign_runs_on_three_at_once() {
 fn campaign(slurm: &Slurm) {
     let server = Server::start();
     slurm.put_secrets(&server.data().join("secrets/lab"));
-    let lab = support::LAB.split("[sites.HERE]").next().unwrap();
-    let rest = support::LAB.split("[matching]").nth(1).unwrap();
     let ces = ["slurm", "slurm-rest", "ssh-slurm"]
         .map(|example| slurm.table(example).replace("cluster", &format!("by-{example}")));
-    let document = format!("{lab}[sites.SITE]\n{}\n[matching]{rest}", ces.join("\n"));
+    let document = support::lab_with("", &ces.join("\n"));
     server.apply(&document.replace("by-ssh-slurm-key", "cluster-key")).unwrap();
     server.file("count.sh", "echo counted $1; sleep 1\n");
     let description = r#"{"executable": "sh", "arguments": ["count.sh", "{i}"],
@@ -84,8 +82,7 @@ fn campaign(slurm: &Slurm) {
     for job in &jobs {
         server.until_status(*job, "Done");
     }
-    let pilots = server.json(&server.operator(), &["pilot", "list", "--vo", "lab", "--ended"]);
-    let pilots = pilots.as_array().unwrap();
+    let pilots = server.pilots();
     let used: std::collections::BTreeSet<_> =
         pilots.iter().map(|pilot| pilot["ce"].as_str().unwrap()).collect();
     assert!((8..=12).contains(&pilots.len()), "{pilots:#?}");
@@ -96,16 +93,8 @@ fn campaign(slurm: &Slurm) {
 fn server_with(slurm: &Slurm, example: &str) -> Server {
     let server = Server::start();
     slurm.put_secrets(&server.data().join("secrets/lab"));
-    let lab = support::LAB.split("[sites.HERE]").next().unwrap();
-    let rest = support::LAB.split("[matching]").nth(1).unwrap();
-    let table = slurm.table(example);
-    server.apply(&format!("{lab}[sites.SITE]\n{table}\n[matching]{rest}")).unwrap();
+    server.apply(&support::lab_with("", &slurm.table(example))).unwrap();
     server
-}
-
-fn pilots(server: &Server) -> Vec<serde_json::Value> {
-    let told = server.json(&server.operator(), &["pilot", "list", "--vo", "lab", "--ended"]);
-    told.as_array().unwrap().clone()
 }
 
 fn sleepers(server: &Server, seconds: u32, count: u32) -> Vec<i64> {
@@ -130,7 +119,7 @@ fn a_controller_that_dies_amid_submissions_loses_and_doubles_no_pilot() {
     let slurm = Slurm::up();
     let server = server_with(&slurm, "slurm");
     let jobs = sleepers(&server, 1, 40);
-    server.until("no pilot was sent", || !pilots(&server).is_empty());
+    server.until("no pilot was sent", || !server.pilots().is_empty());
     slurm.tell("stop");
     std::thread::sleep(cut());
     let told = server.json(&server.operator(), &["ce", "list", "--vo", "lab"]);
@@ -139,11 +128,11 @@ fn a_controller_that_dies_amid_submissions_loses_and_doubles_no_pilot() {
     for job in &jobs {
         server.until_status(*job, "Done");
     }
-    server.until("pilots stay behind", || pilots(&server).iter().all(|p| p["ended"].is_string()));
+    server.until("pilots stay behind", || server.pilots().iter().all(|p| p["ended"].is_string()));
     let names = slurm.names_of_ended();
     let unique: std::collections::BTreeSet<&String> = names.iter().collect();
     assert_eq!(names.len(), unique.len(), "a pilot was submitted twice");
-    let known = pilots(&server);
+    let known = server.pilots();
     for name in &names {
         let stamp = name.strip_prefix("spinor-").unwrap();
         assert!(known.iter().any(|pilot| pilot["stamp"] == stamp), "nobody knows {name}");
@@ -162,20 +151,20 @@ fn a_node_that_is_lost_and_a_job_that_is_held_cost_no_job_and_are_told() {
     slurm.tell("lose");
     let lost =
         |pilot: &serde_json::Value| pilot["status_reason"].as_str().unwrap().contains("NODE_FAIL");
-    server.until("a lost node is not told", || pilots(&server).iter().any(lost));
+    server.until("a lost node is not told", || server.pilots().iter().any(lost));
     slurm.tell("start");
     server.until_status(job, "Done");
     // Nothing runs, so the next pilot waits; it is held, and given up for another.
-    server.until("pilots stay behind", || pilots(&server).iter().all(|p| p["ended"].is_string()));
+    server.until("pilots stay behind", || server.pilots().iter().all(|p| p["ended"].is_string()));
     slurm.run("scontrol", &["update", "partitionname=short", "state=down"]);
     let job = sleepers(&server, 1, 1)[0];
-    let waiting = || pilots(&server).into_iter().find(|pilot| pilot["status"] == "Waiting");
+    let waiting = || server.pilots().into_iter().find(|pilot| pilot["status"] == "Waiting");
     server.until("no pilot waits", || waiting().is_some());
     let reference = waiting().unwrap()["reference"].as_str().unwrap().to_owned();
     slurm.run("scontrol", &["hold", reference.split(':').next().unwrap()]);
     let held =
         |pilot: &serde_json::Value| pilot["status_reason"].as_str().unwrap().contains("JobHeld");
-    server.until("a held pilot is not told", || pilots(&server).iter().any(held));
+    server.until("a held pilot is not told", || server.pilots().iter().any(held));
     slurm.run("scontrol", &["update", "partitionname=short", "state=up"]);
     server.until_status(job, "Done");
 }
@@ -216,13 +205,11 @@ fn jobs_of_one_core_and_of_two_fill_pilots_together() {
     let slurm = Slurm::up();
     let server = Server::start();
     slurm.put_secrets(&server.data().join("secrets/lab"));
-    let lab = support::LAB.split("[sites.HERE]").next().unwrap();
-    let rest = support::LAB.split("[matching]").nth(1).unwrap();
     let table = slurm.table("slurm").replace(
         "cores = 1, memory_mb = 2000, wall_time = 3600, max_pilots = 100",
         "cores = 2, memory_mb = 4000, wall_time = 3600, max_pilots = 4",
     );
-    server.apply(&format!("{lab}[sites.SITE]\n{table}\n[matching]{rest}")).unwrap();
+    server.apply(&support::lab_with("", &table)).unwrap();
     let submit = |cores: u32, count: u32| {
         let description = format!(
             r#"{{"executable": "sleep", "arguments": ["3"],
@@ -235,12 +222,12 @@ fn jobs_of_one_core_and_of_two_fill_pilots_together() {
     for job in &jobs {
         server.until_status(*job, "Done");
     }
-    assert!(pilots(&server).len() <= 6, "{:#?}", pilots(&server));
+    assert!(server.pilots().len() <= 6, "{:#?}", server.pilots());
     let time = |text: &serde_json::Value| {
         text.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond()
     };
     // From the first pilot's first call, which is before its first job.
-    let pilots = pilots(&server);
+    let pilots = server.pilots();
     let first = pilots.iter().map(|pilot| time(&pilot["started"])).min().unwrap();
     let last = jobs.iter().map(|job| time(&server.job(*job)["job"]["ended"])).max().unwrap();
     let core_seconds = 3.0 * f64::from(2 * 12 + 24);

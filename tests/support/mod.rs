@@ -42,6 +42,13 @@ plugin = "accounting/files"
 grants.directory.path = "usage"
 "#;
 
+/// The VO `lab` with other CEs, whose site is `SITE`, and with `more` before them.
+pub fn lab_with(more: &str, ces: &str) -> String {
+    let (lab, _) = LAB.split_once("[sites.HERE]").unwrap();
+    let (_, rest) = LAB.split_once("[matching]").unwrap();
+    format!("{lab}{more}[sites.SITE]\n{ces}\n[matching]{rest}")
+}
+
 /// What takes long and is the same whichever the database is tried on one of them.
 pub fn seen_on_sqlite() -> bool {
     spinor_test_postgres::wanted()
@@ -267,6 +274,12 @@ impl Server {
         }
         let submitted: Value = serde_json::from_slice(&output.stdout).unwrap();
         Ok(submitted["job_ids"].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect())
+    }
+
+    /// All pilots of `lab`, those that have ended among them.
+    pub fn pilots(&self) -> Vec<Value> {
+        let told = self.json(&self.operator(), &["pilot", "list", "--vo", "lab", "--ended"]);
+        told.as_array().unwrap().clone()
     }
 
     /// A job, with its attempts and its log.

@@ -42,13 +42,14 @@ pub struct UserView {
 
 /// Which VO.
 #[derive(Debug, Deserialize, IntoParams)]
-struct Which {
+pub(crate) struct Which {
     /// Operators name the VO.
-    vo: Option<String>,
+    pub(crate) vo: Option<String>,
 }
 
 impl Which {
-    fn vo(&self, subject: &Subject) -> Result<VoName, Problem> {
+    /// The VO that a request is about.
+    pub(crate) fn vo(&self, subject: &Subject) -> Result<VoName, Problem> {
         let asked: Option<VoName> = parsed("vo", self.vo.as_ref())?;
         vo_of(subject, asked.as_ref())
     }

@@ -95,6 +95,12 @@ impl HostState {
         }
     }
 
+    /// Notes in the server's log what of the VO's was used in its name.
+    pub fn audit(&self, text: &str) {
+        let (vo, plugin) = (self.caller.vo(), &self.caller.plugin);
+        tracing::info!(target: "spinor::audit", vo, plugin, "{text}");
+    }
+
     /// What the guest wrote to its standard error, at most its last 500 characters: a panic's
     /// message.
     pub fn last_words(&self) -> String {

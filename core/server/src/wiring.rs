@@ -48,6 +48,9 @@ pub fn key_file(files: &Path) -> std::path::PathBuf {
 /// Starts a server over its data directory, taking up where the last one stopped.
 pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     let Configuration { data, files, .. } = configuration;
+    // It takes as long as all the rest.
+    let program = configuration.pilot_program.clone();
+    let program = tokio::task::spawn_blocking(move || pilot_program(&program));
     let listener = TcpListener::bind(&configuration.listen)
         .await
         .with_context(|| format!("cannot listen on {}", configuration.listen))?;
@@ -79,7 +82,7 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
             s3.bucket
         ),
     })?;
-    let program = pilot_program(&configuration.pilot_program)?;
+    let program = program.await??;
     let parts = Parts {
         program: program.digest,
         store: store.clone(),

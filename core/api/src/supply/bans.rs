@@ -1,8 +1,11 @@
 //! Sites and CEs are banned, and allowed again.
 
-use super::OfVo;
 use crate::{
-    Guarded, Shared, administration::Applied, auth::whole, problem::Problem, users::Reason,
+    Guarded, Shared,
+    administration::Applied,
+    auth::whole,
+    problem::Problem,
+    users::{Reason, Which},
 };
 use axum::{
     Extension, Json,
@@ -24,7 +27,7 @@ pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
 async fn set_banned(
     app: Shared,
     subject: Subject,
-    of: OfVo,
+    of: Which,
     whom: Result<Banned, BadName>,
     reason: Option<String>,
 ) -> Result<Json<Applied>, Problem> {
@@ -35,51 +38,51 @@ async fn set_banned(
 }
 
 /// Bans a CE: no pilots go there. Those that are there go on.
-#[utoipa::path(put, path = "/api/ces/{ce}/ban", tag = "pilots", params(OfVo), request_body = Reason,
+#[utoipa::path(put, path = "/api/ces/{ce}/ban", tag = "pilots", params(Which), request_body = Reason,
     responses((status = 200, body = Applied), (status = 404, body = Problem)))]
 async fn ban_ce(
     State(app): State<Shared>,
     Extension(subject): Extension<Subject>,
     Path(ce): Path<String>,
-    Query(of): Query<OfVo>,
+    Query(of): Query<Which>,
     Json(Reason { reason }): Json<Reason>,
 ) -> Result<Json<Applied>, Problem> {
     set_banned(app, subject, of, ce.parse().map(Banned::Ce), Some(reason)).await
 }
 
 /// Allows a CE again.
-#[utoipa::path(delete, path = "/api/ces/{ce}/ban", tag = "pilots", params(OfVo),
+#[utoipa::path(delete, path = "/api/ces/{ce}/ban", tag = "pilots", params(Which),
     responses((status = 200, body = Applied), (status = 404, body = Problem)))]
 async fn allow_ce(
     State(app): State<Shared>,
     Extension(subject): Extension<Subject>,
     Path(ce): Path<String>,
-    Query(of): Query<OfVo>,
+    Query(of): Query<Which>,
 ) -> Result<Json<Applied>, Problem> {
     set_banned(app, subject, of, ce.parse().map(Banned::Ce), None).await
 }
 
 /// Bans a site: no pilots go there, and those that are there get no more jobs.
-#[utoipa::path(put, path = "/api/sites/{site}/ban", tag = "pilots", params(OfVo), request_body = Reason,
+#[utoipa::path(put, path = "/api/sites/{site}/ban", tag = "pilots", params(Which), request_body = Reason,
     responses((status = 200, body = Applied), (status = 404, body = Problem)))]
 async fn ban_site(
     State(app): State<Shared>,
     Extension(subject): Extension<Subject>,
     Path(site): Path<String>,
-    Query(of): Query<OfVo>,
+    Query(of): Query<Which>,
     Json(Reason { reason }): Json<Reason>,
 ) -> Result<Json<Applied>, Problem> {
     set_banned(app, subject, of, site.parse().map(Banned::Site), Some(reason)).await
 }
 
 /// Allows a site again.
-#[utoipa::path(delete, path = "/api/sites/{site}/ban", tag = "pilots", params(OfVo),
+#[utoipa::path(delete, path = "/api/sites/{site}/ban", tag = "pilots", params(Which),
     responses((status = 200, body = Applied), (status = 404, body = Problem)))]
 async fn allow_site(
     State(app): State<Shared>,
     Extension(subject): Extension<Subject>,
     Path(site): Path<String>,
-    Query(of): Query<OfVo>,
+    Query(of): Query<Which>,
 ) -> Result<Json<Applied>, Problem> {
     set_banned(app, subject, of, site.parse().map(Banned::Site), None).await
 }

@@ -4,11 +4,7 @@ mod bans;
 mod pilots;
 mod probe;
 
-use crate::{
-    Guarded, Shared,
-    auth::{parsed, vo_of},
-    problem::Problem,
-};
+use crate::{Guarded, Shared, problem::Problem, users::Which};
 use axum::{
     Extension, Json,
     extract::{Query, State},
@@ -18,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use spinor_identity::{access::Permission, subject::Subject};
 use spinor_lifecycle::supply::QueueReport;
 use spinor_model::{
-    id::{SiteName, VoName},
+    id::SiteName,
     registry::{Ce, Site, VoDocument},
 };
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
@@ -66,20 +62,6 @@ pub struct QueueView {
     pub why: String,
 }
 
-/// For which VO.
-#[derive(Debug, Deserialize, IntoParams)]
-struct OfVo {
-    /// Operators name the VO.
-    vo: Option<String>,
-}
-
-impl OfVo {
-    fn vo(&self, subject: &Subject) -> Result<VoName, Problem> {
-        let asked: Option<VoName> = parsed("vo", self.vo.as_ref())?;
-        vo_of(subject, asked.as_ref())
-    }
-}
-
 fn queues(document: &VoDocument, told: &[QueueReport]) -> Vec<QueueView> {
     let views = document.ces.iter().flat_map(|(name, ce)| {
         ce.queues.iter().map(move |(queue_name, queue)| {
@@ -107,12 +89,12 @@ fn queues(document: &VoDocument, told: &[QueueReport]) -> Vec<QueueView> {
 }
 
 /// Lists a VO's queues, with what supply sent there and why not more.
-#[utoipa::path(get, path = "/api/ces", tag = "pilots", params(OfVo),
+#[utoipa::path(get, path = "/api/ces", tag = "pilots", params(Which),
     responses((status = 200, body = Vec<QueueView>)))]
 async fn ces(
     State(app): State<Shared>,
     Extension(subject): Extension<Subject>,
-    Query(of): Query<OfVo>,
+    Query(of): Query<Which>,
 ) -> Result<Json<Vec<QueueView>>, Problem> {
     let vo = of.vo(&subject)?;
     let document = app.lifecycle.document(&vo)?;
@@ -137,12 +119,12 @@ pub struct SiteView {
 }
 
 /// Lists a VO's sites.
-#[utoipa::path(get, path = "/api/sites", tag = "pilots", params(OfVo),
+#[utoipa::path(get, path = "/api/sites", tag = "pilots", params(Which),
     responses((status = 200, body = Vec<SiteView>)))]
 async fn sites(
     State(app): State<Shared>,
     Extension(subject): Extension<Subject>,
-    Query(of): Query<OfVo>,
+    Query(of): Query<Which>,
 ) -> Result<Json<Vec<SiteView>>, Problem> {
     let vo = of.vo(&subject)?;
     let document = app.lifecycle.document(&vo)?;

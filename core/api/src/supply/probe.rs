@@ -1,7 +1,6 @@
 //! A CE is tried.
 
-use super::OfVo;
-use crate::{Shared, auth::whole, problem::Problem};
+use crate::{Shared, auth::whole, problem::Problem, users::Which};
 use axum::{
     Extension, Json,
     extract::{Path, Query, State},
@@ -65,7 +64,7 @@ pub(super) async fn test(
     Path(ce): Path<String>,
     Query(QueueOf { vo, queue }): Query<QueueOf>,
 ) -> Result<Json<ProbeView>, Problem> {
-    let vo = OfVo { vo }.vo(&subject)?;
+    let vo = Which { vo }.vo(&subject)?;
     let bad = |error: BadName| Problem::bad_request(error.to_string());
     let (ce, queue) = (ce.parse().map_err(bad)?, queue.parse().map_err(bad)?);
     whole(async move {

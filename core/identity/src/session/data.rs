@@ -45,7 +45,7 @@ impl Sessions {
         group: &GroupName,
     ) -> Result<DataToken, SessionError> {
         let document = self.document(vo)?;
-        let (_, wanted) = document.data_tokens(group).ok_or_else(|| {
+        let wanted = document.data_tokens(group).ok_or_else(|| {
             SessionError::Bad(format!(
                 "VO {vo} has no data tokens for jobs of group {group} (`identity.data.groups`)"
             ))

@@ -310,11 +310,9 @@ impl VoDocument {
         self.default_group.as_ref().or_else(|| self.groups.keys().next())
     }
 
-    /// The VO's provider, and the tokens for data that jobs of a group get, if they do.
-    pub fn data_tokens(&self, group: &GroupName) -> Option<(&Identity, &DataTokens)> {
-        let identity = self.identity.as_ref()?;
-        let data = identity.data.as_ref().filter(|data| data.groups.contains(group))?;
-        Some((identity, data))
+    /// The tokens for data that jobs of a group get, if they do.
+    pub fn data_tokens(&self, group: &GroupName) -> Option<&DataTokens> {
+        self.identity.as_ref()?.data.as_ref().filter(|data| data.groups.contains(group))
     }
 
     /// Bans a site or a CE, or allows it again; whether there is such a one.

@@ -199,9 +199,7 @@ impl HostState {
         let program = commands.check(&invocation)?;
         let tokens = commands.tokens(program).await?;
         for (name, _) in &tokens {
-            let text = format!("token `{name}` given to program `{}`", invocation.program);
-            let (vo, plugin) = (self.caller.vo(), &self.caller.plugin);
-            tracing::info!(target: "spinor::audit", vo, plugin, "{text}");
+            self.audit(&format!("token `{name}` given to program `{}`", invocation.program));
         }
         invocation.stdin = self.secrets.put_in(&invocation.stdin);
         for (_, content) in &mut invocation.files {

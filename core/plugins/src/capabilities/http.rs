@@ -282,15 +282,12 @@ impl HostState {
         let Checked { method, origin, url, .. } = checked;
         for (name, _) in &checked.secrets {
             let text = format!("secret `{name}` put into {method} {origin}{}", url.path());
-            let (vo, plugin) = (self.caller.vo(), &self.caller.plugin);
-            tracing::info!(target: "spinor::audit", vo, plugin, "{text}");
+            self.audit(&text);
             // Not among the lines of its own that it may write: it cannot use those up first.
             self.tell(LogLevel::Info, text);
         }
         if let Some(name) = &checked.identity {
-            let text = format!("certificate `{name}` shown to {method} {origin}{}", url.path());
-            let (vo, plugin) = (self.caller.vo(), &self.caller.plugin);
-            tracing::info!(target: "spinor::audit", vo, plugin, "{text}");
+            self.audit(&format!("certificate `{name}` shown to {method} {origin}{}", url.path()));
         }
     }
 

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use spinor_api::views::PilotView;
 use std::io::Write;
 
-fn of(vo: Option<String>) -> String {
+/// A query about a VO.
+pub fn of(vo: Option<&String>) -> String {
     vo.map(|vo| format!("vo={vo}")).unwrap_or_default()
 }
 
@@ -18,7 +19,7 @@ pub async fn run(server: &Server, command: Pilot) -> anyhow::Result<()> {
     let client = Client::from_options(server).await?;
     match command {
         Pilot::List { vo, ended } => {
-            let path = format!("/api/pilots?ended={ended}&{}", of(vo));
+            let path = format!("/api/pilots?ended={ended}&{}", of(vo.as_ref()));
             list(server, client.get(&path).await?)
         }
         Pilot::Show { stamp } => {

@@ -1,5 +1,6 @@
 //! `spinor site` and `spinor ce`: where pilots go, what keeps them from it, and whether that works.
 
+use super::pilot::{self, of};
 use crate::{
     cli::{Ce, Server, Site, Whom},
     client::Client,
@@ -16,10 +17,6 @@ use std::{
     process::ExitCode,
     time::{Duration, Instant},
 };
-
-fn of(vo: Option<&String>) -> String {
-    vo.map(|vo| format!("vo={vo}")).unwrap_or_default()
-}
 
 /// Does what the command line says.
 pub async fn site(server: &Server, command: Site) -> anyhow::Result<()> {
@@ -130,7 +127,7 @@ async fn show_ce(server: &Server, client: &Client, whom: &Whom) -> anyhow::Resul
     table(queues);
     if !last.is_empty() {
         println!("\nits last pilots:");
-        super::pilot::table(last);
+        pilot::table(last);
     }
     Ok(())
 }

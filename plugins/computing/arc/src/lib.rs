@@ -7,7 +7,7 @@
 mod wire;
 mod xrsl;
 
-use spinor_sdk::batch::{Trouble, script::Worker, web};
+use spinor_sdk::batch::{Trouble, names, script::Worker, web};
 use spinor_sdk::computing::{
     Backend, OutputStream, Pilot, PilotState, Room, Submission,
     http::{Request, Response},
@@ -200,7 +200,7 @@ impl Backend for Arc {
         let infos = settings.infos(&ids)?;
         let by_name: BTreeMap<String, String> =
             infos.into_values().filter_map(|info| Some((info.name()?, info.id))).collect();
-        Ok(stamps.iter().map(|stamp| by_name.get(&xrsl::name(stamp)).cloned()).collect())
+        Ok(stamps.iter().map(|stamp| by_name.get(&names::name(stamp)).cloned()).collect())
     }
 
     fn status(settings: &Settings, references: Vec<String>) -> Result<Vec<PilotState>, Error> {
@@ -226,10 +226,7 @@ impl Backend for Arc {
             OutputStream::Stderr => format!("jobs/{reference}/session/{}", xrsl::STDERR),
             OutputStream::Log => format!("jobs/{reference}/diagnose/errors"),
         };
-        let whole = settings.get(&path)?;
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
-        let rest = &whole[from..];
-        Ok(rest[..rest.len().min(max as usize)].to_vec())
+        Ok(names::part(&settings.get(&path)?, offset, max))
     }
 
     fn clean(settings: &Settings, reference: String) -> Result<(), Error> {

@@ -1,7 +1,10 @@
 //! Job descriptions in xRSL, as of the "Extended Resource Specification Language" manual of NorduGrid.
 
 use crate::Settings;
-use spinor_sdk::{batch::script, computing::Pilot};
+use spinor_sdk::{
+    batch::{names, script},
+    computing::Pilot,
+};
 
 /// Files of a pilot in its session directory.
 pub const SCRIPT: &str = "pilot.sh";
@@ -9,11 +12,6 @@ pub const SCRIPT: &str = "pilot.sh";
 pub const STDOUT: &str = "out";
 /// What it complains of.
 pub const STDERR: &str = "err";
-
-/// A pilot's name, by which it is found.
-pub fn name(stamp: &str) -> String {
-    format!("spinor-{stamp}")
-}
 
 /// A string: quotes in it are doubled.
 fn quoted(text: &str) -> String {
@@ -26,7 +24,7 @@ pub fn job(settings: &Settings, pilot: &Pilot) -> String {
     let minutes = wall_seconds.div_ceil(60);
     let cpu_minutes = minutes * u64::from(*cores);
     let memory = memory_mib.div_ceil(u64::from(*cores).max(1));
-    let (job_name, queue) = (quoted(&name(stamp)), quoted(settings.queue(queue)));
+    let (job_name, queue) = (quoted(&names::name(stamp)), quoted(settings.queue(queue)));
     format!(
         "&(executable=\"{SCRIPT}\")(executables=\"{SCRIPT}\")(inputFiles=(\"{SCRIPT}\" \"\"))(stdout=\"{STDOUT}\")\
          (stderr=\"{STDERR}\")(outputFiles=(\"{STDOUT}\" \"\")(\"{STDERR}\" \"\"))\

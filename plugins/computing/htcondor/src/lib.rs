@@ -10,6 +10,7 @@ mod tools;
 use ad::Ad;
 use spinor_sdk::batch::{
     Here, Shell, Trouble,
+    names::{self, parts, reference},
     script::{Worker, script},
 };
 use spinor_sdk::computing::{Backend, OutputStream, Pilot, PilotState, Room, Submission};
@@ -45,18 +46,9 @@ impl Plugin for Htcondor {
         plugin_card!("computing/htcondor", "pilots on an HTCondor pool or CE", ["command"]);
 }
 
-/// A job's place in the queue, and the pilot's stamp, which its files are named by.
-fn reference(job: &str, stamp: &str) -> String {
-    format!("{job}:{stamp}")
-}
-
-fn parts(reference: &str) -> (&str, &str) {
-    reference.split_once(':').unwrap_or((reference, ""))
-}
-
 impl Settings {
     fn file(&self, stamp: &str, what: &str) -> String {
-        format!("{}/spinor-{stamp}.{what}", self.directory.trim_end_matches('/'))
+        names::file(&self.directory, stamp, what)
     }
 
     fn submissions(&self, pilots: &[Pilot]) -> Result<Vec<Submission>, Error> {
@@ -154,7 +146,7 @@ impl Backend for Htcondor {
             OutputStream::Log => {
                 let ads = settings.ads(&[job])?;
                 let told = ads.get(job).map(|ad| format!("{:?}\n", ad.state()));
-                return Ok(tools::part(told.unwrap_or_default().as_bytes(), offset, max));
+                return Ok(names::part(told.unwrap_or_default().as_bytes(), offset, max));
             }
         };
         if let Ok(part) = Here.read(&file, offset, max) {

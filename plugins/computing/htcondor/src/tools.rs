@@ -67,9 +67,3 @@ pub fn bring(settings: &Settings, job: &str) -> Result<(), Error> {
     arguments.push(job);
     Here.ask("condor_transfer_data", &arguments).map(drop)
 }
-
-/// Part of a text.
-pub fn part(text: &[u8], offset: u64, max: u32) -> Vec<u8> {
-    let from = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
-    text[from..].iter().copied().take(max as usize).collect()
-}

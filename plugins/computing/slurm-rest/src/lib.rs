@@ -7,9 +7,11 @@
 mod wire;
 
 use spinor_sdk::batch::{
-    Trouble, one_by_one,
+    Trouble,
+    names::{self, parts, reference},
+    one_by_one,
     script::{Worker, script},
-    slurm::{parts, reference, state},
+    slurm::state,
     web,
 };
 use spinor_sdk::computing::{
@@ -143,7 +145,7 @@ impl Backend for ByRest {
         let by_name: BTreeMap<&str, u64> =
             jobs.iter().map(|job| (job.name.as_str(), job.job_id)).collect();
         let known = |stamp: &String| {
-            let id = by_name.get(format!("spinor-{stamp}").as_str())?;
+            let id = by_name.get(names::name(stamp).as_str())?;
             Some(reference(&id.to_string(), stamp))
         };
         Ok(stamps.iter().map(known).collect())

@@ -3,7 +3,7 @@
 use crate::Settings;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
-use spinor_sdk::computing::Pilot;
+use spinor_sdk::{batch::names, computing::Pilot};
 
 /// Shapes of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,10 +34,10 @@ impl Version {
     /// The body of a submission.
     pub fn job(self, settings: &Settings, pilot: &Pilot, script: &str) -> Vec<u8> {
         let directory = settings.directory.trim_end_matches('/');
-        let file = |what: &str| format!("{directory}/spinor-{}.{what}", pilot.stamp);
+        let file = |what: &str| names::file(directory, &pilot.stamp, what);
         let path = "/usr/local/bin:/usr/bin:/bin";
         let mut job = json!({
-            "name": format!("spinor-{}", pilot.stamp),
+            "name": names::name(&pilot.stamp),
             "partition": pilot.queue,
             "tasks": 1,
             "cpus_per_task": pilot.cores,

@@ -4,7 +4,7 @@
 //! exit code, written last. Whether it runs is known by the script's path on its command line.
 
 use super::{
-    Shell, TOGETHER, Trouble, one_by_one,
+    Shell, TOGETHER, Trouble, names, one_by_one,
     script::{Worker, quoted, script},
 };
 use crate::{
@@ -39,7 +39,7 @@ pub struct Host<'a, S> {
 
 impl<S: Shell> Host<'_, S> {
     fn file(&self, stamp: &str, what: &str) -> String {
-        format!("{}/spinor-{stamp}.{what}", self.machine.directory.trim_end_matches('/'))
+        names::file(&self.machine.directory, stamp, what)
     }
 
     /// Stamps of the pilots that run.

@@ -5,6 +5,7 @@
 //! comes back.
 
 pub mod host;
+pub mod names;
 pub mod script;
 mod shells;
 pub mod slurm;

@@ -1,7 +1,9 @@
 //! Slurm: `sbatch`, `squeue`, `sacct` and `scancel`.
 
 use super::{
-    Ran, Shell, TOGETHER, Trouble, one_by_one,
+    Ran, Shell, TOGETHER, Trouble,
+    names::{self, name, parts, reference},
+    one_by_one,
     script::{Worker, script},
 };
 use crate::{
@@ -91,23 +93,9 @@ pub struct Slurm<'a, S> {
     pub cluster: &'a Cluster,
 }
 
-fn name(stamp: &str) -> String {
-    format!("spinor-{stamp}")
-}
-
 /// Lines of `a|b|c`.
 fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
     text.lines().filter(|line| !line.trim().is_empty()).map(|line| line.trim().split('|').collect())
-}
-
-/// A job's number and the pilot's stamp, which its files are named by.
-pub fn reference(id: &str, stamp: &str) -> String {
-    format!("{id}:{stamp}")
-}
-
-/// The parts of a [`reference()`].
-pub fn parts(reference: &str) -> (&str, &str) {
-    reference.split_once(':').unwrap_or((reference, ""))
 }
 
 fn submission(ran: Ran, stamp: &str) -> Submission {
@@ -126,7 +114,7 @@ fn submission(ran: Ran, stamp: &str) -> Submission {
 
 impl<S: Shell> Slurm<'_, S> {
     fn file(&self, stamp: &str, what: &str) -> String {
-        format!("{}/spinor-{stamp}.{what}", self.cluster.directory.trim_end_matches('/'))
+        names::file(&self.cluster.directory, stamp, what)
     }
 
     /// What Slurm is asked for, at the top of the script.
