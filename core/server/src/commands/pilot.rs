@@ -11,7 +11,8 @@ use std::io::Write;
 
 /// A query about a VO.
 pub fn of(vo: Option<&String>) -> String {
-    vo.map(|vo| format!("vo={vo}")).unwrap_or_default()
+    let url = vo.and_then(|vo| reqwest::Url::parse_with_params("query:", [("vo", vo)]).ok());
+    url.and_then(|url| url.query().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Does what the command line says.
@@ -70,4 +71,15 @@ pub fn table(pilots: Vec<PilotView>) {
             [p.stamp, p.ce, p.queue, cores, p.status, jobs, sent, p.status_reason]
         }),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_value_whatever_is_in_it() {
+        assert_eq!(of(Some(&"a&b=c".to_owned())), "vo=a%26b%3Dc");
+        assert_eq!(of(None), "");
+    }
 }
