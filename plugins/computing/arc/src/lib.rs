@@ -171,8 +171,22 @@ impl Settings {
         let why = format!("its script could not be brought: {why}");
         match self.do_to("kill", &id) {
             Ok(()) => Submission::Refused(why),
-            // It is there, and will fail for want of its script.
-            Err(_) => Submission::Submitted(id),
+            // It is there, and waits for its script, for minutes.
+            Err(_) => Submission::Unknown(why),
+        }
+    }
+
+    /// Whether a job has its script, or had it. One that waits for it without end is taken away.
+    fn has_script(&self, info: &Info) -> Result<bool, Error> {
+        if !info.may_lack_files() {
+            return Ok(true);
+        }
+        let path = format!("jobs/{}/session/{}", info.id, xrsl::SCRIPT);
+        let response = self.ask("GET", &path, "", Vec::new())?;
+        match response.status {
+            200 => Ok(true),
+            404 => self.do_to("kill", &info.id).map(|()| false),
+            _ => Err(Error::Unavailable(wire::refusal(&response))),
         }
     }
 }
@@ -198,9 +212,18 @@ impl Backend for Arc {
     fn find(settings: &Settings, stamps: Vec<String>) -> Result<Vec<Option<String>>, Error> {
         let ids = wire::listing(&settings.get("jobs")?).map_err(Error::Unavailable)?;
         let infos = settings.infos(&ids)?;
-        let by_name: BTreeMap<String, String> =
-            infos.into_values().filter_map(|info| Some((info.name()?, info.id))).collect();
-        Ok(stamps.iter().map(|stamp| by_name.get(&names::name(stamp)).cloned()).collect())
+        let by_name: BTreeMap<String, &Info> =
+            infos.values().filter_map(|info| Some((info.name()?, info))).collect();
+        // A job just made may not be described yet.
+        let nameless = infos.values().any(|info| info.name().is_none());
+        let reference = |stamp: &String| {
+            let Some(info) = by_name.get(&names::name(stamp)) else {
+                let why = "ARC does not describe all jobs yet";
+                return if nameless { Err(Error::Unavailable(why.to_owned())) } else { Ok(None) };
+            };
+            Ok(settings.has_script(info)?.then(|| info.id.clone()))
+        };
+        stamps.iter().map(reference).collect()
     }
 
     fn status(settings: &Settings, references: Vec<String>) -> Result<Vec<PilotState>, Error> {

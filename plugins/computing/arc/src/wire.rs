@@ -146,6 +146,13 @@ struct Activity {
     exit_code: Option<u32>,
 }
 
+impl Activity {
+    /// A-REX's own word of its state.
+    fn word(&self) -> &str {
+        self.state.iter().find_map(|word| word.strip_prefix("arcrest:")).unwrap_or_default()
+    }
+}
+
 impl Info {
     /// The job's name.
     pub fn name(&self) -> Option<String> {
@@ -157,8 +164,13 @@ impl Info {
         let Some(Document { activity }) = &self.info_document else {
             return PilotState::Unknown(self.reason.clone());
         };
-        let word = activity.state.iter().find_map(|word| word.strip_prefix("arcrest:"));
-        state(word.unwrap_or_default(), &activity.error.join("; "), activity.exit_code)
+        state(activity.word(), &activity.error.join("; "), activity.exit_code)
+    }
+
+    /// Whether it is so young that files of it may not be there yet.
+    pub fn may_lack_files(&self) -> bool {
+        let word = self.info_document.as_ref().map(|document| document.activity.word());
+        matches!(word, Some("ACCEPTING" | "ACCEPTED" | "PREPARING"))
     }
 }
 
@@ -269,11 +281,22 @@ mod tests {
         assert!(stranger.contains("does ARC know this certificate or token"), "{stranger}");
     }
 
-    fn info(activity: &str) -> PilotState {
+    fn told(activity: &str) -> Info {
         let body = format!(
             r#"{{"job":{{"status-code":"200","reason":"OK","id":"a","info_document":{{"ComputingActivity":{activity}}}}}}}"#
         );
-        Jobs::<Info>::read(&response(201, &body)).unwrap().0[0].state()
+        Jobs::<Info>::read(&response(201, &body)).unwrap().0.remove(0)
+    }
+
+    fn info(activity: &str) -> PilotState {
+        told(activity).state()
+    }
+
+    #[test]
+    fn only_a_job_that_is_being_prepared_may_lack_its_script() {
+        let may = |word: &str| told(&format!(r#"{{"State":"arcrest:{word}"}}"#)).may_lack_files();
+        assert!(may("ACCEPTING") && may("PREPARING"));
+        assert!(!may("RUNNING") && !may("FINISHED"));
     }
 
     #[test]
