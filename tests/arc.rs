@@ -46,6 +46,7 @@ async fn by_certificate_it_conforms() {
         backend: bound(&table).await,
         queue: "short",
         no_queue: Some("nowhere"),
+        carries_files: false,
         gives_outputs: true,
         stranger: STRANGER,
     };

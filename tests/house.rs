@@ -10,11 +10,12 @@ use std::{
 /// What each room may use directly: see docs/architecture.md.
 const ROOMS: &[(&str, &[&str])] = &[
     ("spinor-model", &[]),
-    ("spinor-pilot", &["spinor-model"]),
+    ("spinor-spool", &["spinor-model"]),
+    ("spinor-pilot", &["spinor-model", "spinor-spool"]),
     ("spinor-store", &["spinor-model"]),
     ("spinor-identity", &["spinor-model", "spinor-store"]),
     ("spinor-plugins", &["spinor-model"]),
-    ("spinor-lifecycle", &["spinor-identity", "spinor-model", "spinor-store"]),
+    ("spinor-lifecycle", &["spinor-identity", "spinor-model", "spinor-spool", "spinor-store"]),
     ("spinor-api", &["spinor-identity", "spinor-lifecycle", "spinor-model", "spinor-store"]),
 ];
 

@@ -58,6 +58,7 @@ async fn conforms(condor: &Htcondor) {
         backend: plugins::backend(&plugins::host(data.path()).await, &table).await,
         queue: "short",
         no_queue: None,
+        carries_files: false,
         gives_outputs: true,
         stranger: "999999.0:00000000000000000000000000000000",
     };

@@ -13,7 +13,7 @@ mod support;
 use kit::Kit;
 use real::Slurm;
 use spinor_model::policy::ComputingBackend;
-use std::{path::Path, sync::Arc};
+use std::{io::Read, path::Path, sync::Arc};
 use support::Server;
 
 const STRANGER: &str = "4000000:00000000000000000000000000000000";
@@ -42,6 +42,7 @@ async fn conforms(slurm: &Slurm, example: &str, change: impl FnOnce(&mut Kit)) {
         backend: bound(data.path(), &table).await,
         queue: "short",
         no_queue: Some("nowhere"),
+        carries_files: true,
         gives_outputs: true,
         stranger: STRANGER,
     };
@@ -56,7 +57,10 @@ async fn every_way_to_slurm_conforms_and_a_campaign_runs_on_three_at_once() {
     }
     let slurm = Slurm::up();
     conforms(&slurm, "slurm", |_| {}).await;
-    conforms(&slurm, "slurm-rest", |kit| kit.gives_outputs = false).await;
+    conforms(&slurm, "slurm-rest", |kit| {
+        (kit.gives_outputs, kit.carries_files) = (false, false);
+    })
+    .await;
     conforms(&slurm, "ssh-slurm", |_| {}).await;
     conforms(&slurm, "ssh-host", |kit| {
         (kit.no_queue, kit.stranger) = (None, "00000000000000000000000000000000");
@@ -103,6 +107,50 @@ fn sleepers(server: &Server, seconds: u32, count: u32) -> Vec<i64> {
             "parameters": {{"i": {{"start": 0, "step": 1, "count": {count}}}}}}}"#
     );
     server.submit(&description).unwrap()
+}
+
+/// The pilots' network is cut off, and each has two cores: what they ask and bring goes by files.
+#[test]
+fn without_a_network_a_campaign_ends_and_its_outputs_are_back() {
+    if support::seen_on_sqlite() {
+        return;
+    }
+    let slurm = Slurm::up();
+    let server = Server::start();
+    slurm.put_secrets(&server.data().join("secrets/lab"));
+    let push = |table: &str| table.replace("[ces.cluster]", "[ces.cluster]\npush = true");
+    let why = server.apply(&support::lab_with("", &push(&slurm.table("slurm-rest")))).unwrap_err();
+    assert!(why.contains("ces.cluster.push") && why.contains("carries no files"), "{why}");
+    let cut = r#"worker.preamble = '[ "$CUT" ] || CUT=1 exec unshare --net sh "$0"'"#;
+    let settings = "[ces.cluster.backend.settings]\n";
+    let table = push(&slurm.table("slurm"))
+        .replace(settings, &format!("{settings}{cut}\n"))
+        .replace("cores = 1, memory_mb = 2000", "cores = 2, memory_mb = 4000")
+        .replace("max_pilots = 100", "max_pilots = 2");
+    server.apply(&support::lab_with("", &table)).unwrap();
+    // More than goes in one piece, and nothing that could be made smaller.
+    let mut data = vec![0; 700_000];
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut data).unwrap();
+    std::fs::write(server.scratch().join("data"), &data).unwrap();
+    let description = r#"{"executable": "sh", "arguments": ["-c",
+            "test $(grep -c : /proc/net/dev) = 1 && cp data result && echo $0 >> result", "%(i)s"],
+        "input_sandbox": ["data"], "output_sandbox": ["result"], "requirements": {"wall_time": 600},
+        "parameters": {"i": {"start": 0, "step": 1, "count": 8}}}"#;
+    let jobs = server.submit(description).unwrap();
+    for job in &jobs {
+        server.until_status(*job, "Done");
+    }
+    assert!(server.pilots().len() <= 4, "{:#?}", server.pilots());
+    let last = jobs[7].to_string();
+    let fetched = server.run(&server.member("lab_user", "ada"), &["job", "output", &last]);
+    assert!(fetched.status.success(), "{}", String::from_utf8_lossy(&fetched.stderr));
+    let result = server.scratch().join(format!("job-{last}/result"));
+    assert!(std::fs::read(result).unwrap() == [&data[..], b"7\n"].concat());
+    server.until("pilots stay behind", || server.pilots().iter().all(|p| p["ended"].is_string()));
+    let left = std::fs::read_dir(slurm.shared()).unwrap();
+    let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = left.filter(|name| name.contains(".re")).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// Seconds for which the cluster's controller is away; SPINOR_TEST_CUT says how many.

@@ -3,7 +3,10 @@
 
 use spinor_model::{
     id::{Digest, Stamp},
-    policy::{ComputingBackend, PilotRequest, PilotStatus, PilotStream, Placeholder, Submission},
+    policy::{
+        ComputingBackend, PilotRequest, PilotStatus, PilotStream, Placeholder, PolicyError,
+        SpoolFile, Submission,
+    },
 };
 use std::{
     path::Path,
@@ -37,6 +40,8 @@ pub struct Kit {
     pub queue: &'static str,
     /// A queue that it does not have, if it has queues.
     pub no_queue: Option<&'static str>,
+    /// Whether it carries files to pilots and from them.
+    pub carries_files: bool,
     /// Whether it gives what pilots wrote.
     pub gives_outputs: bool,
     /// A reference of the right form that it never gave out.
@@ -80,6 +85,7 @@ impl Kit {
     /// All of it.
     pub async fn run(&self) {
         self.capacity().await;
+        self.files().await;
         let [good, bad, long] =
             [(2, 0), (0, 3), (600, 0)].map(|(sleep, exit)| pilot(self.queue, sleep, exit));
         let references = self.submit([&good, &bad, &long]).await;
@@ -88,6 +94,34 @@ impl Kit {
         self.outputs(&good, &references[0]).await;
         self.cancel(&references[2]).await;
         self.clean(&references).await;
+    }
+
+    /// Files go there in parts and come back; those of a pilot are told from those for all.
+    async fn files(&self) {
+        let Some(spool) = self.backend.spool() else {
+            return assert!(!self.carries_files);
+        };
+        let stamp = pilot(self.queue, 0, 0).stamp;
+        let file = |pilot: Option<&Stamp>, name: &str| SpoolFile {
+            pilot: pilot.cloned(),
+            name: name.to_owned(),
+        };
+        let program = file(None, &"0f".repeat(32));
+        let answer = file(Some(&stamp), "1.response");
+        let part: Vec<u8> = (0..=255).cycle().take(300 << 10).collect();
+        for file in [&program, &answer] {
+            spool.write(file, 0, b"what was there before".to_vec()).await.unwrap();
+            spool.write(file, 0, part.clone()).await.unwrap();
+            spool.write(file, part.len() as u64, b"end".to_vec()).await.unwrap();
+        }
+        let size = part.len() as u64 + 3;
+        let listed = spool.list().await.unwrap();
+        for file in [&program, &answer] {
+            assert!(listed.contains(&(file.clone(), size)), "{file:?} is not in {listed:?}");
+            spool.remove(file).await.unwrap();
+            spool.remove(file).await.unwrap();
+        }
+        assert_eq!(spool.list().await.unwrap(), []);
     }
 
     async fn capacity(&self) {
@@ -121,11 +155,14 @@ impl Kit {
         let never = pilot(self.queue, 0, 0).stamp;
         let started = Instant::now();
         loop {
-            let found = self.backend.find(&[known.stamp.clone(), never.clone()]).await.unwrap();
-            if found == [Some(reference.to_owned()), None] {
-                return;
+            let found = self.backend.find(&[known.stamp.clone(), never.clone()]).await;
+            match &found {
+                Ok(found) if *found == [Some(reference.to_owned()), None] => return,
+                // It may not know yet.
+                Ok(_) | Err(PolicyError::Answer { retry: true, .. }) => {}
+                Err(error) => panic!("{error}"),
             }
-            assert!(started.elapsed() < Duration::from_secs(30), "{found:?}");
+            assert!(started.elapsed() < Duration::from_secs(90), "{found:?}");
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     }

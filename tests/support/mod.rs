@@ -1,6 +1,8 @@
 //! A server of a test's own: the real binary, a fresh data directory, a port of its own.
 #![allow(clippy::unwrap_used, dead_code)]
 
+mod compiled;
+
 use serde_json::Value;
 use std::{
     fs,
@@ -144,6 +146,10 @@ impl Server {
 
     /// Starts the process and waits until it answers.
     pub fn up(&mut self) {
+        let first = !self.data().exists();
+        if first {
+            compiled::lend(&self.data());
+        }
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -165,8 +171,11 @@ impl Server {
         let live = format!("{}/api/health/live", self.url());
         let started = Instant::now();
         while !answers(&live) {
-            assert!(started.elapsed() < Duration::from_secs(60), "{}", self.log());
+            assert!(started.elapsed() < Duration::from_secs(120), "{}", self.log());
             sleep(Duration::from_millis(20));
+        }
+        if first {
+            compiled::keep(&self.data());
         }
     }
 

@@ -16,6 +16,7 @@ mod pilots;
 pub mod plugins;
 pub mod problem;
 pub mod registry;
+mod relayed;
 mod sandboxes;
 pub mod supply;
 pub mod users;
@@ -103,6 +104,11 @@ pub fn router(app: Shared) -> Router {
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::map_response(problem::as_problem))
         .with_state(app)
+}
+
+/// Who answers pilots whose questions came by files: the same routes.
+pub fn front(app: Shared) -> Arc<dyn spinor_lifecycle::relay::Front> {
+    Arc::new(relayed::Relayed(router(app)))
 }
 
 /// The OpenAPI document of an application.

@@ -5,6 +5,7 @@
 //! | [`admission`] | a description becomes jobs that wait |
 //! | [`index`], [`matching`] | a pilot's slot gets jobs |
 //! | [`supply`] | demand gets pilots |
+//! | [`relay`] | pilots without a network are heard |
 //! | [`pilots`] | pilots start, are heard of, bring results |
 //! | [`conclusion`] | ended attempts are judged |
 //! | [`accounting`] | usage records reach their sinks |
@@ -24,6 +25,7 @@ pub mod index;
 pub mod matching;
 pub mod observations;
 pub mod pilots;
+pub mod relay;
 pub mod replay;
 mod run;
 mod servers;
@@ -43,7 +45,7 @@ use spinor_model::{
 };
 use spinor_store::{QueueChange, Store, StoreError};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicI64},
     time::Duration,
 };
@@ -137,6 +139,8 @@ pub struct Lifecycle {
     backoffs: Mutex<supply::Backoffs>,
     /// Why there is no word from a CE on its pilots.
     silent: Mutex<BTreeMap<(VoName, CeName), String>>,
+    /// CEs without a network that have the pilot program.
+    brought: Mutex<BTreeSet<(VoName, CeName)>>,
     supplied: Mutex<BTreeMap<VoName, Vec<supply::QueueReport>>>,
     problems: Mutex<BTreeMap<VoName, String>>,
     held: Mutex<HashSet<ClassId>>,
@@ -191,6 +195,7 @@ impl Lifecycle {
             index: Mutex::new(index),
             backoffs: Mutex::default(),
             silent: Mutex::default(),
+            brought: Mutex::default(),
             supplied: Mutex::default(),
             problems: Mutex::default(),
             held: Mutex::default(),

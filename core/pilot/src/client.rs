@@ -1,6 +1,10 @@
 //! The pilot's side of the protocol: every request is repeated until the server has answered.
 
-use crate::configuration::Configuration;
+use crate::{
+    channel::{Channel, Request},
+    configuration::Configuration,
+};
+use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
 use spinor_model::{
     id::{Digest, JobId},
@@ -41,7 +45,7 @@ pub enum ClientError {
 /// Requests to a server, or to others on its database when it does not answer.
 #[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    channel: Channel,
     servers: Arc<[String]>,
     /// Which of them answered last.
     current: Arc<AtomicUsize>,
@@ -59,7 +63,7 @@ impl Client {
     /// Exchanges the secret for a token.
     pub async fn start(configuration: &Configuration) -> anyhow::Result<(Self, Started)> {
         let mut client = Self {
-            http: reqwest::Client::builder().connect_timeout(TIMEOUT).build()?,
+            channel: Channel::open(configuration)?,
             servers: std::iter::once(&configuration.server)
                 .chain(&configuration.others)
                 .map(|server| server.trim_end_matches('/').to_owned())
@@ -93,8 +97,8 @@ impl Client {
     pub async fn data_token(&self, job: JobId, token: &str) -> Result<DataToken, ClientError> {
         let payload = Self { token: token.to_owned(), ..self.clone() };
         let path = format!("/api/jobs/{job}/data-token");
-        let get = |server: &str| payload.http.get(format!("{server}{path}")).timeout(TIMEOUT);
-        let answer = payload.insist(get).await?;
+        let request = payload.request(Method::GET, path, Vec::new(), TIMEOUT);
+        let answer = payload.insist(&request).await?;
         serde_json::from_slice(&answer)
             .map_err(|error| ClientError::Refused(format!("unexpected answer: {error}")))
     }
@@ -109,19 +113,28 @@ impl Client {
         self.post("/api/pilots/end", &serde_json::json!({})).await
     }
 
+    /// How long it takes to say goodbye, if anybody is there.
+    pub fn goodbye(&self) -> Duration {
+        match self.channel {
+            Channel::Http(_) => Duration::from_secs(5),
+            Channel::Spool(_) => Duration::from_secs(30),
+        }
+    }
+
     /// Fetches a sandbox.
     pub async fn fetch(&self, digest: &Digest) -> Result<Vec<u8>, ClientError> {
         let path = format!("/api/sandboxes/{digest}");
-        self.insist(|server| self.http.get(format!("{server}{path}")).timeout(TRANSFER)).await
+        self.insist(&self.request(Method::GET, path, Vec::new(), TRANSFER)).await
     }
 
     /// Uploads a sandbox.
     pub async fn upload(&self, digest: &Digest, content: Vec<u8>) -> Result<(), ClientError> {
         let path = format!("/api/sandboxes/{digest}");
-        let put = |server: &str| {
-            self.http.put(format!("{server}{path}")).timeout(TRANSFER).body(content.clone())
-        };
-        self.insist(put).await.map(|_| ())
+        self.insist(&self.request(Method::PUT, path, content, TRANSFER)).await.map(|_| ())
+    }
+
+    fn request(&self, method: Method, path: String, body: Vec<u8>, timeout: Duration) -> Request {
+        Request { method, path, token: self.token.clone(), body, timeout }
     }
 
     async fn post<T: DeserializeOwned>(
@@ -129,37 +142,27 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let post =
-            |server: &str| self.http.post(format!("{server}{path}")).timeout(TIMEOUT).json(body);
-        let answer = self.insist(post).await?;
+        let body =
+            serde_json::to_vec(body).map_err(|error| ClientError::Refused(error.to_string()))?;
+        let request = self.request(Method::POST, path.to_owned(), body, TIMEOUT);
+        let answer = self.insist(&request).await?;
         serde_json::from_slice(&answer)
             .map_err(|error| ClientError::Refused(format!("{path}: unexpected answer: {error}")))
     }
 
     /// Repeats a request until the server has answered it, or patience ends.
-    async fn insist(
-        &self,
-        request: impl Fn(&str) -> reqwest::RequestBuilder,
-    ) -> Result<Vec<u8>, ClientError> {
+    async fn insist(&self, request: &Request) -> Result<Vec<u8>, ClientError> {
         let (mut pause, asked) = (FIRST_PAUSE, Instant::now());
         loop {
             let which = self.current.load(Ordering::Relaxed);
             let server = &self.servers[which % self.servers.len()];
-            let why = match request(server).bearer_auth(&self.token).send().await {
-                Ok(answer) => {
-                    let status = answer.status();
-                    match answer.bytes().await {
-                        Ok(body) if status.is_success() => {
-                            return Ok(body.to_vec());
-                        }
-                        Ok(body) if status.is_client_error() && status.as_u16() != 429 => {
-                            return Err(ClientError::Refused(problem(status, &body)));
-                        }
-                        Ok(body) => problem(status, &body),
-                        Err(error) => error.to_string(),
-                    }
+            let why = match self.channel.send(server, request).await {
+                Ok((200..=299, body)) => return Ok(body),
+                Ok((status, body)) if (400..=499).contains(&status) && status != 429 => {
+                    return Err(ClientError::Refused(problem(status, &body)));
                 }
-                Err(error) => error.to_string(),
+                Ok((status, body)) => problem(status, &body),
+                Err(why) => why,
             };
             if asked.elapsed() > self.patience {
                 let (server, patience) = (server.clone(), self.patience);
@@ -173,9 +176,11 @@ impl Client {
     }
 }
 
-fn problem(status: reqwest::StatusCode, body: &[u8]) -> String {
+fn problem(status: u16, body: &[u8]) -> String {
     let detail = serde_json::from_slice::<serde_json::Value>(body)
         .ok()
         .and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()));
-    format!("{status}: {}", detail.unwrap_or_default())
+    let words = reqwest::StatusCode::from_u16(status).ok();
+    let words = words.and_then(|status| status.canonical_reason()).unwrap_or_default();
+    format!("{status} {words}: {}", detail.unwrap_or_default())
 }

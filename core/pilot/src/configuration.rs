@@ -41,6 +41,12 @@ pub struct Configuration {
     /// Seconds without any answer after which it gives up.
     #[serde(default = "default_patience")]
     pub patience: u64,
+    /// Whether its worker reaches no network.
+    #[serde(default)]
+    push: bool,
+    /// Where it leaves what it asks, if so: a path, and the beginning of the files' names.
+    #[serde(skip)]
+    pub spool: Option<PathBuf>,
     /// The directory that is its own.
     #[serde(skip)]
     pub home: PathBuf,
@@ -57,6 +63,11 @@ impl Configuration {
             std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         let mut configuration: Self = serde_json::from_slice(&text)
             .with_context(|| format!("{} is no pilot configuration", file.display()))?;
+        if configuration.push {
+            let spool = std::env::var_os("SPINOR_SPOOL");
+            let spool = spool.context("SPINOR_SPOOL is not set, and the worker has no network")?;
+            configuration.spool = Some(spool.into());
+        }
         configuration.home = match file.parent() {
             Some(home) if home != Path::new("") => home.to_owned(),
             _ => std::env::current_dir()?,

@@ -1,8 +1,10 @@
 //! The small program on the worker. It offers its slot honestly, asks for work, fills its cores
 //! with several jobs of one owner, each in a directory and a process group of its own under wall
-//! and memory limits, and brings back results. It speaks HTTP only, and outlives the server: while
+//! and memory limits, and brings back results. It speaks HTTP, or where its worker reaches no network, by files
+//! that others carry; and it outlives the server: while
 //! none answers, payloads run on and results wait.
 
+mod channel;
 mod client;
 mod configuration;
 mod payload;

@@ -30,9 +30,6 @@ const FIRST_BEAT: Duration = Duration::from_secs(1);
 /// With less left of its life a pilot takes no more work.
 const TOO_LATE: Duration = Duration::from_secs(60);
 
-/// For saying goodbye.
-const GOODBYE: Duration = Duration::from_secs(5);
-
 type Key = (JobId, AttemptNumber);
 
 /// A payload under way.
@@ -110,7 +107,7 @@ impl Pilot {
             }
             if self.is_over(now) {
                 // A courtesy: a server that is gone learns of it from the CE.
-                let goodbye = tokio::time::timeout(GOODBYE, self.client.end()).await;
+                let goodbye = tokio::time::timeout(self.client.goodbye(), self.client.end()).await;
                 tracing::debug!(?goodbye, "said goodbye");
                 tracing::info!("nothing left to do");
                 return Ok(());

@@ -84,6 +84,17 @@ pub mod backend {
     });
 }
 
+/// Hook `spinor:computing/spool`, which not every backend has.
+pub mod spool {
+    wasmtime::component::bindgen!({
+        inline: "package spinor:core-spool; world spool { export spinor:computing/spool@0.1.0; }",
+        path: ["../../wit/host", "../../wit/computing"],
+        world: "spinor:core-spool/spool",
+        exports: { default: async },
+        with: { "spinor:host/types@0.1.0": crate::bindings::host::spinor::host::types },
+    });
+}
+
 /// Hook `spinor:accounting/sink`.
 pub mod sink {
     wasmtime::component::bindgen!({

@@ -55,6 +55,7 @@ impl Making<'_> {
         binding: &Binding,
     ) -> Result<Place, Vec<Finding>> {
         let active = self.bound(path, &path.to_string(), binding, &self.permits).await?;
+        check_push(self.wanted.document, path, &active).map_err(|finding| vec![finding])?;
         let stand_in = match binding.fallback {
             Fallback::Hold => None,
             Fallback::Previous => self.previous(path, binding, &active).await,
@@ -230,6 +231,25 @@ fn compared(
         // What acts on the world is never run twice.
         (_, decides, _) => decides,
     }
+}
+
+/// Where pilots reach no network, the plugin has to carry files.
+fn check_push(document: &VoDocument, path: &BindingPath, bound: &Bound) -> Result<(), Finding> {
+    let (BindingPath::Computing(name), Policy::Computing(backend)) = (path, &bound.policy) else {
+        return Ok(());
+    };
+    let push = document.ces.get(name).is_some_and(|ce| ce.push);
+    if !push || backend.spool().is_some() {
+        return Ok(());
+    }
+    Err(Finding {
+        field: format!("ces.{name}.push"),
+        value: "true".to_owned(),
+        message: format!(
+            "{} carries no files to pilots and from them while they run: bind one that does, as computing/slurm and computing/ssh do, or leave `push` out",
+            bound.version.title()
+        ),
+    })
 }
 
 /// A version that a VO brought needs a signature of one of its keys, if the VO's document says so.

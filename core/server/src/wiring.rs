@@ -137,7 +137,9 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
         security_contact,
         metrics,
     };
-    Ok(Running { url, app: Arc::new(app), listener, tasks })
+    let app = Arc::new(app);
+    tasks.also(app.lifecycle.clone().relay_forever(spinor_api::front(app.clone())));
+    Ok(Running { url, app, listener, tasks })
 }
 
 /// Sandboxes that nobody needs are looked for this often, and so many at a time.

@@ -300,6 +300,9 @@ pub trait PilotStore: Send + Sync {
     /// One pilot.
     async fn pilot(&self, stamp: &Stamp) -> Result<Option<PilotRecord>, StoreError>;
 
+    /// The hash of a pilot's secret.
+    async fn pilot_secret(&self, stamp: &Stamp) -> Result<Option<Digest>, StoreError>;
+
     /// Pilots of a VO, or of all; those that have ended only if asked.
     async fn pilots(
         &self,

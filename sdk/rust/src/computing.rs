@@ -56,6 +56,63 @@ pub trait Backend: Plugin {
     fn clean(settings: &Self::Settings, reference: String) -> Result<(), Error>;
 }
 
+/// What `wit-bindgen` makes of the contract's part that not every backend has.
+#[allow(missing_docs, unsafe_code, clippy::all)]
+pub mod spool_bindings {
+    wit_bindgen::generate!({
+        inline: "package spinor:sdk-spool; world spool-hook {
+            export spinor:computing/spool@0.1.0;
+        }",
+        path: ["../../wit/host", "../../wit/computing"],
+        pub_export_macro: true,
+        export_macro_name: "export_spool",
+        default_bindings_module: "spinor_sdk::computing::spool_bindings",
+        with: { "spinor:host/types@0.1.0": crate::base::bindings::spinor::host::types },
+        generate_all,
+        additional_derives: [PartialEq],
+    });
+}
+
+use spool_bindings::exports::spinor::computing::spool as wit_spool;
+pub use wit_spool::{File, Listed};
+
+/// Carries files to pilots and from them while they run. A backend that has a way to do so implements
+/// this too, and is exported by `export_backend!(Plugin, spool)`.
+pub trait Spool: Backend {
+    /// Files whose names end in `.request` or `.response`, of any pilot, and those for all pilots.
+    fn list(settings: &Self::Settings) -> Result<Vec<Listed>, Error>;
+    /// Part of a file; less than `max` bytes where it ends.
+    fn read(settings: &Self::Settings, file: File, offset: u64, max: u32)
+    -> Result<Vec<u8>, Error>;
+    /// Writes part of a file; at offset 0 it is made, or made anew.
+    fn write(
+        settings: &Self::Settings,
+        file: File,
+        offset: u64,
+        content: Vec<u8>,
+    ) -> Result<(), Error>;
+    /// Takes a file away; one that is not there is no error.
+    fn remove(settings: &Self::Settings, file: File) -> Result<(), Error>;
+}
+
+impl<P: Spool> wit_spool::Guest for Adapter<P> {
+    fn list(settings: String) -> Result<Vec<Listed>, Error> {
+        P::list(&crate::parse::<P>(&settings)?)
+    }
+
+    fn read(settings: String, file: File, offset: u64, max: u32) -> Result<Vec<u8>, Error> {
+        P::read(&crate::parse::<P>(&settings)?, file, offset, max)
+    }
+
+    fn write(settings: String, file: File, offset: u64, content: Vec<u8>) -> Result<(), Error> {
+        P::write(&crate::parse::<P>(&settings)?, file, offset, content)
+    }
+
+    fn remove(settings: String, file: File) -> Result<(), Error> {
+        P::remove(&crate::parse::<P>(&settings)?, file)
+    }
+}
+
 /// Puts a [`Backend`] behind the contract.
 pub struct Adapter<P>(PhantomData<P>);
 
@@ -101,10 +158,20 @@ impl<P: Backend> wit::Guest for Adapter<P> {
     }
 }
 
-/// Exports a [`Backend`] as the component of this crate.
+/// Exports a [`Backend`] as the component of this crate, and if it is one, as a [`Spool`].
 #[macro_export]
 macro_rules! export_backend {
     ($backend:ty) => {
         $crate::export_plugin!($backend, computing, export_computing);
+    };
+    ($backend:ty, spool) => {
+        $crate::export_backend!($backend);
+        #[cfg(target_arch = "wasm32")]
+        mod spinor_spool {
+            use super::*;
+            type Hook = $crate::computing::Adapter<$backend>;
+            use $crate::computing::spool_bindings;
+            spool_bindings::export_spool!(Hook with_types_in spool_bindings);
+        }
     };
 }

@@ -1,10 +1,10 @@
-use crate::decider;
+use crate::{TwinSpool, decider};
 use async_trait::async_trait;
 use spinor_model::{
     id::{QueueName, Stamp},
     policy::{
         ComputingBackend, Decider, Effect, Effectful, Exchange, PilotRequest, PilotStatus,
-        PilotStream, PolicyError, Room, Submission,
+        PilotStream, PolicyError, Room, Spool, Submission,
     },
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,8 @@ pub struct TwinBackend {
     pilots: Mutex<Vec<(PilotRequest, PilotStatus)>>,
     cuts_off: Mutex<bool>,
     output: Mutex<String>,
+    /// Its files beside pilots.
+    pub spool: TwinSpool,
 }
 
 impl Default for TwinBackend {
@@ -25,6 +27,7 @@ impl Default for TwinBackend {
             pilots: Mutex::default(),
             cuts_off: Mutex::default(),
             output: Mutex::default(),
+            spool: TwinSpool::default(),
         }
     }
 }
@@ -70,6 +73,10 @@ impl Effectful for TwinBackend {
 
 #[async_trait]
 impl ComputingBackend for TwinBackend {
+    fn spool(&self) -> Option<&dyn Spool> {
+        Some(&self.spool)
+    }
+
     async fn capacity(&self, queues: &[QueueName]) -> Result<Vec<Room>, PolicyError> {
         Ok(queues
             .iter()

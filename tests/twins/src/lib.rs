@@ -4,11 +4,13 @@ mod backend;
 mod handler;
 mod rule;
 mod sink;
+mod spool;
 
 pub use backend::TwinBackend;
 pub use handler::TwinHandler;
 pub use rule::TwinRule;
 pub use sink::TwinSink;
+pub use spool::TwinSpool;
 
 use spinor_model::{
     Version,

@@ -37,7 +37,12 @@ impl Lifecycle {
         if let Err(error) = self.policies.backend(&document.vo, ce, name) {
             return Some(error.to_string());
         }
-        let key = (document.vo.clone(), (*ce).clone(), (*name).clone());
+        let place = (document.vo.clone(), (*ce).clone());
+        let push = document.ces.get(*ce).is_some_and(|ce| ce.push);
+        if push && !lock(&self.brought).contains(&place) {
+            return Some("the pilot program is not there yet".to_owned());
+        }
+        let key = (place.0, place.1, (*name).clone());
         let backoffs = lock(&self.backoffs);
         let backoff = backoffs.get(&key).filter(|backoff| backoff.until > self.now())?;
         let seconds = backoff.until.since(self.now()).as_secs() + 1;

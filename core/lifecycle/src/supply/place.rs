@@ -3,7 +3,7 @@
 use spinor_model::{
     id::{CeName, ClassId, QueueName},
     offer::Offer,
-    registry::Queue,
+    registry::{Queue, VoDocument},
     time::Timestamp,
 };
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ pub(super) struct Place<'a> {
     pub(super) ce: &'a CeName,
     pub(super) name: &'a QueueName,
     pub(super) queue: &'a Queue,
+    /// Whether workers there reach no network.
+    pub(super) push: bool,
     pub(super) offer: Offer,
     /// Classes that may go there, the first first.
     pub(super) fits: Vec<Fit>,
@@ -67,13 +69,21 @@ pub struct QueueReport {
 
 impl<'a> Place<'a> {
     /// A queue of which nothing is known yet.
-    pub(super) fn one(ce: &'a CeName, name: &'a QueueName, queue: &'a Queue, offer: Offer) -> Self {
+    pub(super) fn one(
+        document: &VoDocument,
+        ce: &'a CeName,
+        name: &'a QueueName,
+        queue: &'a Queue,
+        offer: Offer,
+    ) -> Self {
+        let push = document.ces.get(ce).is_some_and(|ce| ce.push);
         let (fits, served, coming, here, demand, wanted) = (Vec::new(), 0, 0, 0, 0, 0);
         let (room, limit, closed) = (queue.max_pilots, None, None);
         Self {
             ce,
             name,
             queue,
+            push,
             offer,
             fits,
             served,

@@ -65,7 +65,7 @@ impl Lifecycle {
         let good = room.is_ok();
         probe.note("ask for room", started, room.map_err(|error| error.to_string()));
         if good {
-            let place = Place::one(ce, name, queue, offer.class());
+            let place = Place::one(&document, ce, name, queue, offer.class());
             self.send_probe(vo, &place, backend.as_ref(), &mut probe).await?;
         }
         Ok(probe)

@@ -24,7 +24,7 @@ impl Lifecycle {
             let coming = here.clone().filter(|pilot| pilot.status.is_on_its_way()).count();
             let count = |pilots: usize| u32::try_from(pilots).unwrap_or(u32::MAX);
             let (coming, here) = (count(coming), count(here.count()));
-            let mut place = Place::one(ce, name, queue, offer.class());
+            let mut place = Place::one(document, ce, name, queue, offer.class());
             (place.coming, place.here) = (coming, here);
             place.room = queue.max_pilots.saturating_sub(here);
             place.closed = self.closed(document, &place);

@@ -95,6 +95,7 @@ impl Lifecycle {
             "others": **self.others.load(),
             "stamp": stamp,
             "secret": Placeholder::mark(&stamp),
+            "push": place.push,
             "cores": cores,
             "memory_mb": memory_mb,
             "wall_time": wall_time,

@@ -105,9 +105,44 @@ pub struct Room {
     pub waiting: Option<u32>,
 }
 
+/// A file beside pilots.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SpoolFile {
+    /// Whose it is; nobody's, if it is for all pilots.
+    pub pilot: Option<Stamp>,
+    /// Digits, letters and dots.
+    pub name: String,
+}
+
+/// Files beside pilots, through the CE's own channel.
+#[async_trait]
+pub trait Spool: Send + Sync {
+    /// Requests of pilots, answers to them, and files for all pilots, with their bytes.
+    async fn list(&self) -> Result<Vec<(SpoolFile, u64)>, PolicyError>;
+
+    /// Part of a file; less than `max` bytes where it ends.
+    async fn read(&self, file: &SpoolFile, offset: u64, max: u32) -> Result<Vec<u8>, PolicyError>;
+
+    /// Writes part of a file; at offset 0 it is made, or made anew.
+    async fn write(
+        &self,
+        file: &SpoolFile,
+        offset: u64,
+        content: Vec<u8>,
+    ) -> Result<(), PolicyError>;
+
+    /// Takes a file away, if it is there.
+    async fn remove(&self, file: &SpoolFile) -> Result<(), PolicyError>;
+}
+
 /// Brings pilots to a CE. Every answer is per item, in the order asked.
 #[async_trait]
 pub trait ComputingBackend: Effectful {
+    /// Its files beside pilots, if it carries any.
+    fn spool(&self) -> Option<&dyn Spool> {
+        None
+    }
+
     /// Room in these queues.
     async fn capacity(&self, queues: &[QueueName]) -> Result<Vec<Room>, PolicyError>;
 

@@ -16,7 +16,8 @@ mod tokens;
 pub use accounting::{AccountingSink, Delivery};
 pub use comparison::{Differences, TypeDifferences};
 pub use computing::{
-    ComputingBackend, PilotRequest, PilotStatus, PilotStream, Placeholder, Room, Submission,
+    ComputingBackend, PilotRequest, PilotStatus, PilotStream, Placeholder, Room, Spool, SpoolFile,
+    Submission,
 };
 pub use effect::{Effect, Effectful, Exchange};
 pub use handling::{

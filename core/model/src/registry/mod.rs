@@ -209,6 +209,10 @@ pub struct Ce {
     /// Gets no pilots for the time being; those that it has go on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub banned: bool,
+    /// Its workers reach no network: what pilots and the server say to each other is carried by the
+    /// plugin, in files.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub push: bool,
     /// What brings pilots there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<Binding>,

@@ -2,7 +2,10 @@
 
 use super::{Bond, effect::words};
 use crate::{
-    bindings::backend::{BackendPre, exports::spinor::computing::backend as wit},
+    bindings::{
+        backend::{BackendPre, exports::spinor::computing::backend as wit},
+        spool::SpoolPre,
+    },
     call,
     capabilities::{pilot_secrets::PilotSecrets, tape::Tape},
     state::HostState,
@@ -12,21 +15,23 @@ use spinor_model::{
     id::{QueueName, Stamp},
     policy::{
         ComputingBackend, Decider, Effect, Effectful, Exchange, PilotRequest, PilotStatus,
-        PilotStream, PolicyError, Room, Submission,
+        PilotStream, PolicyError, Room, Spool, Submission,
     },
 };
 use wasmtime::component::InstancePre;
 
 /// A backend behind the trait.
 pub struct Backend {
-    bond: Bond,
+    pub(super) bond: Bond,
     pre: BackendPre<HostState>,
+    pub(super) spool: Option<SpoolPre<HostState>>,
 }
 
 impl Backend {
-    /// Checks that the hook is there.
-    pub fn new(bond: Bond, pre: InstancePre<HostState>) -> wasmtime::Result<Self> {
-        Ok(Self { bond, pre: BackendPre::new(pre)? })
+    /// Checks that the hook is there, and looks for the one that need not be.
+    pub fn new(bond: Bond, pre: InstancePre<HostState>, spools: bool) -> wasmtime::Result<Self> {
+        let spool = spools.then(|| SpoolPre::new(pre.clone())).transpose()?;
+        Ok(Self { bond, pre: BackendPre::new(pre)?, spool })
     }
 }
 
@@ -150,6 +155,10 @@ impl Effectful for Backend {
 
 #[async_trait]
 impl ComputingBackend for Backend {
+    fn spool(&self) -> Option<&dyn Spool> {
+        self.spool.is_some().then_some(self as &dyn Spool)
+    }
+
     async fn capacity(&self, queues: &[QueueName]) -> Result<Vec<Room>, PolicyError> {
         let rooms = self.rooms(self.bond.state(), queues).await?;
         let room = |(queue, room): (&QueueName, wit::Room)| Room {

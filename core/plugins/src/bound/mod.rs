@@ -10,6 +10,7 @@ mod isolation;
 mod matching;
 #[cfg(test)]
 mod next;
+mod spool;
 
 use crate::{
     bindings::host::spinor::host::types,
@@ -311,7 +312,9 @@ fn policy(
             Policy::Handling(Arc::new(handling::Handler::new(bond, pre).map_err(trial)?))
         }
         Kind::Computing => {
-            Policy::Computing(Arc::new(computing::Backend::new(bond, pre).map_err(trial)?))
+            let spools = version.exports.contains(spool::HOOK);
+            let backend = computing::Backend::new(bond, pre, spools).map_err(trial)?;
+            Policy::Computing(Arc::new(backend))
         }
         Kind::Accounting => {
             Policy::Accounting(Arc::new(accounting::Sink::new(bond, pre).map_err(trial)?))

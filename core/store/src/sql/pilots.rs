@@ -252,6 +252,12 @@ impl PilotStore for SqlStore {
         found.fetch_optional(&self.readers).await?.as_ref().map(rows::pilot).transpose()
     }
 
+    async fn pilot_secret(&self, stamp: &Stamp) -> Result<Option<Digest>, StoreError> {
+        let query = sqlx::query("SELECT secret_hash FROM pilots WHERE stamp = $1");
+        let row = query.bind(stamp.as_str()).fetch_optional(&self.readers).await?;
+        row.map(|row| rows::parsed(&row, "secret_hash")).transpose()
+    }
+
     async fn pilots(
         &self,
         vo: Option<&VoName>,

@@ -30,7 +30,7 @@ pub fn submit(
         None => arguments.extend(settings.remote("-name").into_iter().chain(["-spool"])),
     }
     arguments.push("-");
-    run_with_files("condor_submit", &arguments, &description, files)
+    run_with_files("condor_submit", &arguments, description.as_bytes(), files)
 }
 
 /// What `condor_q` or `condor_history` says of jobs.
@@ -50,7 +50,7 @@ const ON_THE_WAY: [&str; 6] =
 pub fn remove(settings: &Settings, job: &str) -> Result<(), Error> {
     let mut arguments = settings.remote("-name");
     arguments.push(job);
-    let ran = Here.run("condor_rm", &arguments, "")?;
+    let ran = Here.run("condor_rm", &arguments, b"")?;
     let gone = ["not found", "Couldn't find", "already marked for removal"]
         .iter()
         .any(|words| ran.stderr.contains(words));

@@ -1,13 +1,15 @@
 //! Pilots on a Slurm cluster whose programs run on the server's machine.
 //!
 //! It asks for capability `command` with programs `sbatch`, `squeue`, `sacct`, `scancel`, `scontrol`, `dd`
-//! and `rm`; `docs/how-to/reach-a-ce.md` has a grant to copy.
+//! and `rm`, and where workers reach no network `find`; `docs/how-to/reach-a-ce.md` has a grant to copy.
 
 use spinor_sdk::batch::{
     Here,
     slurm::{Cluster, Slurm},
 };
-use spinor_sdk::computing::{Backend, OutputStream, Pilot, PilotState, Room, Submission};
+use spinor_sdk::computing::{
+    Backend, File, Listed, OutputStream, Pilot, PilotState, Room, Spool, Submission,
+};
 use spinor_sdk::{Card, Error, Plugin, plugin_card};
 
 /// The plugin.
@@ -59,4 +61,22 @@ impl Backend for ByCommand {
     }
 }
 
-spinor_sdk::export_backend!(ByCommand);
+impl Spool for ByCommand {
+    fn list(settings: &Cluster) -> Result<Vec<Listed>, Error> {
+        slurm(settings).spool().list()
+    }
+
+    fn read(settings: &Cluster, file: File, offset: u64, max: u32) -> Result<Vec<u8>, Error> {
+        slurm(settings).spool().read(&file, offset, max)
+    }
+
+    fn write(settings: &Cluster, file: File, offset: u64, content: Vec<u8>) -> Result<(), Error> {
+        slurm(settings).spool().write(&file, offset, &content)
+    }
+
+    fn remove(settings: &Cluster, file: File) -> Result<(), Error> {
+        slurm(settings).spool().remove(&file)
+    }
+}
+
+spinor_sdk::export_backend!(ByCommand, spool);

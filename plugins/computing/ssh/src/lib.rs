@@ -8,7 +8,8 @@ use spinor_sdk::batch::{
     slurm::{Cluster, Slurm},
 };
 use spinor_sdk::computing::{
-    Backend, OutputStream, Pilot, PilotState, Room, Submission, command::CommandError, ssh,
+    Backend, File, Listed, OutputStream, Pilot, PilotState, Room, Spool, Submission,
+    command::CommandError, ssh,
 };
 use spinor_sdk::{Card, Error, Plugin, plugin_card, schemars};
 
@@ -101,4 +102,22 @@ impl Backend for Ssh {
     }
 }
 
-spinor_sdk::export_backend!(Ssh);
+impl Spool for Ssh {
+    fn list(settings: &Settings) -> Result<Vec<Listed>, Error> {
+        there!(settings, on => on.spool().list())
+    }
+
+    fn read(settings: &Settings, file: File, offset: u64, max: u32) -> Result<Vec<u8>, Error> {
+        there!(settings, on => on.spool().read(&file, offset, max))
+    }
+
+    fn write(settings: &Settings, file: File, offset: u64, content: Vec<u8>) -> Result<(), Error> {
+        there!(settings, on => on.spool().write(&file, offset, &content))
+    }
+
+    fn remove(settings: &Settings, file: File) -> Result<(), Error> {
+        there!(settings, on => on.spool().remove(&file))
+    }
+}
+
+spinor_sdk::export_backend!(Ssh, spool);

@@ -5,7 +5,8 @@
 
 use super::{
     Shell, TOGETHER, Trouble, names, one_by_one,
-    script::{Worker, quoted, script},
+    script::{Ways, Worker, quoted, script},
+    spool::Directory,
 };
 use crate::{
     Error,
@@ -42,10 +43,15 @@ impl<S: Shell> Host<'_, S> {
         names::file(&self.machine.directory, stamp, what)
     }
 
+    /// Its files beside pilots.
+    pub fn spool(&self) -> Directory<'_, S> {
+        Directory { shell: self.shell, path: &self.machine.directory }
+    }
+
     /// Stamps of the pilots that run.
     fn running(&self) -> Result<Vec<String>, Error> {
         // The brackets keep it from finding itself.
-        let ran = self.shell.run("pgrep", &["-a", "-f", "[s]pinor-[0-9a-z]*.sh$"], "")?;
+        let ran = self.shell.run("pgrep", &["-a", "-f", "[s]pinor-[0-9a-z]*.sh$"], b"")?;
         if !matches!(ran.code, Some(0 | 1)) {
             return Err(Error::Unavailable(format!("pgrep: {}", ran.stderr)));
         }
@@ -78,9 +84,10 @@ impl<S: Shell> Host<'_, S> {
             ["sh", "out", "err", "rc"].map(|what| self.file(&pilot.stamp, what));
         let streams = format!("exec </dev/null >{} 2>{}", quoted(&out), quoted(&err));
         let at_end = format!("echo $? >{}", quoted(&rc));
-        let text = script(&[streams], &at_end, pilot, &self.machine.worker);
+        let ways = Ways { worker: &self.machine.worker, shared: Some(&self.machine.directory) };
+        let text = script(&[streams], &at_end, pilot, ways);
         (self.put)(&sh, &text)?;
-        let ran = self.shell.run("setsid", &["--fork", "sh", &sh], "")?;
+        let ran = self.shell.run("setsid", &["--fork", "sh", &sh], b"")?;
         match ran.is_good() {
             true => Ok(()),
             false => Err(Trouble::NotRun(ran.stderr)),
@@ -134,7 +141,7 @@ impl<S: Shell> Host<'_, S> {
     /// Tells a pilot to end.
     pub fn cancel(&self, stamp: &str) -> Result<(), Error> {
         let pattern = format!("[s]pinor-{stamp}");
-        let ran = self.shell.run("pkill", &["-TERM", "-f", &pattern], "")?;
+        let ran = self.shell.run("pkill", &["-TERM", "-f", &pattern], b"")?;
         match ran.code {
             Some(0 | 1) => Ok(()),
             _ => Err(Error::Unavailable(format!("pkill: {}", ran.stderr))),

@@ -9,6 +9,7 @@ pub mod names;
 pub mod script;
 mod shells;
 pub mod slurm;
+pub mod spool;
 pub mod web;
 
 pub use shells::{Here, There, run_with_files};
@@ -57,14 +58,14 @@ impl From<Trouble> for Error {
 /// Where the programs of a batch system run.
 pub trait Shell {
     /// Runs a program by its granted name.
-    fn run(&self, program: &str, arguments: &[&str], stdin: &str) -> Result<Ran, Trouble>;
+    fn run(&self, program: &str, arguments: &[&str], stdin: &[u8]) -> Result<Ran, Trouble>;
 
     /// At most `max` bytes of a file, from `offset` on.
     fn read(&self, path: &str, offset: u64, max: u32) -> Result<Vec<u8>, Error>;
 
     /// Runs a program that only asks: an answer, or the reason why there is none.
     fn ask(&self, program: &str, arguments: &[&str]) -> Result<String, Error> {
-        let ran = self.run(program, arguments, "")?;
+        let ran = self.run(program, arguments, b"")?;
         match ran.is_good() {
             true => Ok(ran.stdout),
             false => Err(Error::Unavailable(format!("{program}: {}", ran.stderr))),

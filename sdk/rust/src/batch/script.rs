@@ -1,6 +1,7 @@
 //! The script that a worker runs: it makes a directory, puts the pilot's configuration there, brings
 //! the pilot program, and runs it.
 
+use super::names;
 use crate::computing::Pilot;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -19,6 +20,21 @@ pub struct Worker {
     pub preamble: String,
 }
 
+/// How a pilot gets to its worker, and where it leaves files.
+#[derive(Debug, Clone, Copy)]
+pub struct Ways<'a> {
+    /// The first.
+    pub worker: &'a Worker,
+    /// A directory that the worker has in common with whoever carries files, if there is one.
+    pub shared: Option<&'a str>,
+}
+
+impl<'a> From<&'a Worker> for Ways<'a> {
+    fn from(worker: &'a Worker) -> Self {
+        Self { worker, shared: None }
+    }
+}
+
 /// The pilot program as the server offers it.
 #[derive(Debug, Default, Deserialize)]
 struct Program {
@@ -32,6 +48,9 @@ struct Program {
 struct Configuration {
     #[serde(default)]
     program: Program,
+    /// Whether workers there reach no network.
+    #[serde(default)]
+    push: bool,
 }
 
 /// Fetches `$1` to `./spinor-pilot`, whose SHA-256 must be `$2`.
@@ -46,12 +65,26 @@ const FETCH: &str = r#"fetch() {
 }
 "#;
 
+/// Takes the program from `$1`, where the server put it.
+const TAKE: &str = r#"take() {
+    cp "$1" spinor-pilot && echo "$2  spinor-pilot" | sha256sum --check --quiet && chmod 700 spinor-pilot
+}
+"#;
+
 /// The script of a pilot. `directives` are lines that the batch system reads from its top; `at_end` is
 /// what it does last, with its exit code in `$?`.
 ///
 /// Its secret is in the script alone, never in arguments or the environment.
-pub fn script(directives: &[String], at_end: &str, pilot: &Pilot, worker: &Worker) -> String {
+pub fn script<'a>(
+    directives: &[String],
+    at_end: &str,
+    pilot: &Pilot,
+    ways: impl Into<Ways<'a>>,
+) -> String {
     let Pilot { stamp, configuration, .. } = pilot;
+    let Ways { worker, shared } = ways.into();
+    let told: Configuration = serde_json::from_str(configuration).unwrap_or_default();
+    let shared = shared.filter(|_| told.push);
     let mut text = "#!/bin/sh\n".to_owned();
     for directive in directives {
         text.push_str(directive);
@@ -61,6 +94,12 @@ pub fn script(directives: &[String], at_end: &str, pilot: &Pilot, worker: &Worke
         Some(scratch) => quoted(scratch),
         None => "${TMPDIR:-/tmp}".to_owned(),
     };
+    let mut at_end = at_end.to_owned();
+    if let Some(shared) = shared {
+        let spool = quoted(&format!("{}/{}", shared.trim_end_matches('/'), names::name(stamp)));
+        text.push_str(&format!("export SPINOR_SPOOL={spool}\n"));
+        at_end.push_str("; rm -f \"$SPINOR_SPOOL\".[0-9]*");
+    }
     text.push_str(&format!(
         "umask 077\nhome={scratch}/spinor-{stamp}\nmkdir -p \"$home\" && cd \"$home\" || exit 70\n\
          ended() {{ {at_end}; cd /; rm -rf \"$home\"; }}\ntrap ended EXIT\ntrap : TERM\nexport HOME=\"$home\"\n\
@@ -70,15 +109,19 @@ pub fn script(directives: &[String], at_end: &str, pilot: &Pilot, worker: &Worke
     ));
     match &worker.program {
         Some(program) => text.push_str(&format!("ln -s {} spinor-pilot\n", quoted(program))),
-        None => {
-            let told: Configuration = serde_json::from_str(configuration).unwrap_or_default();
-            let (url, sha256) = (quoted(&told.program.url), quoted(&told.program.sha256));
-            text.push_str(FETCH);
-            text.push_str(&format!("fetch {url} {sha256} || exit 71\n"));
-        }
+        None => text.push_str(&brought(&told.program, shared)),
     }
     text.push_str("\"$home/spinor-pilot\" \"$home/pilot.json\"\n");
     text
+}
+
+/// Brings the program.
+fn brought(Program { url, sha256 }: &Program, shared: Option<&str>) -> String {
+    let Some(shared) = shared else {
+        return format!("{FETCH}fetch {} {} || exit 71\n", quoted(url), quoted(sha256));
+    };
+    let file = format!("{}/spinor.{sha256}", shared.trim_end_matches('/'));
+    format!("{TAKE}take {} {} || exit 71\n", quoted(&file), quoted(sha256))
 }
 
 /// A word as the shell reads it back.
@@ -118,5 +161,18 @@ pub(super) mod tests {
         assert!(text.contains(r"ln -s '/cvmfs/it'\''s/spinor-pilot' spinor-pilot"), "{text}");
         assert!(text.contains("home='/scratch/a b'/spinor-ab12\n") && !text.contains("fetch"));
         assert!(text.contains("\nmodule load x\n"));
+    }
+
+    #[test]
+    fn without_a_network_all_comes_by_files() {
+        let worker = Worker::default();
+        let ways = Ways { worker: &worker, shared: Some("/shared/vo/") };
+        assert!(script(&[], ":", &pilot(), ways).contains("fetch"));
+        let configuration = pilot().configuration.replace("{\"program", "{\"push\":true,\"program");
+        let text = script(&[], ":", &Pilot { configuration, ..pilot() }, ways);
+        assert!(text.contains("export SPINOR_SPOOL='/shared/vo/spinor-ab12'\n"), "{text}");
+        assert!(text.contains("take '/shared/vo/spinor.0a' '0a' || exit 71\n"), "{text}");
+        assert!(text.contains("ended() { :; rm -f \"$SPINOR_SPOOL\".[0-9]*; cd /;"), "{text}");
+        assert!(!text.contains("fetch"), "{text}");
     }
 }

@@ -35,13 +35,13 @@ fn owned(words: &[&str]) -> Vec<String> {
 pub fn run_with_files(
     program: &str,
     arguments: &[&str],
-    stdin: &str,
+    stdin: &[u8],
     files: Vec<(String, Vec<u8>)>,
 ) -> Result<Ran, Trouble> {
     let invocation = Invocation {
         program: program.to_owned(),
         arguments: owned(arguments),
-        stdin: stdin.as_bytes().to_vec(),
+        stdin: stdin.to_vec(),
         files,
         timeout_ms: 0,
     };
@@ -52,7 +52,7 @@ pub fn run_with_files(
 pub struct Here;
 
 impl Shell for Here {
-    fn run(&self, program: &str, arguments: &[&str], stdin: &str) -> Result<Ran, Trouble> {
+    fn run(&self, program: &str, arguments: &[&str], stdin: &[u8]) -> Result<Ran, Trouble> {
         run_with_files(program, arguments, stdin, Vec::new())
     }
 
@@ -84,13 +84,13 @@ pub struct There<'a> {
 }
 
 impl Shell for There<'_> {
-    fn run(&self, program: &str, arguments: &[&str], stdin: &str) -> Result<Ran, Trouble> {
+    fn run(&self, program: &str, arguments: &[&str], stdin: &[u8]) -> Result<Ran, Trouble> {
         let mut command = owned(&[program]);
         command.extend(owned(arguments));
         let invocation = RemoteInvocation {
             endpoint: self.endpoint.to_owned(),
             command,
-            stdin: stdin.as_bytes().to_vec(),
+            stdin: stdin.to_vec(),
             timeout_ms: 0,
         };
         ran(ssh::run(&invocation).map_err(trouble)?)

@@ -4,7 +4,8 @@ use super::{
     Ran, Shell, TOGETHER, Trouble,
     names::{self, name, parts, reference},
     one_by_one,
-    script::{Worker, script},
+    script::{Ways, Worker, script},
+    spool::Directory,
 };
 use crate::{
     Error,
@@ -138,11 +139,20 @@ impl<S: Shell> Slurm<'_, S> {
         asked.into_iter().map(|option| format!("#SBATCH --{option}")).collect()
     }
 
+    fn ways(&self) -> Ways<'_> {
+        Ways { worker: &self.cluster.worker, shared: Some(&self.cluster.directory) }
+    }
+
+    /// Its files beside pilots.
+    pub fn spool(&self) -> Directory<'_, S> {
+        Directory { shell: self.shell, path: &self.cluster.directory }
+    }
+
     /// Submits pilots, one after the other.
     pub fn submit(&self, pilots: &[Pilot]) -> Result<Vec<Submission>, Error> {
         let one = |pilot: &Pilot| {
-            let text = script(&self.directives(pilot), ":", pilot, &self.cluster.worker);
-            match self.shell.run("sbatch", &["--parsable"], &text) {
+            let text = script(&self.directives(pilot), ":", pilot, self.ways());
+            match self.shell.run("sbatch", &["--parsable"], text.as_bytes()) {
                 Ok(ran) => submission(ran, &pilot.stamp),
                 Err(Trouble::NotRun(why)) => Submission::Refused(why),
                 Err(Trouble::Unsure(why)) => Submission::Unknown(why),
@@ -201,7 +211,7 @@ impl<S: Shell> Slurm<'_, S> {
     fn listed(&self, ids: &[&str], states: &mut BTreeMap<String, PilotState>) -> Result<(), Error> {
         let ids = format!("--jobs={}", ids.join(","));
         let asked = ["--noheader", "--states=all", "--format=%i|%T|%r", &ids];
-        let ran = self.shell.run("squeue", &asked, "")?;
+        let ran = self.shell.run("squeue", &asked, b"")?;
         // It says so when the only job that it is asked for is one that it has forgotten.
         if !ran.is_good() && !ran.stderr.contains("Invalid job id") {
             return Err(Error::Unavailable(format!("squeue: {}", ran.stderr)));
@@ -242,7 +252,7 @@ impl<S: Shell> Slurm<'_, S> {
 
     /// Ends a job. One that has ended is no trouble.
     pub fn cancel(&self, reference: &str) -> Result<(), Error> {
-        let ran = self.shell.run("scancel", &[parts(reference).0], "")?;
+        let ran = self.shell.run("scancel", &[parts(reference).0], b"")?;
         match ran.is_good() || ran.stderr.contains("Invalid job id") {
             true => Ok(()),
             false => Err(Error::Unavailable(format!("scancel: {}", ran.stderr))),

@@ -18,7 +18,8 @@ impl Recorded {
 }
 
 impl Shell for Recorded {
-    fn run(&self, program: &str, arguments: &[&str], stdin: &str) -> Result<Ran, Trouble> {
+    fn run(&self, program: &str, arguments: &[&str], stdin: &[u8]) -> Result<Ran, Trouble> {
+        let stdin = String::from_utf8_lossy(stdin);
         self.asked.borrow_mut().push(format!("{program} {} {stdin}", arguments.join(" ")));
         self.answers.borrow_mut().remove(0)
     }

@@ -1,0 +1,123 @@
+//! One question: read as it is needed, answered, and the answer written as it comes.
+
+use super::{Bytes, Front, Question, Reply, Trouble};
+use futures::{StreamExt, TryStreamExt, stream};
+use spinor_model::{
+    id::{Digest, Stamp},
+    policy::{ComputingBackend, PolicyError, Spool, SpoolFile},
+};
+use spinor_spool::{
+    Answered, Asked, BEGINNING, CHUNK, Key, Name, Opening, Sealing, Side, TAG, head_and_body,
+    inside, told_size,
+};
+use std::{io, sync::Arc};
+
+/// A question that lies at a CE.
+pub struct Errand {
+    /// Who carries it.
+    pub backend: Arc<dyn ComputingBackend>,
+    /// Whose it is.
+    pub stamp: Stamp,
+    /// Which of the pilot's.
+    pub number: u32,
+    /// Bytes of its file.
+    pub size: u64,
+    /// The hash of the pilot's secret.
+    pub secret: Digest,
+}
+
+/// Bytes of a sealed chunk.
+const SEALED: usize = CHUNK + TAG;
+
+fn spool(backend: &dyn ComputingBackend) -> Result<&dyn Spool, Trouble> {
+    backend.spool().ok_or_else(|| Trouble::NotOurs("its CE carries no files any more".to_owned()))
+}
+
+impl Errand {
+    fn file(&self, name: Name) -> SpoolFile {
+        SpoolFile { pilot: Some(self.stamp.clone()), name: name.to_string() }
+    }
+
+    /// Has it answered.
+    pub async fn run(&self, front: &dyn Front) -> Result<(), Trouble> {
+        let key = Key::of(&self.secret);
+        let question = self.question(&key).await?;
+        // Nothing else of what a server shows is a pilot's business.
+        if !question.path.starts_with("/api/") {
+            return Err(Trouble::NotOurs(format!("no path `{}`", question.path)));
+        }
+        let reply = front.answer(question).await?;
+        self.put(&key, reply).await
+    }
+
+    async fn question(&self, key: &Key) -> Result<Question, Trouble> {
+        let file = self.file(Name::Request(self.number));
+        let most = u32::try_from(BEGINNING + SEALED).unwrap_or(u32::MAX);
+        let first = spool(self.backend.as_ref())?.read(&file, 0, most).await?;
+        if told_size(&first) != Some(self.size) {
+            return Err(Trouble::NotOurs("a file is not as large as it says".to_owned()));
+        }
+        let (beginning, sealed) = first.split_at(BEGINNING.min(first.len()));
+        let mut opening = Opening::begin(key, Side::Request, self.number, beginning)?;
+        let plain = opening.chunk(sealed)?;
+        let whole = plain.len();
+        let (asked, body): (Asked, Vec<u8>) = head_and_body(plain)?;
+        let length = inside(self.size).saturating_sub((whole - body.len()) as u64);
+        let rest = rest(self.backend.clone(), file, opening);
+        let body = stream::once(async { Ok(body) }).chain(rest).boxed();
+        let Asked { method, path, token } = asked;
+        Ok(Question { method, path, token, length, body })
+    }
+
+    async fn put(&self, key: &Key, reply: Reply) -> Result<(), Trouble> {
+        let Reply { status, length, mut body } = reply;
+        let mut plain = Answered { status }.line()?;
+        let total = plain.len() as u64 + length;
+        let mut sealing = Sealing::begin(key, Side::Answer, self.number, total);
+        let mut sealed = sealing.beginning();
+        let (file, spool) = (self.file(Name::Response(self.number)), spool(self.backend.as_ref())?);
+        let mut offset = 0;
+        let mut left = total;
+        while left > 0 {
+            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
+            fill(&mut plain, wanted, &mut body).await?;
+            let next = plain.split_off(wanted);
+            sealed.extend(sealing.chunk(&plain)?);
+            (left, plain) = (left - wanted as u64, next);
+            let bytes = sealed.len() as u64;
+            spool.write(&file, offset, std::mem::take(&mut sealed)).await?;
+            offset += bytes;
+        }
+        Ok(())
+    }
+}
+
+/// Reads until there are so many bytes.
+async fn fill(plain: &mut Vec<u8>, wanted: usize, body: &mut Bytes) -> io::Result<()> {
+    while plain.len() < wanted {
+        let more = body.try_next().await?;
+        plain.extend(more.ok_or(io::ErrorKind::UnexpectedEof)?);
+    }
+    Ok(())
+}
+
+/// The chunks after the first, each read when it is wanted.
+fn rest(backend: Arc<dyn ComputingBackend>, file: SpoolFile, opening: Opening) -> Bytes {
+    let begun = (backend, file, opening, (BEGINNING + SEALED) as u64);
+    let next = |(backend, file, mut opening, offset): (
+        Arc<dyn ComputingBackend>,
+        _,
+        Opening,
+        _,
+    )| async move {
+        if opening.is_whole() {
+            return Ok(None);
+        }
+        let carried = spool(backend.as_ref()).map_err(io::Error::other)?;
+        let most = u32::try_from(SEALED).unwrap_or(u32::MAX);
+        let sealed: Result<Vec<u8>, PolicyError> = carried.read(&file, offset, most).await;
+        let plain = opening.chunk(&sealed.map_err(io::Error::other)?).map_err(io::Error::other)?;
+        Ok(Some((plain, (backend, file, opening, offset + SEALED as u64))))
+    };
+    stream::try_unfold(begun, next).boxed()
+}

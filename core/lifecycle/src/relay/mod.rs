@@ -1,0 +1,253 @@
+//! Push mode: where workers reach no network, what pilots ask is fetched from files beside them and
+//! answered as if it had come over HTTP, and the answer is put there.
+//!
+//! A question lies there until it is answered, so that one is answered twice when a server dies
+//! in between; the protocol takes that, since over HTTP pilots repeat themselves too.
+
+mod errand;
+mod program;
+
+use crate::{Lifecycle, LifecycleError, lock};
+use async_trait::async_trait;
+use errand::Errand;
+use futures::{future::join_all, stream::BoxStream};
+use program::Program;
+use spinor_model::{
+    id::{CeName, Stamp, VoName},
+    policy::{ComputingBackend, PolicyError, SpoolFile},
+};
+use spinor_spool::{Broken, Name};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
+
+/// Bytes on their way.
+pub type Bytes = BoxStream<'static, io::Result<Vec<u8>>>;
+
+/// What is asked, as over HTTP.
+pub struct Question {
+    /// Method of HTTP.
+    pub method: String,
+    /// Path at this server.
+    pub path: String,
+    /// The token that is shown; empty, if none is.
+    pub token: String,
+    /// Bytes of the body.
+    pub length: u64,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// What is answered.
+pub struct Reply {
+    /// Status of HTTP.
+    pub status: u16,
+    /// Bytes of the body.
+    pub length: u64,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Whoever answers requests of pilots.
+#[async_trait]
+pub trait Front: Send + Sync {
+    /// Answers one.
+    async fn answer(&self, question: Question) -> io::Result<Reply>;
+}
+
+/// Why a question has no answer yet.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+    #[error("what a pilot asks: {0}")]
+    Broken(#[from] Broken),
+    #[error("what a pilot asks: {0}")]
+    NotOurs(String),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<spinor_store::StoreError> for Trouble {
+    fn from(error: spinor_store::StoreError) -> Self {
+        Self::Lifecycle(error.into())
+    }
+}
+
+/// Questions of one CE's pilots that are answered at a time. Each holds a few chunks in memory.
+const AT_ONCE: usize = 16;
+
+/// What a pilot leaves is kept so long after its end.
+const KEPT: Duration = Duration::from_secs(600);
+
+/// A question by its pilot and number.
+type Key = (Stamp, u32);
+
+/// What is done about the questions of one CE's pilots.
+struct Desk {
+    /// Questions that are being answered, or have been and still lie there.
+    known: Mutex<BTreeMap<Key, Answered>>,
+    permits: Semaphore,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self { known: Mutex::default(), permits: Semaphore::new(AT_ONCE) }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    NotYet,
+    Yes,
+}
+
+/// Carries questions and answers.
+struct Relay {
+    lifecycle: Arc<Lifecycle>,
+    front: Arc<dyn Front>,
+    program: Program,
+    desks: Mutex<BTreeMap<(VoName, CeName), Arc<Desk>>>,
+}
+
+impl Lifecycle {
+    /// Carries questions and answers wherever a document says `push`.
+    pub async fn relay_forever(self: Arc<Self>, front: Arc<dyn Front>) {
+        let (desks, program) = (Mutex::default(), Program::default());
+        let relay = Arc::new(Relay { lifecycle: self, front, program, desks });
+        let mut errands = JoinSet::new();
+        loop {
+            let pace = relay.lifecycle.pace;
+            let busy = relay.lifecycle.has_duty() && relay.round(&mut errands).await;
+            while errands.try_join_next().is_some() {}
+            sleep(if busy { pace.tick.min(pace.poll) } else { pace.poll }).await;
+        }
+    }
+}
+
+type Found = Vec<(Errand, Arc<Desk>)>;
+
+impl Relay {
+    /// Looks at every CE; whether anything lay there.
+    async fn round(self: &Arc<Self>, errands: &mut JoinSet<()>) -> bool {
+        let documents = self.lifecycle.documents();
+        let push = documents.values().flat_map(|document| {
+            let ces = document.ces.iter().filter(|(_, ce)| ce.push);
+            ces.map(|(ce, _)| (document.vo.clone(), ce.clone()))
+        });
+        let looks = push.map(async |place| {
+            let found = self.look(&place).await;
+            let (vo, ce) = place;
+            found.unwrap_or_else(|error| {
+                tracing::warn!(%vo, %ce, %error, "what pilots ask there is not seen");
+                (Vec::new(), false)
+            })
+        });
+        let mut busy = false;
+        for (found, any) in join_all(looks).await {
+            busy |= any;
+            for (errand, desk) in found {
+                errands.spawn(self.clone().answer(errand, desk));
+            }
+        }
+        busy
+    }
+
+    /// What lies at a CE and is not being answered yet; whether anything does.
+    async fn look(&self, place: &(VoName, CeName)) -> Result<(Found, bool), Trouble> {
+        let (vo, ce) = place;
+        let backend = self.lifecycle.policies.backend_that_sent(vo, ce, None);
+        let backend = backend.map_err(LifecycleError::from)?;
+        let Some(spool) = backend.spool() else { return Ok((Vec::new(), false)) };
+        let listed = spool.list().await?;
+        self.bring_program(place, spool, &listed).await?;
+        let questions: BTreeMap<Key, u64> = listed
+            .iter()
+            .filter_map(|(file, size)| {
+                Some(((file.pilot.clone()?, Name::request(&file.name)?), *size))
+            })
+            .collect();
+        let desk = lock(&self.desks).entry(place.clone()).or_default().clone();
+        let new: Vec<(Key, u64)> = {
+            let mut known = lock(&desk.known);
+            known.retain(|key, answered| {
+                *answered == Answered::NotYet || questions.contains_key(key)
+            });
+            questions.iter().filter(|(key, _)| !known.contains_key(key)).map(owned).collect()
+        };
+        let mut found = Vec::new();
+        for (key, size) in new {
+            if let Some(errand) = self.errand(place, &backend, &key, size).await? {
+                lock(&desk.known).insert(key, Answered::NotYet);
+                found.push((errand, desk.clone()));
+            }
+        }
+        self.clear(place, backend.as_ref(), &listed).await?;
+        Ok((found, !questions.is_empty()))
+    }
+
+    /// A question, if it is one of a pilot that was sent there.
+    async fn errand(
+        &self,
+        (vo, ce): &(VoName, CeName),
+        backend: &Arc<dyn ComputingBackend>,
+        (stamp, number): &Key,
+        size: u64,
+    ) -> Result<Option<Errand>, Trouble> {
+        let store = &self.lifecycle.store;
+        let pilot = store.pilot(stamp).await?;
+        if pilot.is_none_or(|pilot| pilot.vo != *vo || pilot.ce != *ce) {
+            return Ok(None);
+        }
+        let secret = store.pilot_secret(stamp).await?;
+        let (backend, stamp, number) = (backend.clone(), stamp.clone(), *number);
+        Ok(secret.map(|secret| Errand { backend, stamp, number, size, secret }))
+    }
+
+    async fn answer(self: Arc<Self>, errand: Errand, desk: Arc<Desk>) {
+        // It is never closed.
+        let _permit = desk.permits.acquire().await;
+        let key = (errand.stamp.clone(), errand.number);
+        match errand.run(self.front.as_ref()).await {
+            Ok(()) => drop(lock(&desk.known).insert(key, Answered::Yes)),
+            Err(error) => {
+                tracing::warn!(stamp = %key.0, number = key.1, %error, "no answer yet");
+                lock(&desk.known).remove(&key);
+            }
+        }
+    }
+
+    /// Takes away what pilots left that ended a while ago.
+    async fn clear(
+        &self,
+        (vo, ce): &(VoName, CeName),
+        backend: &dyn ComputingBackend,
+        listed: &[(SpoolFile, u64)],
+    ) -> Result<(), Trouble> {
+        let Some(spool) = backend.spool() else { return Ok(()) };
+        let (store, now) = (&self.lifecycle.store, self.lifecycle.now());
+        let live = store.pilots(Some(vo), false).await?;
+        let live: BTreeSet<&Stamp> = live.iter().map(|pilot| &pilot.stamp).collect();
+        for (file, _) in listed {
+            let Some(stamp) = file.pilot.as_ref().filter(|stamp| !live.contains(stamp)) else {
+                continue;
+            };
+            let Some(pilot) = store.pilot(stamp).await? else { continue };
+            let old = pilot.ended.is_some_and(|ended| now.since(ended) > KEPT);
+            if old && pilot.vo == *vo && pilot.ce == *ce {
+                spool.remove(file).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn owned((key, size): (&Key, &u64)) -> (Key, u64) {
+    (key.clone(), *size)
+}

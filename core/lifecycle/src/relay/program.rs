@@ -1,0 +1,69 @@
+//! The pilot program is brought to where workers find it, before any pilot is sent.
+
+use super::{Front, Question, Relay, Trouble};
+use crate::{Lifecycle, lock};
+use futures::{StreamExt, TryStreamExt, stream};
+use spinor_model::{
+    id::{CeName, VoName},
+    policy::{Spool, SpoolFile},
+};
+use tokio::sync::OnceCell;
+
+/// Bytes that are written at a time.
+const PART: usize = 1 << 20;
+
+/// What is known of the program: how many bytes it has.
+#[derive(Default)]
+pub struct Program(OnceCell<u64>);
+
+fn question(lifecycle: &Lifecycle) -> Question {
+    Question {
+        method: "GET".to_owned(),
+        path: format!("/api/pilots/program/{}", lifecycle.program),
+        token: String::new(),
+        length: 0,
+        body: stream::empty().boxed(),
+    }
+}
+
+impl Program {
+    async fn length(&self, lifecycle: &Lifecycle, front: &dyn Front) -> std::io::Result<u64> {
+        let ask = async || front.answer(question(lifecycle)).await.map(|reply| reply.length);
+        self.0.get_or_try_init(ask).await.copied()
+    }
+}
+
+impl Relay {
+    /// Brings the program, if it is not there as it should be.
+    pub(super) async fn bring_program(
+        &self,
+        place: &(VoName, CeName),
+        spool: &dyn Spool,
+        listed: &[(SpoolFile, u64)],
+    ) -> Result<(), Trouble> {
+        let lifecycle = &self.lifecycle;
+        let file = SpoolFile { pilot: None, name: lifecycle.program.to_string() };
+        let length = self.program.length(lifecycle, self.front.as_ref()).await?;
+        if !listed.contains(&(file.clone(), length)) {
+            lock(&lifecycle.brought).remove(place);
+            tracing::info!(vo = %place.0, ce = %place.1, bytes = length, "bringing the pilot program");
+            let reply = self.front.answer(question(lifecycle)).await?;
+            let (mut body, mut offset, mut part) = (reply.body, 0, Vec::new());
+            loop {
+                let more = body.try_next().await?;
+                let ended = more.is_none();
+                part.extend(more.unwrap_or_default());
+                if part.len() >= PART || ended {
+                    let bytes = part.len() as u64;
+                    spool.write(&file, offset, std::mem::take(&mut part)).await?;
+                    offset += bytes;
+                }
+                if ended {
+                    break;
+                }
+            }
+        }
+        lock(&lifecycle.brought).insert(place.clone());
+        Ok(())
+    }
+}

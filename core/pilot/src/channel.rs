@@ -1,0 +1,201 @@
+//! The two ways to the server: over HTTP, or where the worker reaches no network, by files that the CE's
+//! own channel carries.
+
+use crate::configuration::Configuration;
+use spinor_model::id::Digest;
+use spinor_spool::{Answered, Asked, Key, Name, Side};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// What is asked.
+pub struct Request {
+    /// Method of HTTP.
+    pub method: reqwest::Method,
+    /// Path at the server.
+    pub path: String,
+    /// The token that is shown; empty, if there is none yet.
+    pub token: String,
+    /// Bytes that go with it.
+    pub body: Vec<u8>,
+    /// How long one attempt may take over HTTP.
+    pub timeout: Duration,
+}
+
+/// What came back: a status of HTTP, and bytes.
+pub type Answer = (u16, Vec<u8>);
+
+/// A way to the server.
+#[derive(Clone)]
+pub enum Channel {
+    /// Over HTTP.
+    Http(reqwest::Client),
+    /// By files.
+    Spool(Spool),
+}
+
+/// Connections are given up after this.
+const CONNECT: Duration = Duration::from_secs(60);
+
+impl Channel {
+    /// The one that the pilot was told of.
+    pub fn open(configuration: &Configuration) -> anyhow::Result<Self> {
+        Ok(match &configuration.spool {
+            None => Self::Http(reqwest::Client::builder().connect_timeout(CONNECT).build()?),
+            Some(prefix) => Self::Spool(Spool {
+                prefix: prefix.clone(),
+                key: Key::of(&Digest::of(configuration.secret.as_bytes())),
+                last: Arc::default(),
+                patience: Duration::from_secs(configuration.patience),
+            }),
+        })
+    }
+
+    /// Makes one attempt.
+    pub async fn send(&self, server: &str, request: &Request) -> Result<Answer, String> {
+        match self {
+            Self::Http(http) => over_http(http, server, request).await.map_err(|e| e.to_string()),
+            Self::Spool(spool) => spool.ask(request).await.map_err(|error| error.to_string()),
+        }
+    }
+}
+
+async fn over_http(
+    http: &reqwest::Client,
+    server: &str,
+    request: &Request,
+) -> Result<Answer, reqwest::Error> {
+    let Request { method, path, token, body, timeout } = request;
+    let sent = http
+        .request(method.clone(), format!("{server}{path}"))
+        .timeout(*timeout)
+        .bearer_auth(token)
+        .header("content-type", "application/json")
+        .body(body.clone())
+        .send()
+        .await?;
+    let status = sent.status().as_u16();
+    Ok((status, sent.bytes().await?.to_vec()))
+}
+
+/// Files beside the pilot. Each question has a number of its own.
+#[derive(Clone)]
+pub struct Spool {
+    /// What stands before `.NUMBER.request`: a path.
+    prefix: PathBuf,
+    key: Key,
+    last: Arc<AtomicU32>,
+    patience: Duration,
+}
+
+/// Between looks for an answer.
+const LOOK: Duration = Duration::from_millis(200);
+
+impl Spool {
+    fn file(&self, name: impl std::fmt::Display) -> PathBuf {
+        let mut path = self.prefix.clone().into_os_string();
+        path.push(format!(".{name}"));
+        path.into()
+    }
+
+    /// Asks once, and waits: the question lies there until it is answered, whoever may be away.
+    async fn ask(&self, request: &Request) -> io::Result<Answer> {
+        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let Request { method, path, token, body, .. } = request;
+        let (method, path, token) = (method.to_string(), path.clone(), token.clone());
+        let head = Asked { method, path, token };
+        let content = spinor_spool::write(&self.key, Side::Request, number, &head, body);
+        let (question, answer) =
+            (self.file(Name::Request(number)), self.file(Name::Response(number)));
+        let draft = self.file(format!("{number}.draft"));
+        fs::write(&draft, content.map_err(io::Error::other)?)?;
+        fs::rename(draft, &question)?;
+        let asked = Instant::now();
+        let content = loop {
+            tokio::time::sleep(LOOK).await;
+            if let Some(content) = whole(&answer)? {
+                break content;
+            }
+            if asked.elapsed() > self.patience {
+                drop(fs::remove_file(question));
+                return Err(io::Error::other("nobody answered"));
+            }
+        };
+        let read = spinor_spool::read(&self.key, Side::Answer, number, &content);
+        for file in [question, answer] {
+            drop(fs::remove_file(file));
+        }
+        let (Answered { status }, body) = read.map_err(io::Error::other)?;
+        Ok((status, body))
+    }
+}
+
+/// What is in a file, once all of it is there.
+fn whole(file: &Path) -> io::Result<Option<Vec<u8>>> {
+    // To list a directory is to look: a shared file system may remember for long that a file was not there.
+    drop(file.parent().map(fs::read_dir));
+    let mut content = match fs::read(file) {
+        Ok(content) => content,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let size = spinor_spool::told_size(&content).and_then(|size| usize::try_from(size).ok());
+    let Some(size) = size.filter(|size| content.len() >= *size) else { return Ok(None) };
+    // A server before may have left more.
+    content.truncate(size);
+    Ok(Some(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spool(prefix: PathBuf) -> Spool {
+        let key = Key::of(&Digest::of(b"secret"));
+        Spool { prefix, key, last: Arc::default(), patience: Duration::from_secs(60) }
+    }
+
+    #[tokio::test]
+    async fn a_question_lies_there_until_it_is_answered() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = spool(directory.path().join("spinor-ab"));
+        let request = Request {
+            method: reqwest::Method::PUT,
+            path: "/x".to_owned(),
+            token: "t".to_owned(),
+            body: vec![7; 300_000],
+            timeout: Duration::ZERO,
+        };
+        let asking = {
+            let own = own.clone();
+            tokio::spawn(async move { own.ask(&request).await })
+        };
+        let question = directory.path().join("spinor-ab.1.request");
+        while !question.exists() {
+            tokio::time::sleep(LOOK).await;
+        }
+        let content = fs::read(&question).unwrap();
+        let (asked, body): (Asked, _) =
+            spinor_spool::read(&own.key, Side::Request, 1, &content).unwrap();
+        assert_eq!(
+            (asked.method.as_str(), asked.path.as_str(), body.len()),
+            ("PUT", "/x", 300_000)
+        );
+        let content =
+            spinor_spool::write(&own.key, Side::Answer, 1, &Answered { status: 204 }, b"y")
+                .unwrap();
+        let answer = directory.path().join("spinor-ab.1.response");
+        // It comes in parts.
+        fs::write(&answer, &content[..20]).unwrap();
+        tokio::time::sleep(LOOK * 2).await;
+        fs::write(&answer, &content).unwrap();
+        assert_eq!(asking.await.unwrap().unwrap(), (204, b"y".to_vec()));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+}
