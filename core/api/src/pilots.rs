@@ -18,7 +18,7 @@ use spinor_identity::{
     access::Permission,
     subject::{PilotIdentity, Subject},
 };
-use spinor_lifecycle::LifecycleError;
+use spinor_lifecycle::{LifecycleError, matching::Owners};
 use spinor_model::{
     id::{AttemptNumber, JobId, UserName, VoName},
     offer::{Offer, default_power},
@@ -112,14 +112,19 @@ async fn ask(
     Json(mut free): Json<Match>,
 ) -> Result<Json<Matched>, Problem> {
     let pilot = auth::pilot(&subject)?;
-    let (owner, holds) = (free.owner.take(), std::mem::take(&mut free.holds));
+    let holds = std::mem::take(&mut free.holds);
+    let owners = match (free.mixes, free.owner.take()) {
+        (true, _) => Owners::Any,
+        (false, None) => Owners::One,
+        (false, Some(owner)) => Owners::Only(owner),
+    };
     // What is measured differs from pilot to pilot, and would make an offer class of each.
     free.attributes.remove("power");
     let (lifecycle, this) = (app.lifecycle.clone(), pilot.clone());
     let power = power_of(&app, pilot)?;
     let slot = offer(pilot, free, power);
     let matched =
-        whole(async move { Ok(lifecycle.match_slot(&this, slot, owner, &holds).await) }).await?;
+        whole(async move { Ok(lifecycle.match_slot(&this, slot, owners, &holds).await) }).await?;
     let claimed = match matched {
         Ok(claimed) => claimed,
         // No work rather than an error: the reason is the VO's to see, in `explain`.

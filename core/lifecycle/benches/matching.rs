@@ -11,6 +11,7 @@ use spinor_lifecycle::{
     Lifecycle, Parts,
     admission::Request,
     index::{Index, Slot},
+    matching::Owners,
 };
 use spinor_model::{
     id::ClassId,
@@ -128,7 +129,7 @@ impl World {
     async fn claim(&self, stamp: u64) {
         let stamp = format!("p{stamp}").parse().unwrap();
         let pilot = PilotIdentity { stamp, ..self.pilot.clone() };
-        let jobs = self.lifecycle.match_slot(&pilot, offer(), None, &[]).await.unwrap();
+        let jobs = self.lifecycle.match_slot(&pilot, offer(), Owners::One, &[]).await.unwrap();
         assert_eq!(jobs.len(), 1);
     }
 }

@@ -14,15 +14,43 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 /// Jobs that one question brings at most.
 const MAX_JOBS: u32 = 64;
 
+/// Whose jobs a slot may get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owners {
+    /// Anybody's: payloads are kept apart there.
+    Any,
+    /// One's, whoever it is.
+    One,
+    /// This one's.
+    Only(UserName),
+}
+
+impl Owners {
+    fn only(&self) -> Option<&UserName> {
+        match self {
+            Self::Any | Self::One => None,
+            Self::Only(owner) => Some(owner),
+        }
+    }
+
+    /// When it has got jobs of an owner.
+    fn after(self, owner: UserName) -> Self {
+        match self {
+            Self::Any => Self::Any,
+            Self::One | Self::Only(_) => Self::Only(owner),
+        }
+    }
+}
+
 impl Lifecycle {
-    /// Fills a slot: claims jobs for what it has free, of one owner, until it is full or nothing
-    /// suits. `owner` is whose jobs the pilot runs already, `holds` which: what it should hold and
-    /// does not is given again.
+    /// Fills a slot: claims jobs for what it has free, until it is full or nothing suits; of one
+    /// owner, if so it must be, and then of `owner`, whose jobs the pilot runs already. `holds` says
+    /// which: what it should hold and does not is given again.
     pub async fn match_slot(
         &self,
         pilot: &PilotIdentity,
         slot: Offer,
-        owner: Option<UserName>,
+        owner: Owners,
         holds: &[(JobId, AttemptNumber)],
     ) -> Result<Vec<Claimed>, LifecycleError> {
         let lost = self.store.unheard_of(&pilot.stamp, holds).await?;
@@ -38,7 +66,7 @@ impl Lifecycle {
         let rule = self.judged(&pilot.vo, &offer, Some(&pilot.stamp)).await?;
         let decider = rule.decider();
         let mut free = slot;
-        let mut owner = owner;
+        let mut owners = owner;
         let mut claimed: Vec<Claimed> = Vec::new();
         let mut skip = HashSet::new();
         while free.cores > 0 && (claimed.len() as u32) < MAX_JOBS {
@@ -46,7 +74,7 @@ impl Lifecycle {
             let room = free.class();
             let chosen = lock(&self.index).choose(
                 Slot { vo: &pilot.vo, offer: &offer, decider, free: &room },
-                owner.as_ref(),
+                owners.only(),
                 &shares,
                 &skip,
             );
@@ -77,7 +105,7 @@ impl Lifecycle {
             }
             let delta = -i64::try_from(got.len()).unwrap_or(i64::MAX);
             lock(&self.index).change(&queue, delta);
-            owner = Some(queue.owner);
+            owners = owners.after(queue.owner);
             for job in &got {
                 debug_assert!(fit(&job.requirement, &free).is_ok());
                 free.cores = free.cores.saturating_sub(job.cores);

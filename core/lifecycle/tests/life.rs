@@ -3,7 +3,10 @@
 
 mod world;
 
-use spinor_lifecycle::admission::{Beside, Refusal, Request};
+use spinor_lifecycle::{
+    admission::{Beside, Refusal, Request},
+    matching::Owners,
+};
 use spinor_model::{
     id::AttemptNumber, plan::Ending, registry::VoDocument, state::JobState, usage::Ack,
 };
@@ -111,7 +114,8 @@ async fn an_answer_that_was_lost_is_given_again() {
     assert_eq!(first.len(), 2);
     assert_eq!(world.claim("p1", "A", 2).await, first, "the same jobs, attempts and nonces");
     let holds: Vec<_> = first.iter().map(|job| (job.id, job.attempt)).collect();
-    let next = world.lifecycle.match_slot(&pilot("p1", "A"), slot("A", 1), None, &holds).await;
+    let next =
+        world.lifecycle.match_slot(&pilot("p1", "A"), slot("A", 1), Owners::One, &holds).await;
     assert_eq!(next.unwrap().len(), 1);
 }
 
@@ -161,7 +165,7 @@ async fn a_broken_or_unwilling_rule_holds_jobs_and_says_so() {
         world.lifecycle.explain(&record).await.unwrap()
     };
     world.twins.set_rule(Some(TwinRule { breaks: true, ..TwinRule::version("0.2.0") }));
-    let broken = world.lifecycle.match_slot(&pilot("p", "A"), slot("A", 1), None, &[]).await;
+    let broken = world.lifecycle.match_slot(&pilot("p", "A"), slot("A", 1), Owners::One, &[]).await;
     assert!(broken.is_err());
     assert!(explain().await.summary.contains("held: matching/twin 0.2.0 trapped: on purpose"));
     let avoid = vec!["A".to_owned()];
@@ -324,4 +328,23 @@ async fn a_vo_that_is_full_does_not_have_anothers_jobs_stored_twice() {
     assert_eq!(taken.iter().filter(|answer| answer.is_ok()).count(), 20);
     let queues = world.lifecycle.store.queues().await.unwrap();
     assert_eq!(queues.iter().map(|(_, waiting)| waiting).sum::<u64>(), 20);
+}
+
+#[tokio::test]
+async fn a_slot_has_one_owners_jobs_unless_it_keeps_them_apart() {
+    let world = world(DOCUMENT).await;
+    let asked = serde_json::json!({"wall_time": 3600});
+    for owner in ["ada", "grace"] {
+        world.submit_as(owner, 2, asked.clone()).await;
+    }
+    let owners = async |stamp: &str, owners: Owners| {
+        let (pilot, slot) = (pilot(stamp, "A"), slot("A", 2));
+        let got = world.lifecycle.match_slot(&pilot, slot, owners, &[]).await.unwrap();
+        got.into_iter().map(|job| job.owner.to_string()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let mixed = owners("p1", Owners::Any).await;
+    assert_eq!(mixed.into_iter().collect::<Vec<_>>(), ["ada", "grace"]);
+    assert_eq!(owners("p2", Owners::One).await.len(), 1);
+    let nobody = Owners::Only("nobody".parse().unwrap());
+    assert!(owners("p3", nobody).await.is_empty());
 }

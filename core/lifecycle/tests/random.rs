@@ -4,7 +4,7 @@
 
 use proptest::{collection::vec, prelude::*, sample::Index as Pick};
 use spinor_identity::subject::PilotIdentity;
-use spinor_lifecycle::{Lifecycle, Parts, admission::Request};
+use spinor_lifecycle::{Lifecycle, Parts, admission::Request, matching::Owners};
 use spinor_model::{
     id::{ClassId, JobId, VoName},
     offer::Offer,
@@ -138,7 +138,8 @@ impl World {
                 let holds: Vec<_> = self.claims.iter().map(|(_, c)| (c.id, c.attempt)).collect();
                 let slot = slot(site, *cores);
                 let pilot = pilot(*number, site);
-                let claimed = self.lifecycle.match_slot(&pilot, slot, None, &holds).await.unwrap();
+                let claimed =
+                    self.lifecycle.match_slot(&pilot, slot, Owners::One, &holds).await.unwrap();
                 self.claims.extend(claimed.into_iter().map(|claim| (*number, claim)));
             }
             Event::Beat(pick) if !self.claims.is_empty() => {

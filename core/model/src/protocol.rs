@@ -67,8 +67,11 @@ pub struct Match {
     /// Whatever else a rule may look at.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
-    /// Whose jobs it runs, if any: it takes no others beside them.
+    /// Whose jobs it runs, if any: it takes no others beside them, unless it `mixes`.
     pub owner: Option<UserName>,
+    /// Whether it keeps payloads apart, and takes jobs of several owners.
+    #[serde(default)]
+    pub mixes: bool,
     /// What it knows that it holds. A job that it was given and does not name is given again: the
     /// answer was lost.
     pub holds: Vec<(JobId, AttemptNumber)>,

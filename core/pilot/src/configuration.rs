@@ -41,6 +41,9 @@ pub struct Configuration {
     /// Seconds without any answer after which it gives up.
     #[serde(default = "default_patience")]
     pub patience: u64,
+    /// Whether payloads are kept apart, or none are run.
+    #[serde(default)]
+    pub isolate: bool,
     /// Whether its worker reaches no network.
     #[serde(default)]
     push: bool,

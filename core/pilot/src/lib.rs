@@ -7,6 +7,7 @@
 mod channel;
 mod client;
 mod configuration;
+mod isolation;
 mod payload;
 mod process;
 pub mod sandbox;

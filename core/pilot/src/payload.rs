@@ -2,6 +2,7 @@
 
 use crate::{
     client::{Client, ClientError},
+    isolation::{self, Isolation},
     process::{self, Usage},
     sandbox,
     tokens::{self, DATA, JOB, Renewal},
@@ -46,13 +47,15 @@ pub async fn run(
     client: Client,
     job: Assignment,
     directory: PathBuf,
+    isolation: Option<Isolation>,
     wish: watch::Receiver<Wish>,
 ) -> Result<(), ClientError> {
     let started = Instant::now();
-    let (ending, usage) = match prepare(&client, &job, &directory).await {
+    let (ending, usage) = match prepare(&client, &job, &directory, isolation.as_ref()).await {
         Ok(Ok((child, renew))) => {
             let _renewal = Renewal::begin(&client, job.job, &directory, renew);
-            watch_over(child, &job, wish, started).await
+            let group = Group { leader: leader(&child), isolated: isolation.is_some() };
+            watch_over(child, group, &job, wish, started).await
         }
         Ok(Err(reason)) => (Ending::NotStarted { reason }, Usage::default()),
         Err(error @ ClientError::CutOff(_)) => return Err(error),
@@ -81,6 +84,7 @@ async fn prepare(
     client: &Client,
     job: &Assignment,
     directory: &Path,
+    isolation: Option<&Isolation>,
 ) -> Result<Result<(Child, Option<Duration>), String>, ClientError> {
     let text = |error: io::Error| error.to_string();
     if let Err(error) = fs::create_dir_all(directory) {
@@ -100,17 +104,26 @@ async fn prepare(
         false => None,
     };
     let program = job.plan.command.first().map_or("", String::as_str);
-    let child = start(job, directory).map_err(|error| format!("{program}: {error}"));
+    let child = start(job, directory, isolation).map_err(|error| format!("{program}: {error}"));
     Ok(child.map(|child| (child, renew)))
 }
 
-fn start(job: &Assignment, directory: &Path) -> io::Result<Child> {
+fn start(job: &Assignment, directory: &Path, isolation: Option<&Isolation>) -> io::Result<Child> {
     let Plan { command, environment, stdout, stderr, .. } = &job.plan;
     let (program, arguments) =
         command.split_first().ok_or_else(|| io::Error::other("the plan has no command"))?;
     let token = directory.join(JOB);
     tokens::write(&token, &job.token)?;
-    Command::new(found(directory, program)?)
+    let program = found(directory, program)?;
+    let mut command = match isolation {
+        None => Command::new(program),
+        Some(isolation) => {
+            let mut command = Command::new(isolation::PROGRAM);
+            command.args(isolation.arguments(directory)).arg(program);
+            command
+        }
+    };
+    command
         .args(arguments)
         .current_dir(directory)
         .env("HOME", directory)
@@ -146,12 +159,12 @@ fn found(directory: &Path, program: &str) -> io::Result<PathBuf> {
 /// Waits for a payload's end, and sees to its limits.
 async fn watch_over(
     child: Child,
+    group: Group,
     job: &Assignment,
     mut wish: watch::Receiver<Wish>,
     started: Instant,
 ) -> (Ending, Usage) {
-    let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0));
-    let guard = process::Guard::new(group);
+    let guard = process::Guard::new(group.leader);
     let mut waiting = tokio::task::spawn_blocking(move || process::wait(child));
     let deadline = started + Duration::from_secs(job.wall_time);
     let (mut most, mut cut_off, mut look) = (Usage::default(), None, FIRST_LOOK);
@@ -160,15 +173,15 @@ async fn watch_over(
             ended = &mut waiting => break ended,
             () = tokio::time::sleep(look) => {
                 look = (look * 2).min(LOOK);
-                let now = process::usage(group);
+                let now = process::usage(group.leader);
                 most.memory_mb = most.memory_mb.max(now.memory_mb);
                 most.cpu_seconds = most.cpu_seconds.max(now.cpu_seconds);
                 if cut_off.is_none() && now.memory_mb > job.memory_limit_mb {
-                    cut_off = Some(end(group, Ending::Memory { limit: job.memory_limit_mb }));
+                    cut_off = Some(group.end(Ending::Memory { limit: job.memory_limit_mb }));
                 }
             }
             () = tokio::time::sleep_until(deadline.into()), if cut_off.is_none() => {
-                cut_off = Some(end(group, Ending::WallTime { limit: job.wall_time }));
+                cut_off = Some(group.end(Ending::WallTime { limit: job.wall_time }));
             }
             Ok(()) = wish.changed(), if cut_off.is_none() => {
                 let ending = match *wish.borrow() {
@@ -176,7 +189,7 @@ async fn watch_over(
                     Wish::Kill => Ending::Killed,
                     Wish::Leave => Ending::Lost { reason: "its pilot was told to end".to_owned() },
                 };
-                cut_off = Some(end(group, ending));
+                cut_off = Some(group.end(ending));
             }
         }
     };
@@ -195,14 +208,30 @@ async fn watch_over(
     (cut_off.unwrap_or(ending), most)
 }
 
-/// Ends a group: politely, then for good.
-fn end(group: Pid, why: Ending) -> Ending {
-    process::signal(group, Signal::SIGTERM);
-    tokio::spawn(async move {
-        tokio::time::sleep(GRACE).await;
-        process::signal(group, Signal::SIGKILL);
-    });
-    why
+/// A payload's processes.
+#[derive(Clone, Copy)]
+struct Group {
+    leader: Pid,
+    isolated: bool,
+}
+
+fn leader(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap_or(0))
+}
+
+impl Group {
+    /// Ends it: politely, then for good.
+    fn end(self, why: Ending) -> Ending {
+        match self.isolated {
+            true => process::ask_behind(self.leader, isolation::PROGRAM),
+            false => process::signal(self.leader, Signal::SIGTERM),
+        }
+        tokio::spawn(async move {
+            tokio::time::sleep(GRACE).await;
+            process::signal(self.leader, Signal::SIGKILL);
+        });
+        why
+    }
 }
 
 async fn bring_outputs(

@@ -2,7 +2,7 @@
 
 use nix::{
     sys::{
-        signal::{Signal, killpg},
+        signal::{Signal, kill, killpg},
         wait::{Id, WaitPidFlag, waitid},
     },
     unistd::Pid,
@@ -43,20 +43,10 @@ impl Stat {
 
 /// What the processes of a group use together.
 pub fn usage(group: Pid) -> Usage {
-    let mut usage = Usage::default();
-    let Ok(entries) = fs::read_dir("/proc") else { return usage };
-    let mut pages = 0;
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().filter(|name| name.starts_with(|c: char| c.is_ascii_digit()))
-        else {
-            continue;
-        };
-        let Some(stat) = Stat::of(pid) else { continue };
-        if i32::try_from(stat.number(5)) == Ok(group.as_raw()) {
-            pages += stat.number(24);
-            usage.cpu_seconds += stat.cpu_seconds();
-        }
+    let (mut usage, mut pages) = (Usage::default(), 0);
+    for stat in members(group).iter().filter_map(|pid| Stat::of(&pid.to_string())) {
+        pages += stat.number(24);
+        usage.cpu_seconds += stat.cpu_seconds();
     }
     usage.memory_mb = (pages * PAGE).div_ceil(1 << 20);
     usage
@@ -103,6 +93,27 @@ impl Drop for Guard {
             signal(group, Signal::SIGKILL);
         }
     }
+}
+
+/// Asks what runs behind a program that would end it at once, if that heard of it, to end.
+pub fn ask_behind(group: Pid, program: &str) {
+    for pid in members(group) {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        if name.trim() != program {
+            let _ = kill(pid, Signal::SIGTERM);
+        }
+    }
+}
+
+/// Processes of a group.
+fn members(group: Pid) -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pid = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let of_group = |pid: &i32| {
+        let stat = Stat::of(&pid.to_string());
+        stat.is_some_and(|stat| i32::try_from(stat.number(5)) == Ok(group.as_raw()))
+    };
+    entries.flatten().filter_map(pid).filter(of_group).map(Pid::from_raw).collect()
 }
 
 /// Sends a signal to a whole group; one that is gone does not mind.

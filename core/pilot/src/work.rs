@@ -3,6 +3,7 @@
 use crate::{
     client::{Client, ClientError},
     configuration::Configuration,
+    isolation::Isolation,
     payload::{self, Wish, tail},
     slot::Slot,
     tokens,
@@ -48,6 +49,7 @@ struct Pilot {
     client: Client,
     started: Started,
     slot: Slot,
+    isolation: Option<Isolation>,
     running: BTreeMap<Key, Running>,
     payloads: JoinSet<(Key, Result<(), ClientError>)>,
     requests: JoinSet<Answer>,
@@ -65,6 +67,11 @@ pub async fn work(configuration: Configuration) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let began = Instant::now();
     let mut configuration = configuration;
+    // Before anything is asked for: jobs would have nowhere to run.
+    let isolation = match configuration.isolate {
+        true => Some(Isolation::find(&configuration.home, configuration.gpus)?),
+        false => None,
+    };
     let (client, started) = tokio::select! {
         started = Client::start(&configuration) => started?,
         _ = terminate.recv() => return Ok(()),
@@ -78,6 +85,7 @@ pub async fn work(configuration: Configuration) -> anyhow::Result<()> {
         client,
         started,
         slot,
+        isolation,
         running: BTreeMap::new(),
         payloads: JoinSet::new(),
         requests: JoinSet::new(),
@@ -186,6 +194,7 @@ impl Pilot {
             tags: self.configuration.tags.clone(),
             attributes: self.slot.attributes.clone(),
             owner: self.running.values().next().map(|running| running.owner.clone()),
+            mixes: self.isolation.is_some(),
             holds: self.running.keys().copied().collect(),
         }
     }
@@ -232,9 +241,10 @@ impl Pilot {
                     wish,
                 },
             );
-            let client = self.client.clone();
-            self.payloads
-                .spawn(async move { (key, payload::run(client, job, directory, wished).await) });
+            let (client, isolation) = (self.client.clone(), self.isolation.clone());
+            self.payloads.spawn(async move {
+                (key, payload::run(client, job, directory, isolation, wished).await)
+            });
         }
     }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code)]
 
 use spinor_identity::subject::PilotIdentity;
-use spinor_lifecycle::{Lifecycle, Parts, admission::Request};
+use spinor_lifecycle::{Lifecycle, Parts, admission::Request, matching::Owners};
 use spinor_model::{
     id::JobId,
     offer::Offer,
@@ -97,10 +97,19 @@ impl World {
     }
 
     pub async fn submit_asking(&self, jobs: u32, requirement: serde_json::Value) -> Vec<JobId> {
+        self.submit_as("ada", jobs, requirement).await
+    }
+
+    pub async fn submit_as(
+        &self,
+        owner: &str,
+        jobs: u32,
+        requirement: serde_json::Value,
+    ) -> Vec<JobId> {
         let request = Request {
             vo: "vo".parse().unwrap(),
             group: "g".parse().unwrap(),
-            owner: "ada".parse().unwrap(),
+            owner: owner.parse().unwrap(),
             description: serde_json::json!({"jobs": jobs, "requirement": requirement}),
             key: None,
             beside: Default::default(),
@@ -110,7 +119,7 @@ impl World {
 
     pub async fn claim(&self, stamp: &str, site: &str, cores: u32) -> Vec<Claimed> {
         let pilot = pilot(stamp, site);
-        self.lifecycle.match_slot(&pilot, slot(site, cores), None, &[]).await.unwrap()
+        self.lifecycle.match_slot(&pilot, slot(site, cores), Owners::One, &[]).await.unwrap()
     }
 
     pub async fn beat(&self, stamp: &str, job: &Claimed) -> BeatAnswer {

@@ -246,6 +246,10 @@ pub struct Queue {
     /// Pilots that may wait there at a time; as many as there may be, if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_waiting: Option<u32>,
+    /// Whether payloads are kept apart there, from their pilot and from each other. A pilot that
+    /// cannot do it takes no jobs; one that can is tagged [`ISOLATED`], and takes several owners'.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub isolate: bool,
     /// What its slots are known for.
     #[serde(default)]
     pub tags: BTreeSet<String>,
@@ -257,6 +261,9 @@ pub struct Queue {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// The tag of slots whose payloads are kept apart.
+pub const ISOLATED: &str = "isolated";
+
 fn one() -> u32 {
     1
 }
@@ -266,6 +273,13 @@ fn default_architecture() -> String {
 }
 
 impl Queue {
+    /// All that its slots are known for.
+    pub fn tags(&self) -> BTreeSet<String> {
+        let mut tags = self.tags.clone();
+        tags.extend(self.isolate.then(|| ISOLATED.to_owned()));
+        tags
+    }
+
     /// What a fresh pilot of this queue offers.
     pub fn offer(&self, site: &SiteName, ce: &CeName, queue: &QueueName) -> Offer {
         Offer {
@@ -279,7 +293,7 @@ impl Queue {
             wall_time: self.wall_time,
             power: self.power,
             architecture: self.architecture.clone(),
-            tags: self.tags.clone(),
+            tags: self.tags(),
             attributes: self.attributes.clone(),
         }
     }
@@ -414,6 +428,11 @@ impl VoDocument {
                 if queue.cores == 0 || queue.memory_mb == 0 || queue.wall_time == 0 {
                     let message = "has no cores, memory or wall time: a pilot needs all three";
                     find(format!("ces.{name}.queues.{queue_name}"), "0".into(), message.into());
+                }
+                if queue.tags.contains(ISOLATED) {
+                    let field = format!("ces.{name}.queues.{queue_name}.tags");
+                    let message = "is what `isolate = true` makes of a queue: say that instead";
+                    find(field, ISOLATED.into(), message.into());
                 }
             }
         }

@@ -1,0 +1,119 @@
+//! Payloads are kept apart by bubblewrap: from the pilot, from each other, and from what else the account
+//! has on the worker.
+//!
+//! A payload has the machine's files to read and none of them to write. Its directory is its own, and
+//! so is /tmp; where pilots have theirs, and where the account is at home, it sees nothing else. It sees its own
+//! processes only. The network is the machine's.
+
+use anyhow::{Context, bail};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// The program, which sites have for containers.
+pub const PROGRAM: &str = "bwrap";
+
+/// How payloads of a pilot run.
+#[derive(Debug, Clone)]
+pub struct Isolation {
+    /// Directories that are empty for them, but for their own.
+    hidden: Vec<PathBuf>,
+    /// Whether they need the machine's devices.
+    devices: bool,
+}
+
+impl Isolation {
+    /// Tries whether this worker can do it.
+    pub fn find(home: &Path, gpus: u32) -> anyhow::Result<Self> {
+        let home = home.canonicalize()?;
+        let isolation = Self { hidden: hidden(&home), devices: gpus > 0 };
+        let probe = home.join("isolated");
+        std::fs::create_dir_all(&probe)?;
+        let mut command = Command::new(PROGRAM);
+        command.args(isolation.arguments(&probe)).arg("true").stdin(Stdio::null());
+        let output = command.output();
+        let output = output.context("payloads cannot be isolated here: bubblewrap is missing")?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            bail!("payloads cannot be isolated here: {why}");
+        }
+        Ok(isolation)
+    }
+
+    /// What stands before a payload's command.
+    pub fn arguments(&self, directory: &Path) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut add = |words: &[&str], paths: &[&Path]| {
+            arguments.extend(words.iter().map(OsString::from));
+            arguments.extend(paths.iter().map(|path| path.as_os_str().to_owned()));
+        };
+        let (root, dev) = (Path::new("/"), Path::new("/dev"));
+        add(&["--ro-bind"], &[root, root]);
+        match self.devices {
+            true => add(&["--dev-bind"], &[dev, dev]),
+            false => add(&["--dev"], &[dev]),
+        }
+        add(&["--proc", "/proc"], &[]);
+        // What is mounted later lies above.
+        self.hidden.iter().for_each(|hidden| add(&["--tmpfs"], &[hidden]));
+        add(&["--bind"], &[directory, directory]);
+        add(&["--chdir"], &[directory]);
+        add(&["--unshare-pid", "--unshare-ipc", "--die-with-parent", "--"], &[]);
+        arguments
+    }
+}
+
+/// What payloads of a pilot at home here do not see. Outer ones come first.
+fn hidden(home: &Path) -> Vec<PathBuf> {
+    let pilots = home.parent().filter(|parent| *parent != Path::new("/")).unwrap_or(home);
+    let account = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
+    let account = account.map(|account| account.dir).and_then(|dir| dir.canonicalize().ok());
+    let account = account.filter(|dir| dir != Path::new("/") && dir.is_dir());
+    let common = ["/tmp", "/var/tmp"].map(PathBuf::from).into_iter();
+    let mut hidden: Vec<PathBuf> = common.chain([pilots.to_owned()]).chain(account).collect();
+    hidden.sort();
+    // What lies in a hidden one is hidden with it, and is not there to be mounted on.
+    hidden.dedup_by(|inner, outer| inner.starts_with(outer));
+    hidden
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a shell prints in a payload's place.
+    fn said(isolation: &Isolation, directory: &Path, script: &str) -> String {
+        let mut command = Command::new(PROGRAM);
+        command.args(isolation.arguments(directory)).args(["sh", "-c", script]);
+        let output = command.output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    }
+
+    #[test]
+    fn a_payload_sees_neither_its_pilot_nor_another() {
+        let home = tempfile::tempdir().unwrap();
+        let isolation = Isolation::find(home.path(), 0).unwrap();
+        let [own, other] = ["1.1", "2.1"].map(|name| home.path().join(name));
+        for directory in [&own, &other] {
+            std::fs::create_dir(directory).unwrap();
+            std::fs::write(directory.join("secret"), "secret").unwrap();
+        }
+        std::fs::write(home.path().join("pilot.json"), "secret").unwrap();
+        let list = format!("ls -A {}", home.path().display());
+        assert_eq!(said(&isolation, &own, &list), "1.1\n");
+        assert_eq!(
+            said(&isolation, &own, "cat secret; echo new > file; pwd"),
+            format!("secret{}\n", own.display())
+        );
+        assert_eq!(std::fs::read_to_string(own.join("file")).unwrap(), "new\n");
+        let pids = said(&isolation, &own, "ls /proc | grep -c '^[0-9]'");
+        assert!(pids.trim().parse::<u32>().unwrap() < 6, "{pids}");
+        assert!(said(&isolation, &own, "touch /etc/x").contains("Read-only file system"));
+        assert_eq!(
+            said(&isolation, &own, "ls -A /tmp | wc -l; touch /tmp/x && echo yes"),
+            "1\nyes\n"
+        );
+    }
+}

@@ -1,0 +1,66 @@
+//! Payloads that are kept apart: two owners' jobs side by side in one pilot, neither of which sees the other's.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use support::{LAB, Server};
+
+#[test]
+fn two_owners_share_a_pilot_and_see_nothing_of_each_other() {
+    let server = Server::start();
+    let isolated = LAB.replace("cores = 2, memory_mb", "isolate = true, cores = 2, memory_mb");
+    let tagged = isolated.replace("isolate = true", "tags = [\"isolated\"]");
+    let why = server.apply(&tagged).unwrap_err();
+    assert!(why.contains("ces.here.queues.all.tags") && why.contains("isolate = true"), "{why}");
+    server.apply(&isolated).unwrap();
+    // Each looks for the other's secret, for the server's keys, and for processes that are not its own.
+    let script = "echo own > secret; sleep 3; ls -d ../*/ | wc -l; test -e $0 && echo seen; \
+        ps -e | grep -c spinor; touch /usr/x 2>/dev/null || echo read-only; cat secret";
+    let keys = server.data().join("keys/compiled.key");
+    let description = serde_json::json!({
+        "executable": "sh", "arguments": ["-c", script, keys], "stdout": "out",
+        "requirements": {"tags": "isolated", "wall_time": 600},
+    });
+    let file = server.scratch().join("job.json");
+    std::fs::write(&file, description.to_string()).unwrap();
+    let submit = |user: &str| {
+        let member = server.member("lab_user", user);
+        let told = server.json(&member, &["job", "submit", file.to_str().unwrap()]);
+        told["job_ids"][0].as_i64().unwrap()
+    };
+    let jobs = ["ada", "grace"].map(|user| (user, submit(user)));
+    let show = |(user, job): (&str, i64)| {
+        server.json(&server.member("lab_user", user), &["job", "show", &job.to_string()])
+    };
+    for (user, job) in jobs {
+        server.until("a job is not done", || show((user, job))["job"]["status"] == "Done");
+        let told = show((user, job));
+        let out = told["attempts"][0]["stdout_tail"].as_str().unwrap();
+        assert_eq!(out, "1\n0\nread-only\nown\n", "{told}");
+    }
+    let [ada, grace] = jobs.map(|job| show(job)["attempts"][0].clone());
+    assert_eq!(ada["pilot"], grace["pilot"], "{ada} {grace}");
+    let time = |attempt: &serde_json::Value, what: &str| attempt[what].as_str().unwrap().to_owned();
+    assert!(time(&grace, "claimed") < time(&ada, "ended"), "one after the other: {ada} {grace}");
+}
+
+#[test]
+fn a_payload_that_is_ended_may_tidy_up_first() {
+    let server = Server::start();
+    server
+        .apply(&LAB.replace("cores = 2, memory_mb", "isolate = true, cores = 2, memory_mb"))
+        .unwrap();
+    let description = serde_json::json!({
+        "executable": "sh", "stdout": "out",
+        "arguments": ["-c", "trap 'echo tidied; exit 9' TERM; echo begun; while :; do sleep 0.1; done"],
+        "requirements": {"wall_time": 600},
+    });
+    let job = server.submit(&description.to_string()).unwrap()[0];
+    server.until_status(job, "Running");
+    let said = |text: &str| server.job(job)["attempts"][0]["stdout_tail"] == text;
+    server.until("it never began", || said("begun\n"));
+    let ada = server.member("lab_user", "ada");
+    assert!(server.run(&ada, &["job", "kill", &job.to_string()]).status.success());
+    server.until_status(job, "Killed");
+    server.until("it was not asked", || said("begun\ntidied\n"));
+}
