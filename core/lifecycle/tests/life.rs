@@ -334,8 +334,8 @@ async fn a_vo_that_is_full_does_not_have_anothers_jobs_stored_twice() {
 async fn a_slot_has_one_owners_jobs_unless_it_keeps_them_apart() {
     let world = world(DOCUMENT).await;
     let asked = serde_json::json!({"wall_time": 3600});
-    for owner in ["ada", "grace"] {
-        world.submit_as(owner, 2, asked.clone()).await;
+    for (owner, jobs) in [("ada", 1), ("grace", 3)] {
+        world.submit_as(owner, jobs, asked.clone()).await;
     }
     let owners = async |stamp: &str, owners: Owners| {
         let (pilot, slot) = (pilot(stamp, "A"), slot("A", 2));
@@ -344,6 +344,7 @@ async fn a_slot_has_one_owners_jobs_unless_it_keeps_them_apart() {
     };
     let mixed = owners("p1", Owners::Any).await;
     assert_eq!(mixed.into_iter().collect::<Vec<_>>(), ["ada", "grace"]);
+    world.submit_as("ada", 1, asked.clone()).await;
     assert_eq!(owners("p2", Owners::One).await.len(), 1);
     let nobody = Owners::Only("nobody".parse().unwrap());
     assert!(owners("p3", nobody).await.is_empty());
