@@ -43,7 +43,7 @@ pub struct PlaceVerdict {
 /// What keeps a job from a place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Obstacle {
-    /// `site`, `condition`, `rule` or `backend`.
+    /// `site`, `downtime`, `condition`, `rule` or `backend`.
     pub kind: String,
     /// Which: a requirement's field, or plugin and version.
     pub name: String,
@@ -90,6 +90,10 @@ impl Lifecycle {
             let banned = document.sites.get(&offer.site).is_none_or(|site| site.banned);
             place.kept_by = if banned {
                 obstacle("site", &offer.site, "is banned")
+            } else if let Some(ahead) =
+                self.downtime(document, ce).filter(|ahead| ahead.keeps(class, &offer))
+            {
+                obstacle("downtime", ce, ahead.words)
             } else if let Err(misfit) = fit(&class.requirement, &offer.class()) {
                 obstacle("condition", misfit.condition, misfit)
             } else {

@@ -7,6 +7,7 @@
 //! | [`supply`] | demand gets pilots |
 //! | [`relay`] | pilots without a network are heard |
 //! | [`pilots`] | pilots start, are heard of, bring results |
+//! | [`downtimes`] | CEs drain before they go down |
 //! | [`conclusion`] | ended attempts are judged |
 //! | [`accounting`] | usage records reach their sinks |
 //! | [`watchdog`] | time passes |
@@ -20,6 +21,7 @@
 pub mod accounting;
 pub mod admission;
 pub mod conclusion;
+pub mod downtimes;
 pub mod explain;
 pub mod index;
 pub mod matching;
@@ -132,6 +134,7 @@ pub struct Lifecycle {
     others: ArcSwap<Vec<String>>,
     /// Until when, in milliseconds since 1970, the duties are this server's; 0 if they are not.
     duty_until: AtomicI64,
+    downtimes: ArcSwap<Vec<downtimes::Downtime>>,
     documents: ArcSwap<BTreeMap<VoName, Arc<VoDocument>>>,
     /// Since when each is in force here.
     documents_since: ArcSwap<BTreeMap<VoName, Timestamp>>,
@@ -190,6 +193,7 @@ impl Lifecycle {
             server,
             others: ArcSwap::default(),
             duty_until: AtomicI64::new(0),
+            downtimes: ArcSwap::default(),
             documents: ArcSwap::default(),
             documents_since: ArcSwap::default(),
             index: Mutex::new(index),

@@ -62,6 +62,13 @@ impl Lifecycle {
         if banned {
             return Ok(Vec::new());
         }
+        let mut slot = slot;
+        if let Some(ahead) = self.downtime(&document, &pilot.ce) {
+            if ahead.closes() {
+                return Ok(Vec::new());
+            }
+            ahead.bounds(&mut slot);
+        }
         let offer = slot.class();
         let rule = self.judged(&pilot.vo, &offer, Some(&pilot.stamp)).await?;
         let decider = rule.decider();

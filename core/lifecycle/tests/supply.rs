@@ -3,11 +3,13 @@
 
 mod world;
 
+use spinor_lifecycle::downtimes::Downtime;
 use spinor_model::{
     policy::{PilotStatus, PilotStream},
     state::{JobState, PilotState},
 };
 use spinor_store::PilotRecord;
+use std::time::Duration;
 use world::{DOCUMENT, World, pilot, world};
 
 impl World {
@@ -209,4 +211,35 @@ async fn what_a_failed_pilot_wrote_is_kept_before_its_ce_forgets_it() {
     assert_eq!(kept.len(), 65_536);
     assert!(kept.ends_with(b"libc is too old\n"));
     assert_eq!(read(65_536 - 4, 3).await, b"old");
+}
+
+#[tokio::test]
+async fn before_a_downtime_a_ce_gets_only_what_will_have_ended() {
+    let world = world(&DOCUMENT.replace("[ces.a]", "[ces.a]\n    host = \"ce.example.org\"")).await;
+    let now = world.lifecycle.now();
+    let downtime = |start: u64, end: u64| Downtime {
+        host: "CE.example.org".to_owned(),
+        start: now.plus(Duration::from_secs(start)),
+        end: now.plus(Duration::from_secs(end)),
+        reason: "new disks".to_owned(),
+    };
+    world.lifecycle.set_downtimes(vec![downtime(1800, 5400)]);
+    let long = world.submit(1).await[0];
+    assert_eq!(world.supply(2).await, 0, "an hour does not fit before it");
+    let short = world.submit_asking(1, serde_json::json!({"wall_time": 900})).await[0];
+    assert_eq!(world.supply(1).await, 1);
+    assert_eq!(world.twins.backend.submitted()[0].wall_time, 1800);
+    let claimed = world.claim("p1", "A", 2).await;
+    assert_eq!(claimed.iter().map(|job| job.id).collect::<Vec<_>>(), [short]);
+    let record = world.lifecycle.store.job(long).await.unwrap().unwrap();
+    let why = world.lifecycle.explain(&record).await.unwrap().places[0].kept_by.clone().unwrap();
+    assert_eq!(why.kind, "downtime");
+    assert!(why.reason.ends_with(": new disks"), "{}", why.reason);
+    // While it lasts nothing goes there, and all is well when it is over.
+    world.pass(1800);
+    world.supply(1).await;
+    assert!(world.why()[0].starts_with("downtime from"), "{:?}", world.why());
+    assert!(world.claim("p2", "A", 2).await.is_empty());
+    world.pass(3600);
+    assert_eq!(world.claim("p2", "A", 2).await[0].id, long);
 }

@@ -1,6 +1,6 @@
 //! The server's configuration: a TOML file, and the command line over it.
 
-use crate::cli::Serve;
+use crate::{cli::Serve, downtimes::Feed};
 use anyhow::Context;
 use serde::Deserialize;
 use spinor_lifecycle::Pace;
@@ -24,6 +24,7 @@ struct File {
     plugins: FilePlugins,
     auth: FileAuth,
     pilot: FilePilot,
+    downtimes: Option<Feed>,
     /// A bucket for sandboxes and components.
     s3: Option<BucketSettings>,
     /// To whom weaknesses are reported, e.g. `mailto:security@example.org`.
@@ -81,6 +82,8 @@ pub struct Configuration {
     pub files: PathBuf,
     /// A bucket for sandboxes and components, instead of that directory.
     pub s3: Option<BucketSettings>,
+    /// Where downtimes are told.
+    pub downtimes: Option<Feed>,
     /// Addresses that clients with a browser may ask people to be sent back to.
     pub redirects: Vec<String>,
     /// To whom weaknesses are reported.
@@ -107,6 +110,7 @@ impl Configuration {
             database: database(data, url)?,
             files: data.to_owned(),
             s3: None,
+            downtimes: None,
             redirects: Vec::new(),
             security_contact: None,
             pace: Pace::default(),
@@ -137,6 +141,7 @@ impl Configuration {
             listen: serve.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:8085".to_owned()),
             url: serve.url.or(file.url),
             s3: file.s3,
+            downtimes: file.downtimes,
             redirects: file.auth.redirects,
             security_contact: file.security_contact,
             pace: file.pace.over(Pace::default())?,

@@ -8,6 +8,7 @@ mod configuration;
 mod credentials;
 mod demo;
 mod description;
+mod downtimes;
 mod show;
 mod wiring;
 

@@ -1,6 +1,6 @@
 //! The rooms put together: the one place that knows them all.
 
-use crate::{administration::Administrator, configuration::Configuration};
+use crate::{administration::Administrator, configuration::Configuration, downtimes};
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use spinor_api::{App, PilotProgram};
@@ -123,6 +123,9 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     tasks.also(administrator.clone().heed(alarms));
     tasks.also(administrator.clone().follow());
     tasks.also(watch_bans(sessions.clone()));
+    if let Some(feed) = configuration.downtimes.clone() {
+        tasks.also(downtimes::follow(lifecycle.clone(), feed));
+    }
     tasks.also(clear_sandboxes(lifecycle.clone(), blobs.clone()));
     let metrics = metrics()?;
     let security_contact = configuration.security_contact.clone();

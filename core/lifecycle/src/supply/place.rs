@@ -19,6 +19,8 @@ pub(super) struct Place<'a> {
     /// Whether workers there reach no network.
     pub(super) push: bool,
     pub(super) offer: Offer,
+    /// Seconds until a downtime, if one was announced.
+    pub(super) until: Option<u64>,
     /// Classes that may go there, the first first.
     pub(super) fits: Vec<Fit>,
     /// How many of the first of them have no job left.
@@ -78,13 +80,14 @@ impl<'a> Place<'a> {
     ) -> Self {
         let push = document.ces.get(ce).is_some_and(|ce| ce.push);
         let (fits, served, coming, here, demand, wanted) = (Vec::new(), 0, 0, 0, 0, 0);
-        let (room, limit, closed) = (queue.max_pilots, None, None);
+        let (room, limit, closed, until) = (queue.max_pilots, None, None, None);
         Self {
             ce,
             name,
             queue,
             push,
             offer,
+            until,
             fits,
             served,
             coming,

@@ -1,7 +1,7 @@
 //! What could go to each queue, and how much room each has.
 
 use super::place::{Fit, Place};
-use crate::{Lifecycle, LifecycleError, index::Candidate, lock};
+use crate::{Lifecycle, LifecycleError, downtimes::Ahead, index::Candidate, lock};
 use futures::future::join_all;
 use spinor_model::{
     id::{CeName, ClassId, QueueName, VoName},
@@ -19,7 +19,9 @@ impl Lifecycle {
         unmet: &BTreeMap<ClassId, u64>,
     ) -> Result<Vec<Place<'a>>, LifecycleError> {
         let mut places = Vec::new();
-        for (ce, name, queue, offer) in document.queues() {
+        for (ce, name, queue, mut offer) in document.queues() {
+            let downtime = self.downtime(document, ce);
+            downtime.iter().for_each(|ahead| ahead.bounds(&mut offer));
             let here = pilots.iter().filter(|p| p.ce == *ce && p.queue == *name);
             let coming = here.clone().filter(|pilot| pilot.status.is_on_its_way()).count();
             let count = |pilots: usize| u32::try_from(pilots).unwrap_or(u32::MAX);
@@ -27,7 +29,9 @@ impl Lifecycle {
             let mut place = Place::one(document, ce, name, queue, offer.class());
             (place.coming, place.here) = (coming, here);
             place.room = queue.max_pilots.saturating_sub(here);
-            place.closed = self.closed(document, &place);
+            place.until = downtime.as_ref().map(|ahead| ahead.seconds);
+            let down = downtime.filter(Ahead::closes).map(|ahead| ahead.words);
+            place.closed = down.or_else(|| self.closed(document, &place));
             let more = queue.max_waiting.map(|most| most.saturating_sub(coming));
             place.limit(more, "max_waiting is reached");
             self.weigh(&document.vo, &mut place, unmet).await?;

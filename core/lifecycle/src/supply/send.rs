@@ -89,6 +89,8 @@ impl Lifecycle {
 
     pub(super) fn request(&self, place: &Place<'_>) -> Option<PilotRequest> {
         let Queue { cores, memory_mb, wall_time, gpus, scratch_mb, .. } = *place.queue;
+        // A longer one might not be started before a downtime.
+        let wall_time = place.until.map_or(wall_time, |until| wall_time.min(until));
         let stamp: Stamp = secret::fresh().get(..32)?.parse().ok()?;
         let configuration = serde_json::json!({
             "server": self.url,

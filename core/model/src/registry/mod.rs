@@ -209,6 +209,9 @@ pub struct Ce {
     /// Gets no pilots for the time being; those that it has go on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub banned: bool,
+    /// The host that feeds of downtimes know it by, e.g. `ce.example.org`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// Its workers reach no network: what pilots and the server say to each other is carried by the
     /// plugin, in files.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
