@@ -47,7 +47,7 @@ use spinor_model::{
 };
 use spinor_store::{QueueChange, Store, StoreError};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicI64},
     time::Duration,
 };
@@ -142,8 +142,8 @@ pub struct Lifecycle {
     backoffs: Mutex<supply::Backoffs>,
     /// Why there is no word from a CE on its pilots.
     silent: Mutex<BTreeMap<(VoName, CeName), String>>,
-    /// CEs without a network that have the pilot program.
-    brought: Mutex<BTreeSet<(VoName, CeName)>>,
+    /// CEs without a network: whether files go there, or why not.
+    carried: Mutex<BTreeMap<(VoName, CeName), Result<(), String>>>,
     supplied: Mutex<BTreeMap<VoName, Vec<supply::QueueReport>>>,
     problems: Mutex<BTreeMap<VoName, String>>,
     held: Mutex<HashSet<ClassId>>,
@@ -199,7 +199,7 @@ impl Lifecycle {
             index: Mutex::new(index),
             backoffs: Mutex::default(),
             silent: Mutex::default(),
-            brought: Mutex::default(),
+            carried: Mutex::default(),
             supplied: Mutex::default(),
             problems: Mutex::default(),
             held: Mutex::default(),

@@ -143,11 +143,8 @@ impl Relay {
         });
         let looks = push.map(async |place| {
             let found = self.look(&place).await;
-            let (vo, ce) = place;
-            found.unwrap_or_else(|error| {
-                tracing::warn!(%vo, %ce, %error, "what pilots ask there is not seen");
-                (Vec::new(), false)
-            })
+            self.note(place, found.as_ref().err());
+            found.unwrap_or_default()
         });
         let mut busy = false;
         for (found, any) in join_all(looks).await {
@@ -157,6 +154,19 @@ impl Relay {
             }
         }
         busy
+    }
+
+    /// Keeps why files do not go to a CE, and says so once.
+    fn note(&self, place: (VoName, CeName), trouble: Option<&Trouble>) {
+        let now = trouble.map_or(Ok(()), |error| Err(error.to_string()));
+        let (vo, ce) = place.clone();
+        let before = lock(&self.lifecycle.carried).insert(place, now.clone());
+        match (before, now) {
+            (Some(Err(before)), Err(now)) if before == now => {}
+            (_, Err(error)) => tracing::warn!(%vo, %ce, error, "files do not go there"),
+            (Some(Err(_)), Ok(())) => tracing::info!(%vo, %ce, "files go there again"),
+            (_, Ok(())) => {}
+        }
     }
 
     /// What lies at a CE and is not being answered yet; whether anything does.

@@ -45,7 +45,7 @@ impl Relay {
         let file = SpoolFile { pilot: None, name: lifecycle.program.to_string() };
         let length = self.program.length(lifecycle, self.front.as_ref()).await?;
         if !listed.contains(&(file.clone(), length)) {
-            lock(&lifecycle.brought).remove(place);
+            lock(&lifecycle.carried).remove(place);
             tracing::info!(vo = %place.0, ce = %place.1, bytes = length, "bringing the pilot program");
             let reply = self.front.answer(question(lifecycle)).await?;
             let (mut body, mut offset, mut part) = (reply.body, 0, Vec::new());
@@ -63,7 +63,6 @@ impl Relay {
                 }
             }
         }
-        lock(&lifecycle.brought).insert(place.clone());
         Ok(())
     }
 }

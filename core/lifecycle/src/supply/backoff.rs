@@ -37,16 +37,26 @@ impl Lifecycle {
         if let Err(error) = self.policies.backend(&document.vo, ce, name) {
             return Some(error.to_string());
         }
-        let place = (document.vo.clone(), (*ce).clone());
-        let push = document.ces.get(*ce).is_some_and(|ce| ce.push);
-        if push && !lock(&self.brought).contains(&place) {
-            return Some("the pilot program is not there yet".to_owned());
+        if let Err(why) = self.reaches(&document.vo, place) {
+            return Some(why);
         }
-        let key = (place.0, place.1, (*name).clone());
+        let key = (document.vo.clone(), (*ce).clone(), (*name).clone());
         let backoffs = lock(&self.backoffs);
         let backoff = backoffs.get(&key).filter(|backoff| backoff.until > self.now())?;
         let seconds = backoff.until.since(self.now()).as_secs() + 1;
         Some(format!("left alone for {seconds} s more: {}", backoff.why))
+    }
+
+    /// Whether what pilots say gets here, or why not.
+    pub(super) fn reaches(&self, vo: &VoName, place: &Place<'_>) -> Result<(), String> {
+        if !place.push {
+            return Ok(());
+        }
+        match lock(&self.carried).get(&(vo.clone(), place.ce.clone())) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(why)) => Err(format!("files do not go there: {why}")),
+            None => Err("the pilot program is not there yet".to_owned()),
+        }
     }
 
     /// How a pilot fared: `trouble` makes its queue be left alone for a while.

@@ -66,7 +66,14 @@ impl Lifecycle {
         probe.note("ask for room", started, room.map_err(|error| error.to_string()));
         if good {
             let place = Place::one(&document, ce, name, queue, offer.class());
-            self.send_probe(vo, &place, backend.as_ref(), &mut probe).await?;
+            let reaches = self.reaches(vo, &place);
+            if place.push {
+                let outcome = reaches.clone().map(|()| "they go there and back".to_owned());
+                probe.note("carry files", Instant::now(), outcome);
+            }
+            if reaches.is_ok() {
+                self.send_probe(vo, &place, backend.as_ref(), &mut probe).await?;
+            }
         }
         Ok(probe)
     }
