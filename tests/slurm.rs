@@ -131,10 +131,10 @@ fn without_a_network_a_campaign_ends_and_its_outputs_are_back() {
     // More than goes in one piece, and nothing that could be made smaller.
     let mut data = vec![0; 700_000];
     std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut data).unwrap();
-    std::fs::write(server.scratch().join("data"), &data).unwrap();
+    std::fs::write(server.scratch().join("input"), &data).unwrap();
     let description = r#"{"executable": "sh", "arguments": ["-c",
-            "test $(grep -c : /proc/net/dev) = 1 && cp data result && echo $0 >> result", "%(i)s"],
-        "input_sandbox": ["data"], "output_sandbox": ["result"], "requirements": {"wall_time": 600},
+            "test $(grep -c : /proc/net/dev) = 1 && cp input result && echo $0 >> result", "%(i)s"],
+        "input_sandbox": ["input"], "output_sandbox": ["result"], "requirements": {"wall_time": 600},
         "parameters": {"i": {"start": 0, "step": 1, "count": 8}}}"#;
     let jobs = server.submit(description).unwrap();
     for job in &jobs {
