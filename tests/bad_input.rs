@@ -139,6 +139,14 @@ fn every_refusal_is_a_problem_document() {
         ("GET", "/api/jobs?limt=3", Some(&ada), "", 400, "unknown field `limt`"),
         ("GET", "/api/jobs/seven", Some(&ada), "", 400, "seven"),
         ("PATCH", "/api/jobs", Some(&ada), "", 405, "/api/openapi.json"),
+        (
+            "PUT",
+            "/api/sites/HERE/ban?vo=lab",
+            Some(&operator),
+            r#"{"reason": " "}"#,
+            400,
+            "reason is empty",
+        ),
         ("GET", "/api/nowhere", Some(&operator), "", 404, "there is no /api/nowhere"),
         ("GET", "/api/jobs", None, "", 401, "Authorization header is missing"),
     ] {

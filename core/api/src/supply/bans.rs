@@ -33,6 +33,10 @@ async fn set_banned(
 ) -> Result<Json<Applied>, Problem> {
     let vo = of.vo(&subject)?;
     let whom = whom.map_err(|error| Problem::bad_request(error.to_string()))?;
+    if reason.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+        let text = "reason is empty: say why, for whoever wonders where the jobs are";
+        return Err(Problem::bad_request(text));
+    }
     whole(async move { Ok(Json(app.administration.ban(&vo, &whom, reason, &subject).await?)) })
         .await
 }
