@@ -5,7 +5,8 @@ use crate::configuration::Configuration;
 use spinor_model::id::Digest;
 use spinor_spool::{Answered, Asked, Key, Name, Side};
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -140,15 +141,21 @@ impl Spool {
 fn whole(file: &Path) -> io::Result<Option<Vec<u8>>> {
     // To list a directory is to look: a shared file system may remember for long that a file was not there.
     drop(file.parent().map(fs::read_dir));
-    let mut content = match fs::read(file) {
-        Ok(content) => content,
+    let mut file = match fs::File::open(file) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let size = spinor_spool::told_size(&content).and_then(|size| usize::try_from(size).ok());
-    let Some(size) = size.filter(|size| content.len() >= *size) else { return Ok(None) };
+    let mut content = vec![0; 8];
+    let there = file.metadata()?.len();
+    if there < 8 {
+        return Ok(None);
+    }
+    file.read_exact(&mut content)?;
+    let size = spinor_spool::told_size(&content).filter(|size| (8..=there).contains(size));
+    let Some(size) = size else { return Ok(None) };
     // A server before may have left more.
-    content.truncate(size);
+    file.take(size - 8).read_to_end(&mut content)?;
     Ok(Some(content))
 }
 

@@ -75,6 +75,7 @@ impl Configuration {
             Some(home) if home != Path::new("") => home.to_owned(),
             _ => std::env::current_dir()?,
         };
+        configuration.home = configuration.home.canonicalize()?;
         Ok(configuration)
     }
 

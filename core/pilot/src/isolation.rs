@@ -5,7 +5,9 @@
 //! so is /tmp; where pilots have theirs, and where the account is at home, it sees nothing else. It sees its own
 //! processes only. The network is the machine's.
 
+use crate::configuration::Configuration;
 use anyhow::{Context, bail};
+use nix::unistd::{User, getuid};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -26,9 +28,14 @@ pub struct Isolation {
 
 impl Isolation {
     /// Tries whether this worker can do it.
-    pub fn find(home: &Path, gpus: u32) -> anyhow::Result<Self> {
-        let home = home.canonicalize()?;
-        let isolation = Self { hidden: hidden(&home), devices: gpus > 0 };
+    pub fn find(configuration: &Configuration) -> anyhow::Result<Self> {
+        let Configuration { home, spool, gpus, .. } = configuration;
+        let account = User::from_uid(getuid())?;
+        let account =
+            account.context("payloads cannot be isolated here: the account is unknown")?;
+        let more = [Some(account.dir.as_path()), spool.as_deref().and_then(Path::parent)];
+        let hidden = hidden(home, more.into_iter().flatten());
+        let isolation = Self { hidden, devices: *gpus > 0 };
         let probe = home.join("isolated");
         std::fs::create_dir_all(&probe)?;
         let mut command = Command::new(PROGRAM);
@@ -52,7 +59,10 @@ impl Isolation {
         let (root, dev) = (Path::new("/"), Path::new("/dev"));
         add(&["--ro-bind"], &[root, root]);
         match self.devices {
-            true => add(&["--dev-bind"], &[dev, dev]),
+            true => {
+                add(&["--dev-bind"], &[dev, dev]);
+                add(&["--tmpfs", "/dev/shm"], &[]);
+            }
             false => add(&["--dev"], &[dev]),
         }
         add(&["--proc", "/proc"], &[]);
@@ -65,14 +75,15 @@ impl Isolation {
     }
 }
 
-/// What payloads of a pilot at home here do not see. Outer ones come first.
-fn hidden(home: &Path) -> Vec<PathBuf> {
-    let pilots = home.parent().filter(|parent| *parent != Path::new("/")).unwrap_or(home);
-    let account = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
-    let account = account.map(|account| account.dir).and_then(|dir| dir.canonicalize().ok());
-    let account = account.filter(|dir| dir != Path::new("/") && dir.is_dir());
-    let common = ["/tmp", "/var/tmp"].map(PathBuf::from).into_iter();
-    let mut hidden: Vec<PathBuf> = common.chain([pilots.to_owned()]).chain(account).collect();
+/// What payloads of a pilot at home here do not see, and `more`. Outer ones come first.
+fn hidden<'a>(home: &'a Path, more: impl Iterator<Item = &'a Path>) -> Vec<PathBuf> {
+    let root = Path::new("/");
+    let pilots = home.parent().filter(|parent| *parent != root).unwrap_or(home);
+    // Whoever may speak to the account's services there has them run what they like.
+    let common = ["/tmp", "/var/tmp", "/run/user"].map(Path::new);
+    let all = common.into_iter().chain([pilots]).chain(more);
+    let mut hidden: Vec<PathBuf> = all.filter_map(|path| path.canonicalize().ok()).collect();
+    hidden.retain(|path| path.is_dir() && path != root);
     hidden.sort();
     // What lies in a hidden one is hidden with it, and is not there to be mounted on.
     hidden.dedup_by(|inner, outer| inner.starts_with(outer));
@@ -94,15 +105,23 @@ mod tests {
     #[test]
     fn a_payload_sees_neither_its_pilot_nor_another() {
         let home = tempfile::tempdir().unwrap();
-        let isolation = Isolation::find(home.path(), 0).unwrap();
+        let configuration = home.path().join("pilot.json");
+        let told = r#"{"server": "", "stamp": "0123456789abcdef0123456789abcdef", "secret": "",
+            "cores": 1, "memory_mb": 1, "wall_time": 1}"#;
+        std::fs::write(&configuration, told).unwrap();
+        let shared = tempfile::tempdir_in(std::env::current_dir().unwrap()).unwrap();
+        let mut configuration = Configuration::read(&configuration).unwrap();
+        configuration.spool = Some(shared.path().join("spinor-1"));
+        let isolation = Isolation::find(&configuration).unwrap();
+        std::fs::write(shared.path().join("spinor-1.1.request"), "secret").unwrap();
         let [own, other] = ["1.1", "2.1"].map(|name| home.path().join(name));
         for directory in [&own, &other] {
             std::fs::create_dir(directory).unwrap();
             std::fs::write(directory.join("secret"), "secret").unwrap();
         }
-        std::fs::write(home.path().join("pilot.json"), "secret").unwrap();
-        let list = format!("ls -A {}", home.path().display());
-        assert_eq!(said(&isolation, &own, &list), "1.1\n");
+        let list = |directory: &Path| format!("ls -A {}", directory.display());
+        assert_eq!(said(&isolation, &own, &list(home.path())), "1.1\n");
+        assert!(!said(&isolation, &own, &list(shared.path())).contains("request"));
         assert_eq!(
             said(&isolation, &own, "cat secret; echo new > file; pwd"),
             format!("secret{}\n", own.display())

@@ -7,7 +7,7 @@ use crate::{
     sandbox,
     tokens::{self, DATA, JOB, Renewal},
 };
-use nix::{sys::signal::Signal, unistd::Pid};
+use nix::{fcntl::OFlag, sys::signal::Signal, unistd::Pid};
 use spinor_model::{
     id::Digest,
     plan::{AttemptResult, Consumption, Ending, Plan},
@@ -16,7 +16,7 @@ use spinor_model::{
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
-    os::unix::process::CommandExt,
+    os::unix::{fs::OpenOptionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -271,15 +271,22 @@ async fn bring_outputs(
         consumption,
         output,
         missing_outputs,
-        stdout_tail: tail(&directory.join(&plan.stdout), TAIL),
-        stderr_tail: tail(&directory.join(&plan.stderr), TAIL),
+        stdout_tail: tail(directory, &plan.stdout, TAIL),
+        stderr_tail: tail(directory, &plan.stderr, TAIL),
     })
 }
 
-/// The last `most` bytes of a file, as text.
-pub fn tail(file: &Path, most: u64) -> String {
+/// The last `most` bytes of a file of a payload's, as text. What leads elsewhere, or is no file, has none:
+/// the payload may have put it there.
+pub fn tail(directory: &Path, name: &str, most: u64) -> String {
     let read = || -> io::Result<Vec<u8>> {
-        let mut file = File::open(file)?;
+        let real = directory.join(name).canonicalize()?;
+        let own = real.starts_with(directory.canonicalize()?);
+        let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+        let mut file = File::options().read(true).custom_flags(flags).open(real)?;
+        if !own || !file.metadata()?.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
         let mut content = Vec::new();
@@ -293,6 +300,19 @@ pub fn tail(file: &Path, most: u64) -> String {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_end_of_an_output_is_the_payloads_own() {
+        let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(own.path().join("out"), "of its own").unwrap();
+        fs::write(other.path().join("secret"), "secret").unwrap();
+        assert_eq!(tail(own.path(), "out", 3), "own");
+        std::os::unix::fs::symlink(other.path().join("secret"), own.path().join("link")).unwrap();
+        nix::unistd::mkfifo(&own.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for name in ["link", "pipe", "none", "."] {
+            assert_eq!(tail(own.path(), name, 9), "", "{name}");
+        }
+    }
 
     #[test]
     fn only_what_came_with_the_job_is_made_executable() {

@@ -20,8 +20,10 @@ const OFTEN: Duration = Duration::from_secs(1);
 pub fn write(file: &Path, token: &str) -> std::io::Result<()> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let draft = file.with_extension("draft");
+    // The payload may have put a link there: what is made anew is followed nowhere.
+    drop(std::fs::remove_file(&draft));
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
+    options.write(true).create_new(true).mode(0o600);
     options.open(&draft)?.write_all(token.as_bytes())?;
     std::fs::rename(draft, file)
 }
@@ -70,5 +72,23 @@ async fn renew(client: Client, job: JobId, directory: PathBuf, mut pause: Durati
                 (pause / 4).max(OFTEN)
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_a_payload_put_there_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (other, file) = (directory.path().join("other"), directory.path().join(JOB));
+        std::fs::write(&other, "as it was").unwrap();
+        for _ in 0..2 {
+            std::os::unix::fs::symlink(&other, file.with_extension("draft")).unwrap();
+            write(&file, "a token").unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "a token");
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "as it was");
     }
 }

@@ -39,7 +39,7 @@ struct Running {
     cores: u32,
     memory_mb: u64,
     directory: PathBuf,
-    stdout: PathBuf,
+    stdout: String,
     wish: watch::Sender<Wish>,
 }
 
@@ -69,7 +69,7 @@ pub async fn work(configuration: Configuration) -> anyhow::Result<()> {
     let mut configuration = configuration;
     // Before anything is asked for: jobs would have nowhere to run.
     let isolation = match configuration.isolate {
-        true => Some(Isolation::find(&configuration.home, configuration.gpus)?),
+        true => Some(Isolation::find(&configuration)?),
         false => None,
     };
     let (client, started) = tokio::select! {
@@ -236,7 +236,7 @@ impl Pilot {
                     owner: job.owner.clone(),
                     cores: job.cores,
                     memory_mb: job.memory_mb,
-                    stdout: directory.join(&job.plan.stdout),
+                    stdout: job.plan.stdout.clone(),
                     directory: directory.clone(),
                     wish,
                 },
@@ -268,7 +268,7 @@ impl Pilot {
         let beat = |(key, running): (&Key, &Running)| Beat {
             job: key.0,
             attempt: key.1,
-            stdout_tail: tail(&running.stdout, BEAT_TAIL),
+            stdout_tail: tail(&running.directory, &running.stdout, BEAT_TAIL),
         };
         Heartbeat { jobs: self.running.iter().map(beat).collect() }
     }

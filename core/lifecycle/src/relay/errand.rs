@@ -11,6 +11,7 @@ use spinor_spool::{
     inside, told_size,
 };
 use std::{io, sync::Arc};
+use tokio::sync::Semaphore;
 
 /// A question that lies at a CE.
 pub struct Errand {
@@ -38,16 +39,30 @@ impl Errand {
         SpoolFile { pilot: Some(self.stamp.clone()), name: name.to_string() }
     }
 
-    /// Has it answered.
-    pub async fn run(&self, front: &dyn Front) -> Result<(), Trouble> {
+    /// Whose it is, and which.
+    pub fn key(&self) -> (Stamp, u32) {
+        (self.stamp.clone(), self.number)
+    }
+
+    /// Has it answered. What is larger than a chunk waits for its turn.
+    pub async fn run(&self, front: &dyn Front, large: &Semaphore) -> Result<(), Trouble> {
         let key = Key::of(&self.secret);
+        let mut turn = match self.size > (BEGINNING + SEALED) as u64 {
+            true => large.acquire().await.ok(),
+            false => None,
+        };
         let question = self.question(&key).await?;
         // Nothing else of what a server shows is a pilot's business.
         if !question.path.starts_with("/api/") {
             return Err(Trouble::NotOurs(format!("no path `{}`", question.path)));
         }
         let reply = front.answer(question).await?;
-        self.put(&key, reply).await
+        if turn.is_none() && reply.length > CHUNK as u64 {
+            turn = large.acquire().await.ok();
+        }
+        let put = self.put(&key, reply).await;
+        drop(turn);
+        put
     }
 
     async fn question(&self, key: &Key) -> Result<Question, Trouble> {

@@ -20,7 +20,10 @@ use spinor_spool::{Broken, Name};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
@@ -80,8 +83,11 @@ impl From<spinor_store::StoreError> for Trouble {
     }
 }
 
-/// Questions of one CE's pilots that are answered at a time. Each holds a few chunks in memory.
-const AT_ONCE: usize = 16;
+/// Questions of one CE's pilots that are under way at a time.
+const AT_ONCE: usize = 256;
+
+/// Of those, the ones that bring or fetch more than a chunk. Each holds a few chunks in memory.
+const LARGE: usize = 8;
 
 /// What a pilot leaves is kept so long after its end.
 const KEPT: Duration = Duration::from_secs(600);
@@ -94,11 +100,39 @@ struct Desk {
     /// Questions that are being answered, or have been and still lie there.
     known: Mutex<BTreeMap<Key, Answered>>,
     permits: Semaphore,
+    large: Semaphore,
+    /// Whether somebody looks there now.
+    looking: AtomicBool,
+    /// Whether anything lay there when somebody looked last.
+    busy: AtomicBool,
 }
 
 impl Default for Desk {
     fn default() -> Self {
-        Self { known: Mutex::default(), permits: Semaphore::new(AT_ONCE) }
+        Self {
+            known: Mutex::default(),
+            permits: Semaphore::new(AT_ONCE),
+            large: Semaphore::new(LARGE),
+            looking: AtomicBool::default(),
+            busy: AtomicBool::default(),
+        }
+    }
+}
+
+/// A question that is being answered: unless it was, it is looked at again.
+struct Pending<'a> {
+    desk: &'a Desk,
+    key: Key,
+    answered: bool,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        let mut known = lock(&self.desk.known);
+        match self.answered {
+            true => drop(known.insert(self.key.clone(), Answered::Yes)),
+            false => drop(known.remove(&self.key)),
+        }
     }
 }
 
@@ -121,39 +155,42 @@ impl Lifecycle {
     pub async fn relay_forever(self: Arc<Self>, front: Arc<dyn Front>) {
         let (desks, program) = (Mutex::default(), Program::default());
         let relay = Arc::new(Relay { lifecycle: self, front, program, desks });
-        let mut errands = JoinSet::new();
+        let mut looks = JoinSet::new();
         loop {
             let pace = relay.lifecycle.pace;
-            let busy = relay.lifecycle.has_duty() && relay.round(&mut errands).await;
-            while errands.try_join_next().is_some() {}
+            let busy = relay.lifecycle.has_duty() && relay.round(&mut looks);
+            while looks.try_join_next().is_some() {}
             sleep(if busy { pace.tick.min(pace.poll) } else { pace.poll }).await;
         }
     }
 }
 
-type Found = Vec<(Errand, Arc<Desk>)>;
-
 impl Relay {
-    /// Looks at every CE; whether anything lay there.
-    async fn round(self: &Arc<Self>, errands: &mut JoinSet<()>) -> bool {
+    /// Looks at every CE, each by itself; whether anything lay at one.
+    fn round(self: &Arc<Self>, looks: &mut JoinSet<()>) -> bool {
         let documents = self.lifecycle.documents();
         let push = documents.values().flat_map(|document| {
             let ces = document.ces.iter().filter(|(_, ce)| ce.push);
             ces.map(|(ce, _)| (document.vo.clone(), ce.clone()))
         });
-        let looks = push.map(async |place| {
-            let found = self.look(&place).await;
-            self.note(place, found.as_ref().err());
-            found.unwrap_or_default()
-        });
         let mut busy = false;
-        for (found, any) in join_all(looks).await {
-            busy |= any;
-            for (errand, desk) in found {
-                errands.spawn(self.clone().answer(errand, desk));
+        for place in push {
+            let desk = lock(&self.desks).entry(place.clone()).or_default().clone();
+            busy |= desk.busy.load(Ordering::Relaxed);
+            if !desk.looking.swap(true, Ordering::Relaxed) {
+                looks.spawn(self.clone().look_and_answer(place, desk));
             }
         }
         busy
+    }
+
+    async fn look_and_answer(self: Arc<Self>, place: (VoName, CeName), desk: Arc<Desk>) {
+        let found = self.look(&place, &desk).await;
+        self.note(place, found.as_ref().err());
+        let errands = found.unwrap_or_default();
+        desk.looking.store(false, Ordering::Relaxed);
+        let answers = errands.into_iter().map(|errand| self.answer(errand, &desk));
+        join_all(answers).await;
     }
 
     /// Keeps why files do not go to a CE, and says so once.
@@ -169,12 +206,14 @@ impl Relay {
         }
     }
 
-    /// What lies at a CE and is not being answered yet; whether anything does.
-    async fn look(&self, place: &(VoName, CeName)) -> Result<(Found, bool), Trouble> {
+    /// What lies at a CE and is not being answered yet.
+    async fn look(&self, place: &(VoName, CeName), desk: &Desk) -> Result<Vec<Errand>, Trouble> {
         let (vo, ce) = place;
         let backend = self.lifecycle.policies.backend_that_sent(vo, ce, None);
         let backend = backend.map_err(LifecycleError::from)?;
-        let Some(spool) = backend.spool() else { return Ok((Vec::new(), false)) };
+        let spool = backend
+            .spool()
+            .ok_or_else(|| Trouble::NotOurs(format!("{} carries no files", backend.decider())))?;
         let listed = spool.list().await?;
         self.bring_program(place, spool, &listed).await?;
         let questions: BTreeMap<Key, u64> = listed
@@ -183,7 +222,7 @@ impl Relay {
                 Some(((file.pilot.clone()?, Name::request(&file.name)?), *size))
             })
             .collect();
-        let desk = lock(&self.desks).entry(place.clone()).or_default().clone();
+        desk.busy.store(!questions.is_empty(), Ordering::Relaxed);
         let new: Vec<(Key, u64)> = {
             let mut known = lock(&desk.known);
             known.retain(|key, answered| {
@@ -193,13 +232,14 @@ impl Relay {
         };
         let mut found = Vec::new();
         for (key, size) in new {
-            if let Some(errand) = self.errand(place, &backend, &key, size).await? {
-                lock(&desk.known).insert(key, Answered::NotYet);
-                found.push((errand, desk.clone()));
-            }
+            found.extend(self.errand(place, &backend, &key, size).await?);
         }
-        self.clear(place, backend.as_ref(), &listed).await?;
-        Ok((found, !questions.is_empty()))
+        if let Err(error) = self.clear(place, backend.as_ref(), &listed).await {
+            tracing::warn!(%vo, %ce, %error, "what ended pilots left there stays");
+        }
+        let keys = found.iter().map(|errand| (errand.key(), Answered::NotYet));
+        lock(&desk.known).extend(keys);
+        Ok(found)
     }
 
     /// A question, if it is one of a pilot that was sent there.
@@ -220,15 +260,15 @@ impl Relay {
         Ok(secret.map(|secret| Errand { backend, stamp, number, size, secret }))
     }
 
-    async fn answer(self: Arc<Self>, errand: Errand, desk: Arc<Desk>) {
+    async fn answer(&self, errand: Errand, desk: &Desk) {
+        let mut pending = Pending { desk, key: errand.key(), answered: false };
         // It is never closed.
         let _permit = desk.permits.acquire().await;
-        let key = (errand.stamp.clone(), errand.number);
-        match errand.run(self.front.as_ref()).await {
-            Ok(()) => drop(lock(&desk.known).insert(key, Answered::Yes)),
+        match errand.run(self.front.as_ref(), &desk.large).await {
+            Ok(()) => pending.answered = true,
             Err(error) => {
-                tracing::warn!(stamp = %key.0, number = key.1, %error, "no answer yet");
-                lock(&desk.known).remove(&key);
+                let (stamp, number) = &pending.key;
+                tracing::warn!(%stamp, number, %error, "no answer yet");
             }
         }
     }

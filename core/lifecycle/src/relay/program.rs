@@ -1,12 +1,13 @@
 //! The pilot program is brought to where workers find it, before any pilot is sent.
 
-use super::{Front, Question, Relay, Trouble};
+use super::{Front, Question, Relay, Reply, Trouble};
 use crate::{Lifecycle, lock};
 use futures::{StreamExt, TryStreamExt, stream};
 use spinor_model::{
     id::{CeName, VoName},
     policy::{Spool, SpoolFile},
 };
+use std::io;
 use tokio::sync::OnceCell;
 
 /// Bytes that are written at a time.
@@ -26,9 +27,19 @@ fn question(lifecycle: &Lifecycle) -> Question {
     }
 }
 
+async fn program(lifecycle: &Lifecycle, front: &dyn Front) -> io::Result<Reply> {
+    let reply = front.answer(question(lifecycle)).await?;
+    match reply.status {
+        200 => Ok(reply),
+        status => {
+            Err(io::Error::other(format!("the pilot program cannot be had: status {status}")))
+        }
+    }
+}
+
 impl Program {
-    async fn length(&self, lifecycle: &Lifecycle, front: &dyn Front) -> std::io::Result<u64> {
-        let ask = async || front.answer(question(lifecycle)).await.map(|reply| reply.length);
+    async fn length(&self, lifecycle: &Lifecycle, front: &dyn Front) -> io::Result<u64> {
+        let ask = async || program(lifecycle, front).await.map(|reply| reply.length);
         self.0.get_or_try_init(ask).await.copied()
     }
 }
@@ -47,7 +58,7 @@ impl Relay {
         if !listed.contains(&(file.clone(), length)) {
             lock(&lifecycle.carried).remove(place);
             tracing::info!(vo = %place.0, ce = %place.1, bytes = length, "bringing the pilot program");
-            let reply = self.front.answer(question(lifecycle)).await?;
+            let reply = program(lifecycle, self.front.as_ref()).await?;
             let (mut body, mut offset, mut part) = (reply.body, 0, Vec::new());
             loop {
                 let more = body.try_next().await?;

@@ -4,7 +4,7 @@ use super::place::Place;
 use crate::{Lifecycle, LifecycleError};
 use spinor_model::{
     id::{CeName, QueueName, Stamp, VoName},
-    policy::{ComputingBackend, Room, Submission},
+    policy::{ComputingBackend, Room, SpoolFile, Submission},
 };
 use std::time::{Duration, Instant};
 
@@ -66,16 +66,30 @@ impl Lifecycle {
         probe.note("ask for room", started, room.map_err(|error| error.to_string()));
         if good {
             let place = Place::one(&document, ce, name, queue, offer.class());
-            let reaches = self.reaches(vo, &place);
-            if place.push {
-                let outcome = reaches.clone().map(|()| "they go there and back".to_owned());
-                probe.note("carry files", Instant::now(), outcome);
-            }
-            if reaches.is_ok() {
+            if !place.push || self.probe_files(backend.as_ref(), &mut probe).await {
                 self.send_probe(vo, &place, backend.as_ref(), &mut probe).await?;
             }
         }
         Ok(probe)
+    }
+
+    /// Whether files are carried, and the pilot program is there.
+    async fn probe_files(&self, backend: &dyn ComputingBackend, probe: &mut Probe) -> bool {
+        let started = Instant::now();
+        let program = SpoolFile { pilot: None, name: self.program.to_string() };
+        let outcome = match backend.spool() {
+            None => Err(format!("{} carries none", backend.decider())),
+            Some(spool) => match spool.list().await {
+                Err(error) => Err(error.to_string()),
+                Ok(listed) if listed.iter().any(|(file, _)| *file == program) => {
+                    Ok("the pilot program is there".to_owned())
+                }
+                Ok(_) => Err("the pilot program is not there yet".to_owned()),
+            },
+        };
+        let good = outcome.is_ok();
+        probe.note("carry files", started, outcome);
+        good
     }
 
     async fn send_probe(

@@ -140,7 +140,8 @@ impl<S: Shell> Host<'_, S> {
 
     /// Tells a pilot to end.
     pub fn cancel(&self, stamp: &str) -> Result<(), Error> {
-        let pattern = format!("[s]pinor-{stamp}");
+        // The script waits for it; what it runs is its own to end.
+        let pattern = format!("[s]pinor-{stamp}/spinor-pilot");
         let ran = self.shell.run("pkill", &["-TERM", "-f", &pattern], b"")?;
         match ran.code {
             Some(0 | 1) => Ok(()),

@@ -44,8 +44,11 @@ impl<S: Shell> Directory<'_, S> {
     /// What pilots ask and are answered, and files for all.
     pub fn list(&self) -> Result<Vec<Listed>, Error> {
         let either = ["-name", "spinor-*.re[qs]*", "-o", "-name", "spinor.*"];
-        let asked =
-            [&[self.path, "-maxdepth", "1", "("], &either[..], &[")", "-printf", "%f %s\\n"]];
+        let asked = [
+            &[self.path, "-ignore_readdir_race", "-maxdepth", "1", "("],
+            &either[..],
+            &[")", "-printf", "%f %s\\n"],
+        ];
         Ok(self.shell.ask("find", &asked.concat())?.lines().filter_map(listed).collect())
     }
 
