@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use wit_parser::{PackageId, Resolve};
 
-const PACKAGES: [&str; 5] = ["host", "matching", "computing", "handling", "accounting"];
+const PACKAGES: [&str; 6] = ["host", "matching", "computing", "handling", "accounting", "spool"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -84,11 +84,11 @@ pub mod backend {
     });
 }
 
-/// Hook `spinor:computing/spool`, which not every backend has.
+/// Hook `spinor:spool/files`, which not every backend has.
 pub mod spool {
     wasmtime::component::bindgen!({
-        inline: "package spinor:core-spool; world spool { export spinor:computing/spool@0.1.0; }",
-        path: ["../../wit/host", "../../wit/computing"],
+        inline: "package spinor:core-spool; world spool { export spinor:spool/files@0.1.0; }",
+        path: ["../../wit/host", "../../wit/spool"],
         world: "spinor:core-spool/spool",
         exports: { default: async },
         with: { "spinor:host/types@0.1.0": crate::bindings::host::spinor::host::types },

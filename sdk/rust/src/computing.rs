@@ -56,14 +56,14 @@ pub trait Backend: Plugin {
     fn clean(settings: &Self::Settings, reference: String) -> Result<(), Error>;
 }
 
-/// What `wit-bindgen` makes of the contract's part that not every backend has.
+/// What `wit-bindgen` makes of the contract that not every backend meets.
 #[allow(missing_docs, unsafe_code, clippy::all)]
 pub mod spool_bindings {
     wit_bindgen::generate!({
         inline: "package spinor:sdk-spool; world spool-hook {
-            export spinor:computing/spool@0.1.0;
+            export spinor:spool/files@0.1.0;
         }",
-        path: ["../../wit/host", "../../wit/computing"],
+        path: ["../../wit/host", "../../wit/spool"],
         pub_export_macro: true,
         export_macro_name: "export_spool",
         default_bindings_module: "spinor_sdk::computing::spool_bindings",
@@ -73,7 +73,7 @@ pub mod spool_bindings {
     });
 }
 
-use spool_bindings::exports::spinor::computing::spool as wit_spool;
+use spool_bindings::exports::spinor::spool::files as wit_spool;
 pub use wit_spool::{File, Listed};
 
 /// Carries files to pilots and from them while they run. A backend that has a way to do so implements

@@ -5,7 +5,7 @@ use super::computing::Backend;
 use crate::{
     bindings::{
         host::spinor::host::types,
-        spool::{SpoolPre, exports::spinor::computing::spool as wit},
+        spool::{SpoolPre, exports::spinor::spool::files as wit},
     },
     call::{self, Calling},
     capabilities::tape::Tape,
@@ -16,7 +16,7 @@ use spinor_model::policy::{PolicyError, Spool, SpoolFile};
 use wasmtime::Store;
 
 /// The interface that a backend exports if it carries files.
-pub const HOOK: &str = "spinor:computing/spool@0.1.0";
+pub const HOOK: &str = "spinor:spool/files@0.1.0";
 
 fn wit_file(file: &SpoolFile) -> wit::File {
     wit::File { pilot: file.pilot.as_ref().map(ToString::to_string), name: file.name.clone() }
@@ -58,7 +58,7 @@ impl Spool for Backend {
         let listing = self.carry("list", |pre, settings, store| {
             Box::pin(async move {
                 let instance = pre.instantiate_async(&mut *store).await?;
-                instance.spinor_computing_spool().call_list(store, &settings).await
+                instance.spinor_spool_files().call_list(store, &settings).await
             })
         });
         Ok(listing.await?.into_iter().filter_map(file).collect())
@@ -69,7 +69,7 @@ impl Spool for Backend {
         let reading = self.carry("read", move |pre, settings, store| {
             Box::pin(async move {
                 let instance = pre.instantiate_async(&mut *store).await?;
-                let spool = instance.spinor_computing_spool();
+                let spool = instance.spinor_spool_files();
                 spool.call_read(store, &settings, &file, offset, max).await
             })
         });
@@ -86,7 +86,7 @@ impl Spool for Backend {
         let writing = self.carry("write", move |pre, settings, store| {
             Box::pin(async move {
                 let instance = pre.instantiate_async(&mut *store).await?;
-                let spool = instance.spinor_computing_spool();
+                let spool = instance.spinor_spool_files();
                 spool.call_write(store, &settings, &file, offset, &content).await
             })
         });
@@ -98,7 +98,7 @@ impl Spool for Backend {
         let removing = self.carry("remove", move |pre, settings, store| {
             Box::pin(async move {
                 let instance = pre.instantiate_async(&mut *store).await?;
-                instance.spinor_computing_spool().call_remove(store, &settings, &file).await
+                instance.spinor_spool_files().call_remove(store, &settings, &file).await
             })
         });
         removing.await
