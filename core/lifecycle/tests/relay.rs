@@ -54,6 +54,10 @@ impl Drop for Site {
 impl Site {
     async fn open() -> Self {
         let world = world(&DOCUMENT.replace("[ces.a]", PUSH)).await;
+        if world.lifecycle.store.shared() {
+            // Only who has the duties carries anything.
+            world.lifecycle.meet_others().await.unwrap();
+        }
         let echo = Arc::new(Echo::default());
         let tasks = tokio::spawn(world.lifecycle.clone().relay_forever(echo.clone()));
         Self { world, echo, tasks }
