@@ -328,3 +328,20 @@ fn of_each(body: &[u8]) -> Option<Problem> {
     let (title, detail) = ("No job obeyed".to_owned(), String::new());
     Some(Problem { title, status: 400, detail, findings: failed.iter().map(view).collect() })
 }
+
+/// A query about a VO, which operators name.
+pub fn of(vo: Option<&String>) -> String {
+    let url = vo.and_then(|vo| reqwest::Url::parse_with_params("query:", [("vo", vo)]).ok());
+    url.and_then(|url| url.query().map(str::to_owned)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_value_whatever_is_in_it() {
+        assert_eq!(of(Some(&"a&b=c".to_owned())), "vo=a%26b%3Dc");
+        assert_eq!(of(None), "");
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{Login, Server, User},
-    client::Client,
+    client::{Client, of},
     credentials::{Credentials, Tokens},
     show,
 };
@@ -99,10 +99,10 @@ fn said(server: &Server, url: &str, what: &str) -> anyhow::Result<()> {
 /// Does what the command line says about people.
 pub async fn user(server: &Server, command: User) -> anyhow::Result<()> {
     let client = Client::from_options(server).await?;
-    let of = |vo: Option<String>| vo.map(|vo| format!("?vo={vo}")).unwrap_or_default();
     match command {
         User::List { vo } => {
-            let users: Vec<UserView> = client.get(&format!("/api/users{}", of(vo))).await?;
+            let users: Vec<UserView> =
+                client.get(&format!("/api/users?{}", of(vo.as_ref()))).await?;
             if server.json {
                 return show::json(&users);
             }
@@ -116,7 +116,7 @@ pub async fn user(server: &Server, command: User) -> anyhow::Result<()> {
             );
         }
         User::Ban { user, reason, vo } => {
-            let path = format!("/api/users/{user}/ban{}", of(vo));
+            let path = format!("/api/users/{user}/ban?{}", of(vo.as_ref()));
             let done: Banned = client.put(&path, &Reason { reason }).await?;
             if server.json {
                 return show::json(&done);
@@ -124,7 +124,7 @@ pub async fn user(server: &Server, command: User) -> anyhow::Result<()> {
             println!("{user} is shut out; {} jobs killed", done.killed);
         }
         User::Unban { user, vo } => {
-            client.delete_only(&format!("/api/users/{user}/ban{}", of(vo))).await?;
+            client.delete_only(&format!("/api/users/{user}/ban?{}", of(vo.as_ref()))).await?;
             if server.json {
                 return show::json(&json!({"user": user, "banned": null}));
             }

@@ -2,18 +2,12 @@
 
 use crate::{
     cli::{Pilot, Server},
-    client::Client,
+    client::{Client, of},
     show,
 };
 use serde_json::{Value, json};
 use spinor_api::views::PilotView;
 use std::io::Write;
-
-/// A query about a VO.
-pub fn of(vo: Option<&String>) -> String {
-    let url = vo.and_then(|vo| reqwest::Url::parse_with_params("query:", [("vo", vo)]).ok());
-    url.and_then(|url| url.query().map(str::to_owned)).unwrap_or_default()
-}
 
 /// Does what the command line says.
 pub async fn run(server: &Server, command: Pilot) -> anyhow::Result<()> {
@@ -71,15 +65,4 @@ pub fn table(pilots: Vec<PilotView>) {
             [p.stamp, p.ce, p.queue, cores, p.status, jobs, sent, p.status_reason]
         }),
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_one_value_whatever_is_in_it() {
-        assert_eq!(of(Some(&"a&b=c".to_owned())), "vo=a%26b%3Dc");
-        assert_eq!(of(None), "");
-    }
 }

@@ -1,9 +1,9 @@
 //! `spinor site` and `spinor ce`: where pilots go, what keeps them from it, and whether that works.
 
-use super::pilot::{self, of};
+use super::pilot;
 use crate::{
     cli::{Ce, Server, Site, Whom},
-    client::Client,
+    client::{Client, of},
     show,
 };
 use anyhow::{Context, bail};
