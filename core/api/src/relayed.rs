@@ -24,8 +24,11 @@ impl Front for Relayed {
         let mut request = Request::builder()
             .method(method.as_str())
             .uri(path)
-            .header(header::CONTENT_TYPE, "application/json")
             .header(header::CONTENT_LENGTH, length);
+        // What else goes with a request is a sandbox.
+        if method == "POST" {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
         if !token.is_empty() {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }

@@ -2,6 +2,7 @@
 //! own channel carries.
 
 use crate::configuration::Configuration;
+use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
 use spinor_model::id::Digest;
 use spinor_spool::{Answered, Asked, Key, Name, Side};
 use std::{
@@ -18,7 +19,7 @@ use std::{
 /// What is asked.
 pub struct Request {
     /// Method of HTTP.
-    pub method: reqwest::Method,
+    pub method: Method,
     /// Path at the server.
     pub path: String,
     /// The token that is shown; empty, if there is none yet.
@@ -29,8 +30,8 @@ pub struct Request {
     pub timeout: Duration,
 }
 
-/// What came back: a status of HTTP, and bytes.
-pub type Answer = (u16, Vec<u8>);
+/// What came back.
+pub type Answer = (StatusCode, Vec<u8>);
 
 /// A way to the server.
 #[derive(Clone)]
@@ -73,16 +74,13 @@ async fn over_http(
     request: &Request,
 ) -> Result<Answer, reqwest::Error> {
     let Request { method, path, token, body, timeout } = request;
-    let sent = http
-        .request(method.clone(), format!("{server}{path}"))
-        .timeout(*timeout)
-        .bearer_auth(token)
-        .header("content-type", "application/json")
-        .body(body.clone())
-        .send()
-        .await?;
-    let status = sent.status().as_u16();
-    Ok((status, sent.bytes().await?.to_vec()))
+    let mut asked = http.request(method.clone(), format!("{server}{path}")).timeout(*timeout);
+    // What else goes with a request is a sandbox.
+    if *method == Method::POST {
+        asked = asked.header(CONTENT_TYPE, "application/json");
+    }
+    let sent = asked.bearer_auth(token).body(body.clone()).send().await?;
+    Ok((sent.status(), sent.bytes().await?.to_vec()))
 }
 
 /// Files beside the pilot. Each question has a number of its own.
@@ -133,7 +131,7 @@ impl Spool {
             drop(fs::remove_file(file));
         }
         let (Answered { status }, body) = read.map_err(io::Error::other)?;
-        Ok((status, body))
+        Ok((StatusCode::from_u16(status).map_err(io::Error::other)?, body))
     }
 }
 
@@ -173,7 +171,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let own = spool(directory.path().join("spinor-ab"));
         let request = Request {
-            method: reqwest::Method::PUT,
+            method: Method::PUT,
             path: "/x".to_owned(),
             token: "t".to_owned(),
             body: vec![7; 300_000],
@@ -202,7 +200,7 @@ mod tests {
         fs::write(&answer, &content[..20]).unwrap();
         tokio::time::sleep(LOOK * 2).await;
         fs::write(&answer, &content).unwrap();
-        assert_eq!(asking.await.unwrap().unwrap(), (204, b"y".to_vec()));
+        assert_eq!(asking.await.unwrap().unwrap(), (StatusCode::NO_CONTENT, b"y".to_vec()));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }

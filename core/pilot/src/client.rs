@@ -4,7 +4,7 @@ use crate::{
     channel::{Channel, Request},
     configuration::Configuration,
 };
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use spinor_model::{
     id::{Digest, JobId},
@@ -157,8 +157,10 @@ impl Client {
             let which = self.current.load(Ordering::Relaxed);
             let server = &self.servers[which % self.servers.len()];
             let why = match self.channel.send(server, request).await {
-                Ok((200..=299, body)) => return Ok(body),
-                Ok((status, body)) if (400..=499).contains(&status) && status != 429 => {
+                Ok((status, body)) if status.is_success() => return Ok(body),
+                Ok((status, body))
+                    if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS =>
+                {
                     return Err(ClientError::Refused(problem(status, &body)));
                 }
                 Ok((status, body)) => problem(status, &body),
@@ -176,11 +178,9 @@ impl Client {
     }
 }
 
-fn problem(status: u16, body: &[u8]) -> String {
+fn problem(status: StatusCode, body: &[u8]) -> String {
     let detail = serde_json::from_slice::<serde_json::Value>(body)
         .ok()
         .and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()));
-    let words = reqwest::StatusCode::from_u16(status).ok();
-    let words = words.and_then(|status| status.canonical_reason()).unwrap_or_default();
-    format!("{status} {words}: {}", detail.unwrap_or_default())
+    format!("{status}: {}", detail.unwrap_or_default())
 }

@@ -71,11 +71,11 @@ impl Configuration {
             let spool = spool.context("SPINOR_SPOOL is not set, and the worker has no network")?;
             configuration.spool = Some(spool.into());
         }
-        configuration.home = match file.parent() {
-            Some(home) if home != Path::new("") => home.to_owned(),
-            _ => std::env::current_dir()?,
+        let home = match file.parent() {
+            Some(home) if home != Path::new("") => home,
+            _ => Path::new("."),
         };
-        configuration.home = configuration.home.canonicalize()?;
+        configuration.home = home.canonicalize()?;
         Ok(configuration)
     }
 

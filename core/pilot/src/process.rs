@@ -44,7 +44,7 @@ impl Stat {
 /// What the processes of a group use together.
 pub fn usage(group: Pid) -> Usage {
     let (mut usage, mut pages) = (Usage::default(), 0);
-    for stat in members(group).iter().filter_map(|pid| Stat::of(&pid.to_string())) {
+    for (_, stat) in members(group) {
         pages += stat.number(24);
         usage.cpu_seconds += stat.cpu_seconds();
     }
@@ -97,7 +97,7 @@ impl Drop for Guard {
 
 /// Asks what runs behind a program that would end it at once, if that heard of it, to end.
 pub fn ask_behind(group: Pid, program: &str) {
-    for pid in members(group) {
+    for (pid, _) in members(group) {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         if name.trim() != program {
             let _ = kill(pid, Signal::SIGTERM);
@@ -106,14 +106,15 @@ pub fn ask_behind(group: Pid, program: &str) {
 }
 
 /// Processes of a group.
-fn members(group: Pid) -> Vec<Pid> {
+fn members(group: Pid) -> Vec<(Pid, Stat)> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pid = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
-    let of_group = |pid: &i32| {
-        let stat = Stat::of(&pid.to_string());
-        stat.is_some_and(|stat| i32::try_from(stat.number(5)) == Ok(group.as_raw()))
+    let member = |entry: fs::DirEntry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = Stat::of(&pid.to_string())?;
+        let own = i32::try_from(stat.number(5)) == Ok(group.as_raw());
+        own.then_some((Pid::from_raw(pid), stat))
     };
-    entries.flatten().filter_map(pid).filter(of_group).map(Pid::from_raw).collect()
+    entries.flatten().filter_map(member).collect()
 }
 
 /// Sends a signal to a whole group; one that is gone does not mind.
