@@ -5,9 +5,19 @@ pub fn name(stamp: &str) -> String {
     format!("spinor-{stamp}")
 }
 
+/// What the paths of its files in a directory begin with.
+pub fn prefix(directory: &str, stamp: &str) -> String {
+    format!("{}/{}", directory.trim_end_matches('/'), name(stamp))
+}
+
 /// A file of its own in a directory.
 pub fn file(directory: &str, stamp: &str, what: &str) -> String {
-    format!("{}/{}.{what}", directory.trim_end_matches('/'), name(stamp))
+    format!("{}.{what}", prefix(directory, stamp))
+}
+
+/// A file in a directory that is for all pilots.
+pub fn common(directory: &str, what: &str) -> String {
+    format!("{}/spinor.{what}", directory.trim_end_matches('/'))
 }
 
 /// A job's number and the pilot's stamp, which its files are named by.

@@ -23,7 +23,7 @@ pub struct Worker {
 /// How a pilot gets to its worker, and where it leaves files.
 #[derive(Debug, Clone, Copy)]
 pub struct Ways<'a> {
-    /// The first.
+    /// How it gets there.
     pub worker: &'a Worker,
     /// A directory that the worker has in common with whoever carries files, if there is one.
     pub shared: Option<&'a str>,
@@ -96,7 +96,7 @@ pub fn script<'a>(
     };
     let mut at_end = at_end.to_owned();
     if let Some(shared) = shared {
-        let spool = quoted(&format!("{}/{}", shared.trim_end_matches('/'), names::name(stamp)));
+        let spool = quoted(&names::prefix(shared, stamp));
         text.push_str(&format!("export SPINOR_SPOOL={spool}\n"));
         at_end.push_str("; rm -f \"$SPINOR_SPOOL\".[0-9]*");
     }
@@ -120,8 +120,8 @@ fn brought(Program { url, sha256 }: &Program, shared: Option<&str>) -> String {
     let Some(shared) = shared else {
         return format!("{FETCH}fetch {} {} || exit 71\n", quoted(url), quoted(sha256));
     };
-    let file = format!("{}/spinor.{sha256}", shared.trim_end_matches('/'));
-    format!("{TAKE}take {} {} || exit 71\n", quoted(&file), quoted(sha256))
+    let file = quoted(&names::common(shared, sha256));
+    format!("{TAKE}take {file} {} || exit 71\n", quoted(sha256))
 }
 
 /// A word as the shell reads it back.

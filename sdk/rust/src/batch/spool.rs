@@ -37,7 +37,7 @@ impl<S: Shell> Directory<'_, S> {
     fn path(&self, file: &File) -> String {
         match &file.pilot {
             Some(stamp) => names::file(self.path, stamp, &file.name),
-            None => format!("{}/spinor.{}", self.path.trim_end_matches('/'), file.name),
+            None => names::common(self.path, &file.name),
         }
     }
 
