@@ -96,7 +96,7 @@ impl Kit {
         self.clean(&references).await;
     }
 
-    /// Files go there in parts and come back; those of a pilot are told from those for all.
+    /// Files go there in parts, are listed and are taken away; those of a pilot are told from those for all.
     async fn files(&self) {
         let Some(spool) = self.backend.spool() else {
             return assert!(!self.carries_files);

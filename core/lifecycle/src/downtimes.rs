@@ -6,7 +6,7 @@ use spinor_model::{
     fit::fit, id::CeName, offer::Offer, policy::RequirementClass, registry::VoDocument,
     time::Timestamp,
 };
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 /// A time in which a host is out of service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,14 +56,19 @@ impl Ahead {
 impl Lifecycle {
     /// All downtimes that are known from now on.
     pub fn set_downtimes(&self, downtimes: Vec<Downtime>) {
-        self.downtimes.store(Arc::new(downtimes));
+        let mut by_host: HashMap<String, Vec<Downtime>> = HashMap::new();
+        for downtime in downtimes {
+            by_host.entry(downtime.host.to_ascii_lowercase()).or_default().push(downtime);
+        }
+        self.downtimes.store(Arc::new(by_host));
     }
 
     /// The first downtime of a CE that is not over.
     pub(crate) fn downtime(&self, document: &VoDocument, ce: &CeName) -> Option<Ahead> {
         let host = document.ces.get(ce)?.host.as_deref()?;
         let (now, downtimes) = (self.now(), self.downtimes.load());
-        let coming = downtimes.iter().filter(|d| d.host.eq_ignore_ascii_case(host) && d.end > now);
+        let own = downtimes.get(&host.to_ascii_lowercase())?;
+        let coming = own.iter().filter(|downtime| downtime.end > now);
         let Downtime { start, end, reason, .. } = coming.min_by_key(|downtime| downtime.start)?;
         let words = format!("downtime from {start} to {end}: {reason}");
         Some(Ahead { seconds: start.since(now).as_secs(), words })

@@ -47,7 +47,7 @@ use spinor_model::{
 };
 use spinor_store::{QueueChange, Store, StoreError};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicI64},
     time::Duration,
 };
@@ -134,7 +134,8 @@ pub struct Lifecycle {
     others: ArcSwap<Vec<String>>,
     /// Until when, in milliseconds since 1970, the duties are this server's; 0 if they are not.
     duty_until: AtomicI64,
-    downtimes: ArcSwap<Vec<downtimes::Downtime>>,
+    /// Downtimes, by their hosts in small letters: each match looks for one.
+    downtimes: ArcSwap<HashMap<String, Vec<downtimes::Downtime>>>,
     documents: ArcSwap<BTreeMap<VoName, Arc<VoDocument>>>,
     /// Since when each is in force here.
     documents_since: ArcSwap<BTreeMap<VoName, Timestamp>>,

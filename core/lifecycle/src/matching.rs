@@ -44,13 +44,13 @@ impl Owners {
 
 impl Lifecycle {
     /// Fills a slot: claims jobs for what it has free, until it is full or nothing suits; of one
-    /// owner, if so it must be, and then of `owner`, whose jobs the pilot runs already. `holds` says
-    /// which: what it should hold and does not is given again.
+    /// owner, if `owners` says so. `holds` is what the pilot runs already: what it should hold and does
+    /// not is given again.
     pub async fn match_slot(
         &self,
         pilot: &PilotIdentity,
-        slot: Offer,
-        owner: Owners,
+        mut slot: Offer,
+        mut owners: Owners,
         holds: &[(JobId, AttemptNumber)],
     ) -> Result<Vec<Claimed>, LifecycleError> {
         let lost = self.store.unheard_of(&pilot.stamp, holds).await?;
@@ -62,7 +62,6 @@ impl Lifecycle {
         if banned {
             return Ok(Vec::new());
         }
-        let mut slot = slot;
         if let Some(ahead) = self.downtime(&document, &pilot.ce) {
             if ahead.closes() {
                 return Ok(Vec::new());
@@ -73,7 +72,6 @@ impl Lifecycle {
         let rule = self.judged(&pilot.vo, &offer, Some(&pilot.stamp)).await?;
         let decider = rule.decider();
         let mut free = slot;
-        let mut owners = owner;
         let mut claimed: Vec<Claimed> = Vec::new();
         let mut skip = HashSet::new();
         while free.cores > 0 && (claimed.len() as u32) < MAX_JOBS {

@@ -4,8 +4,8 @@
 //! Whoever carries the files, or may look into their directory, learns nothing from them and changes
 //! nothing in them unnoticed: they are sealed with a key that the pilot has from its secret, and the
 //! server from what it keeps of that ([`Key`]). A file begins with its size, so that it is known when it
-//! is whole, and a salt; then come chunks, each sealed by itself ([`seal`]), so that neither side
-//! holds a large file in memory. The first bytes inside are a line of JSON ([`Asked`], [`Answered`]);
+//! is whole, and a salt; then come chunks, each sealed by itself ([`seal`]), so that the server, which
+//! has many, holds no large file in memory. The first bytes inside are a line of JSON ([`Asked`], [`Answered`]);
 //! the rest is the body.
 
 mod files;

@@ -1,10 +1,10 @@
 //! One question: read as it is needed, answered, and the answer written as it comes.
 
-use super::{Bytes, Front, Question, Reply, Trouble};
-use futures::{StreamExt, TryStreamExt, stream};
+use super::{Bytes, Front, Question, Reply, Trouble, pieces::Pieces};
+use futures::{StreamExt, stream};
 use spinor_model::{
     id::{Digest, Stamp},
-    policy::{ComputingBackend, PolicyError, Spool, SpoolFile},
+    policy::{ComputingBackend, Spool, SpoolFile},
 };
 use spinor_spool::{
     Answered, Asked, BEGINNING, CHUNK, Key, Name, Opening, Sealing, Side, TAG, head_and_body,
@@ -78,27 +78,23 @@ impl Errand {
         let whole = plain.len();
         let (asked, body): (Asked, Vec<u8>) = head_and_body(plain)?;
         let length = inside(self.size).saturating_sub((whole - body.len()) as u64);
-        let rest = rest(self.backend.clone(), file, opening);
+        let (backend, offset) = (self.backend.clone(), (BEGINNING + SEALED) as u64);
+        let rest = Rest { backend, file, opening, offset }.stream();
         let body = stream::once(async { Ok(body) }).chain(rest).boxed();
         let Asked { method, path, token } = asked;
         Ok(Question { method, path, token, length, body })
     }
 
     async fn put(&self, key: &Key, reply: Reply) -> Result<(), Trouble> {
-        let Reply { status, length, mut body } = reply;
-        let mut plain = Answered { status }.line()?;
-        let total = plain.len() as u64 + length;
+        let Reply { status, length, body } = reply;
+        let head = Answered { status }.line()?;
+        let total = head.len() as u64 + length;
         let mut sealing = Sealing::begin(key, Side::Answer, self.number, total);
-        let mut sealed = sealing.beginning();
+        let mut pieces = Pieces::new(head, body, length, CHUNK);
         let (file, spool) = (self.file(Name::Response(self.number)), spool(self.backend.as_ref())?);
-        let mut offset = 0;
-        let mut left = total;
-        while left > 0 {
-            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
-            fill(&mut plain, wanted, &mut body).await?;
-            let next = plain.split_off(wanted);
+        let (mut sealed, mut offset) = (sealing.beginning(), 0);
+        while let Some(plain) = pieces.next().await? {
             sealed.extend(sealing.chunk(&plain)?);
-            (left, plain) = (left - wanted as u64, next);
             let bytes = sealed.len() as u64;
             spool.write(&file, offset, std::mem::take(&mut sealed)).await?;
             offset += bytes;
@@ -107,32 +103,30 @@ impl Errand {
     }
 }
 
-/// Reads until there are so many bytes.
-async fn fill(plain: &mut Vec<u8>, wanted: usize, body: &mut Bytes) -> io::Result<()> {
-    while plain.len() < wanted {
-        let more = body.try_next().await?;
-        plain.extend(more.ok_or(io::ErrorKind::UnexpectedEof)?);
-    }
-    Ok(())
+/// The chunks of a question after the first, each read when it is wanted.
+struct Rest {
+    backend: Arc<dyn ComputingBackend>,
+    file: SpoolFile,
+    opening: Opening,
+    offset: u64,
 }
 
-/// The chunks after the first, each read when it is wanted.
-fn rest(backend: Arc<dyn ComputingBackend>, file: SpoolFile, opening: Opening) -> Bytes {
-    let begun = (backend, file, opening, (BEGINNING + SEALED) as u64);
-    let next = |(backend, file, mut opening, offset): (
-        Arc<dyn ComputingBackend>,
-        _,
-        Opening,
-        _,
-    )| async move {
-        if opening.is_whole() {
+impl Rest {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, Trouble> {
+        if self.opening.is_whole() {
             return Ok(None);
         }
-        let carried = spool(backend.as_ref()).map_err(io::Error::other)?;
         let most = u32::try_from(SEALED).unwrap_or(u32::MAX);
-        let sealed: Result<Vec<u8>, PolicyError> = carried.read(&file, offset, most).await;
-        let plain = opening.chunk(&sealed.map_err(io::Error::other)?).map_err(io::Error::other)?;
-        Ok(Some((plain, (backend, file, opening, offset + SEALED as u64))))
-    };
-    stream::try_unfold(begun, next).boxed()
+        let sealed = spool(self.backend.as_ref())?.read(&self.file, self.offset, most).await?;
+        self.offset += SEALED as u64;
+        Ok(Some(self.opening.chunk(&sealed)?))
+    }
+
+    fn stream(self) -> Bytes {
+        let next = |mut rest: Self| async move {
+            let plain = rest.next().await.map_err(io::Error::other)?;
+            Ok(plain.map(|plain| (plain, rest)))
+        };
+        stream::try_unfold(self, next).boxed()
+    }
 }

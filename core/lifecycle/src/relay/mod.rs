@@ -4,29 +4,29 @@
 //! A question lies there until it is answered, so that one is answered twice when a server dies
 //! in between; the protocol takes that, since over HTTP pilots repeat themselves too.
 
+mod desk;
 mod errand;
+mod pieces;
 mod program;
 
 use crate::{Lifecycle, LifecycleError, lock};
 use async_trait::async_trait;
+use desk::{Desk, Key, Pending};
 use errand::Errand;
 use futures::{future::join_all, stream::BoxStream};
 use program::Program;
 use spinor_model::{
     id::{CeName, Stamp, VoName},
-    policy::{ComputingBackend, PolicyError, SpoolFile},
+    policy::{ComputingBackend, PolicyError, Spool, SpoolFile},
 };
 use spinor_spool::{Broken, Name};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
-use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
+use tokio::{task::JoinSet, time::sleep};
 
 /// Bytes on their way.
 pub type Bytes = BoxStream<'static, io::Result<Vec<u8>>>;
@@ -83,64 +83,8 @@ impl From<spinor_store::StoreError> for Trouble {
     }
 }
 
-/// Questions of one CE's pilots that are under way at a time.
-const AT_ONCE: usize = 256;
-
-/// Of those, the ones that bring or fetch more than a chunk. Each holds a few chunks in memory.
-const LARGE: usize = 8;
-
 /// What a pilot leaves is kept so long after its end.
 const KEPT: Duration = Duration::from_secs(600);
-
-/// A question by its pilot and number.
-type Key = (Stamp, u32);
-
-/// What is done about the questions of one CE's pilots.
-struct Desk {
-    /// Questions that are being answered, or have been and still lie there.
-    known: Mutex<BTreeMap<Key, Answered>>,
-    permits: Semaphore,
-    large: Semaphore,
-    /// Whether somebody looks there now.
-    looking: AtomicBool,
-    /// Whether anything lay there when somebody looked last.
-    busy: AtomicBool,
-}
-
-impl Default for Desk {
-    fn default() -> Self {
-        Self {
-            known: Mutex::default(),
-            permits: Semaphore::new(AT_ONCE),
-            large: Semaphore::new(LARGE),
-            looking: AtomicBool::default(),
-            busy: AtomicBool::default(),
-        }
-    }
-}
-
-/// A question that is being answered: unless it was, it is looked at again.
-struct Pending<'a> {
-    desk: &'a Desk,
-    key: Key,
-    answered: bool,
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        let mut known = lock(&self.desk.known);
-        match self.answered {
-            true => drop(known.insert(self.key.clone(), Answered::Yes)),
-            false => drop(known.remove(&self.key)),
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Answered {
-    NotYet,
-    Yes,
-}
 
 /// Carries questions and answers.
 struct Relay {
@@ -223,22 +167,14 @@ impl Relay {
             })
             .collect();
         desk.busy.store(!questions.is_empty(), Ordering::Relaxed);
-        let new: Vec<(Key, u64)> = {
-            let mut known = lock(&desk.known);
-            known.retain(|key, answered| {
-                *answered == Answered::NotYet || questions.contains_key(key)
-            });
-            questions.iter().filter(|(key, _)| !known.contains_key(key)).map(owned).collect()
-        };
         let mut found = Vec::new();
-        for (key, size) in new {
+        for (key, size) in desk.new_of(&questions) {
             found.extend(self.errand(place, &backend, &key, size).await?);
         }
-        if let Err(error) = self.clear(place, backend.as_ref(), &listed).await {
+        if let Err(error) = self.clear(place, spool, &listed).await {
             tracing::warn!(%vo, %ce, %error, "what ended pilots left there stays");
         }
-        let keys = found.iter().map(|errand| (errand.key(), Answered::NotYet));
-        lock(&desk.known).extend(keys);
+        desk.take_on(&found);
         Ok(found)
     }
 
@@ -277,10 +213,9 @@ impl Relay {
     async fn clear(
         &self,
         (vo, ce): &(VoName, CeName),
-        backend: &dyn ComputingBackend,
+        spool: &dyn Spool,
         listed: &[(SpoolFile, u64)],
     ) -> Result<(), Trouble> {
-        let Some(spool) = backend.spool() else { return Ok(()) };
         let (store, now) = (&self.lifecycle.store, self.lifecycle.now());
         let live = store.pilots(Some(vo), false).await?;
         let live: BTreeSet<&Stamp> = live.iter().map(|pilot| &pilot.stamp).collect();
@@ -296,8 +231,4 @@ impl Relay {
         }
         Ok(())
     }
-}
-
-fn owned((key, size): (&Key, &u64)) -> (Key, u64) {
-    (key.clone(), *size)
 }

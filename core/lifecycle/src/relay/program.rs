@@ -1,8 +1,8 @@
 //! The pilot program is brought to where workers find it, before any pilot is sent.
 
-use super::{Front, Question, Relay, Reply, Trouble};
+use super::{Front, Question, Relay, Reply, Trouble, pieces::Pieces};
 use crate::{Lifecycle, lock};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use spinor_model::{
     id::{CeName, VoName},
     policy::{Spool, SpoolFile},
@@ -44,6 +44,13 @@ impl Program {
     }
 }
 
+impl Lifecycle {
+    /// The pilot program, as workers without a network find it.
+    pub(crate) fn program_file(&self) -> SpoolFile {
+        SpoolFile { pilot: None, name: self.program.to_string() }
+    }
+}
+
 impl Relay {
     /// Brings the program, if it is not there as it should be.
     pub(super) async fn bring_program(
@@ -53,25 +60,18 @@ impl Relay {
         listed: &[(SpoolFile, u64)],
     ) -> Result<(), Trouble> {
         let lifecycle = &self.lifecycle;
-        let file = SpoolFile { pilot: None, name: lifecycle.program.to_string() };
+        let file = lifecycle.program_file();
         let length = self.program.length(lifecycle, self.front.as_ref()).await?;
         if !listed.contains(&(file.clone(), length)) {
             lock(&lifecycle.carried).remove(place);
             tracing::info!(vo = %place.0, ce = %place.1, bytes = length, "bringing the pilot program");
             let reply = program(lifecycle, self.front.as_ref()).await?;
-            let (mut body, mut offset, mut part) = (reply.body, 0, Vec::new());
-            loop {
-                let more = body.try_next().await?;
-                let ended = more.is_none();
-                part.extend(more.unwrap_or_default());
-                if part.len() >= PART || ended {
-                    let bytes = part.len() as u64;
-                    spool.write(&file, offset, std::mem::take(&mut part)).await?;
-                    offset += bytes;
-                }
-                if ended {
-                    break;
-                }
+            let mut pieces = Pieces::new(Vec::new(), reply.body, length, PART);
+            let mut offset = 0;
+            while let Some(piece) = pieces.next().await? {
+                let bytes = piece.len() as u64;
+                spool.write(&file, offset, piece).await?;
+                offset += bytes;
             }
         }
         Ok(())

@@ -37,7 +37,7 @@ impl Lifecycle {
         if let Err(error) = self.policies.backend(&document.vo, ce, name) {
             return Some(error.to_string());
         }
-        if let Err(why) = self.reaches(&document.vo, place) {
+        if let Some(why) = self.unheard(&document.vo, place) {
             return Some(why);
         }
         let key = (document.vo.clone(), (*ce).clone(), (*name).clone());
@@ -47,15 +47,15 @@ impl Lifecycle {
         Some(format!("left alone for {seconds} s more: {}", backoff.why))
     }
 
-    /// Whether what pilots say gets here, or why not.
-    pub(super) fn reaches(&self, vo: &VoName, place: &Place<'_>) -> Result<(), String> {
+    /// Why pilots there would not be heard.
+    fn unheard(&self, vo: &VoName, place: &Place<'_>) -> Option<String> {
         if !place.push {
-            return Ok(());
+            return None;
         }
         match lock(&self.carried).get(&(vo.clone(), place.ce.clone())) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(why)) => Err(format!("files do not go there: {why}")),
-            None => Err("the pilot program is not there yet".to_owned()),
+            Some(Ok(())) => None,
+            Some(Err(why)) => Some(format!("files do not go there: {why}")),
+            None => Some("the pilot program is not there yet".to_owned()),
         }
     }
 

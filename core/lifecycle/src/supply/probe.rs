@@ -4,7 +4,7 @@ use super::place::Place;
 use crate::{Lifecycle, LifecycleError};
 use spinor_model::{
     id::{CeName, QueueName, Stamp, VoName},
-    policy::{ComputingBackend, Room, SpoolFile, Submission},
+    policy::{ComputingBackend, Room, Submission},
 };
 use std::time::{Duration, Instant};
 
@@ -76,7 +76,7 @@ impl Lifecycle {
     /// Whether files are carried, and the pilot program is there.
     async fn probe_files(&self, backend: &dyn ComputingBackend, probe: &mut Probe) -> bool {
         let started = Instant::now();
-        let program = SpoolFile { pilot: None, name: self.program.to_string() };
+        let program = self.program_file();
         let outcome = match backend.spool() {
             None => Err(format!("{} carries none", backend.decider())),
             Some(spool) => match spool.list().await {
