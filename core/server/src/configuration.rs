@@ -141,7 +141,7 @@ impl Configuration {
             listen: serve.listen.or(file.listen).unwrap_or_else(|| "127.0.0.1:8085".to_owned()),
             url: serve.url.or(file.url),
             s3: file.s3,
-            downtimes: file.downtimes,
+            downtimes: file.downtimes.map(Feed::checked).transpose()?,
             redirects: file.auth.redirects,
             security_contact: file.security_contact,
             pace: file.pace.over(Pace::default())?,

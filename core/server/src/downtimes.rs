@@ -18,6 +18,19 @@ pub struct Feed {
     pub every: u64,
 }
 
+impl Feed {
+    /// It, if it can be asked.
+    pub fn checked(self) -> anyhow::Result<Self> {
+        let Self { url, every } = &self;
+        let parsed = reqwest::Url::parse(url);
+        let parsed = parsed.with_context(|| format!("downtimes.url `{url}` is no address"))?;
+        let known = matches!(parsed.scheme(), "http" | "https");
+        anyhow::ensure!(known, "downtimes.url `{url}`: give one that begins with http(s)://");
+        anyhow::ensure!(*every > 0, "downtimes.every is 0: give seconds between looks");
+        Ok(self)
+    }
+}
+
 fn often() -> u64 {
     600
 }
@@ -72,7 +85,7 @@ async fn fetch(http: &reqwest::Client, url: &str) -> anyhow::Result<Vec<Downtime
 
 /// Keeps what is told of downtimes up to date. While nothing is told, what was told last counts.
 pub async fn follow(lifecycle: Arc<Lifecycle>, feed: Feed) {
-    let every = Duration::from_secs(feed.every.max(1));
+    let every = Duration::from_secs(feed.every);
     let http = reqwest::Client::builder().timeout(TIMEOUT).build();
     let Ok(http) = http.inspect_err(|error| tracing::error!(%error, "downtimes")) else { return };
     loop {
@@ -120,6 +133,17 @@ mod tests {
         assert_eq!(read("<results/>").unwrap(), []);
         assert!(read("<html>no").is_err());
         assert!(read(&TOLD.replace("1795900000", "soon")).is_err());
+    }
+
+    #[test]
+    fn a_feed_that_cannot_be_asked_is_refused() {
+        let checked = |url: &str, every| Feed { url: url.to_owned(), every }.checked();
+        assert!(checked("https://goc.example.org/?method=get_downtime", 600).is_ok());
+        for (url, every, part) in
+            [("nonsense", 1, "downtimes.url"), ("file:///x", 1, "http"), ("http://x", 0, "every")]
+        {
+            assert!(checked(url, every).unwrap_err().to_string().contains(part), "{url}");
+        }
     }
 
     #[tokio::test]
