@@ -2,6 +2,7 @@
 
 mod binding;
 mod candidate;
+mod ce;
 mod grants;
 mod identity;
 mod installation;
@@ -9,6 +10,7 @@ mod robot;
 
 pub use binding::{BadBindingPath, Binding, BindingPath, Fallback, Kind, Mode};
 pub use candidate::{Candidate, Stage};
+pub use ce::{Banned, Ce, ISOLATED, Queue};
 pub use grants::{
     CommandGrant, DirectoryGrant, Granted, Grants, HttpGrant, IdentityGrant, ProcessGrant,
     RemoteProgram, SecretGrant, SshGrant,
@@ -20,7 +22,7 @@ pub use robot::Robot;
 use crate::{
     finding::Finding,
     id::{CeName, GroupName, JobType, QueueName, SinkName, SiteName, UserName, VoName},
-    offer::{Offer, default_power},
+    offer::Offer,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -180,126 +182,6 @@ pub struct Site {
     pub description: String,
     /// Takes no jobs and no pilots for the time being.
     pub banned: bool,
-}
-
-/// What can be banned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Banned {
-    /// A site: no pilots go there, and those that are there get no jobs.
-    Site(SiteName),
-    /// A CE: no pilots go there.
-    Ce(CeName),
-}
-
-impl fmt::Display for Banned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Site(name) => write!(f, "site {name}"),
-            Self::Ce(name) => write!(f, "CE {name}"),
-        }
-    }
-}
-
-/// A computing element.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ce {
-    /// Where it is.
-    pub site: SiteName,
-    /// Gets no pilots for the time being; those that it has go on.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub banned: bool,
-    /// The host that feeds of downtimes know it by, e.g. `ce.example.org`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// Its workers reach no network: what pilots and the server say to each other is carried by the
-    /// plugin, in files.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub push: bool,
-    /// What brings pilots there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backend: Option<Binding>,
-    /// Its queues.
-    pub queues: BTreeMap<QueueName, Queue>,
-}
-
-/// A queue: what a pilot gets there.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Queue {
-    /// Cores of a pilot.
-    #[serde(default = "one")]
-    pub cores: u32,
-    /// Memory of a pilot, in MiB.
-    pub memory_mb: u64,
-    /// Wall time of a pilot, in seconds.
-    pub wall_time: u64,
-    /// What a core can do, in HS06.
-    #[serde(default = "default_power")]
-    pub power: u32,
-    /// GPUs of a pilot.
-    #[serde(default)]
-    pub gpus: u32,
-    /// Scratch space of a pilot, in MiB.
-    #[serde(default)]
-    pub scratch_mb: u64,
-    /// Pilots there may be at a time.
-    #[serde(default = "one")]
-    pub max_pilots: u32,
-    /// Pilots that may wait there at a time; as many as there may be, if not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_waiting: Option<u32>,
-    /// Whether payloads are kept apart there, from their pilot and from each other. A pilot that
-    /// cannot do it takes no jobs; one that can is tagged [`ISOLATED`], and takes several owners'.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub isolate: bool,
-    /// What its slots are known for.
-    #[serde(default)]
-    pub tags: BTreeSet<String>,
-    /// As `uname -m` says.
-    #[serde(default = "default_architecture")]
-    pub architecture: String,
-    /// Whatever else a rule may look at.
-    #[serde(default)]
-    pub attributes: BTreeMap<String, String>,
-}
-
-/// The tag of slots whose payloads are kept apart.
-pub const ISOLATED: &str = "isolated";
-
-fn one() -> u32 {
-    1
-}
-
-fn default_architecture() -> String {
-    "x86_64".to_owned()
-}
-
-impl Queue {
-    /// All that its slots are known for.
-    pub fn tags(&self) -> BTreeSet<String> {
-        let mut tags = self.tags.clone();
-        tags.extend(self.isolate.then(|| ISOLATED.to_owned()));
-        tags
-    }
-
-    /// What a fresh pilot of this queue offers.
-    pub fn offer(&self, site: &SiteName, ce: &CeName, queue: &QueueName) -> Offer {
-        Offer {
-            site: site.clone(),
-            ce: ce.clone(),
-            queue: queue.clone(),
-            cores: self.cores,
-            memory_mb: self.memory_mb,
-            gpus: self.gpus,
-            scratch_mb: self.scratch_mb,
-            wall_time: self.wall_time,
-            power: self.power,
-            architecture: self.architecture.clone(),
-            tags: self.tags(),
-            attributes: self.attributes.clone(),
-        }
-    }
 }
 
 /// A document that is refused, with all that is wrong with it.
