@@ -1,0 +1,115 @@
+//! Commands about pilots, CEs and sites.
+
+use clap::{Args, Subcommand};
+
+/// Pilots.
+#[derive(Subcommand)]
+pub enum Pilot {
+    /// List a VO's pilots
+    List {
+        /// The VO, for operators.
+        #[arg(long)]
+        vo: Option<String>,
+        /// Also those that have ended.
+        #[arg(long)]
+        ended: bool,
+    },
+    /// Show a pilot
+    Show {
+        /// Its stamp.
+        stamp: String,
+    },
+    /// Print what a pilot wrote, as its CE gives it
+    Logs {
+        /// Its stamp.
+        stamp: String,
+        /// `stdout`, `stderr`, or `log`: the CE's own
+        #[arg(long, default_value = "stderr")]
+        stream: String,
+    },
+    /// Have its CE end a pilot: the jobs that it runs are tried again elsewhere
+    Kill {
+        /// Its stamp.
+        stamp: String,
+    },
+}
+
+/// Whom to ban, or to allow again.
+#[derive(Args)]
+pub struct Whom {
+    /// Its name.
+    pub name: String,
+    /// The VO, for operators.
+    #[arg(long)]
+    pub vo: Option<String>,
+}
+
+/// Sites.
+#[derive(Subcommand)]
+pub enum Site {
+    /// List a VO's sites
+    List {
+        /// The VO, for operators.
+        #[arg(long)]
+        vo: Option<String>,
+    },
+    /// Send no pilots to a site, and give those that are there no more jobs
+    Ban {
+        /// Which.
+        #[command(flatten)]
+        whom: Whom,
+        /// Why, for those who read the VO's log.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take a ban back
+    Allow {
+        /// Which.
+        #[command(flatten)]
+        whom: Whom,
+    },
+}
+
+/// CEs.
+#[derive(Subcommand)]
+pub enum Ce {
+    /// List a VO's queues: what could run there, what was sent, and why not more
+    List {
+        /// The VO, for operators.
+        #[arg(long)]
+        vo: Option<String>,
+    },
+    /// Show a CE's queues, and what became of its last pilots
+    Show {
+        /// Which.
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Send no pilots to a CE; those that are there go on
+    Ban {
+        /// Which.
+        #[command(flatten)]
+        whom: Whom,
+        /// Why, for those who read the VO's log.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take a ban back
+    Allow {
+        /// Which.
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Try a CE: ask it for room, bring it a pilot, and follow that until it calls
+    Test {
+        /// Which.
+        #[command(flatten)]
+        whom: Whom,
+        /// The queue, if it has several.
+        #[arg(long)]
+        queue: Option<String>,
+        /// Seconds after which it is said that the pilot did not call.
+        #[arg(long, default_value_t = 600)]
+        wait: u64,
+    },
+}
