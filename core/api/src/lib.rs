@@ -11,6 +11,7 @@ mod description;
 pub mod dirac;
 mod health;
 pub mod jobs;
+mod lingering;
 pub mod orders;
 mod pilots;
 pub mod plugins;
@@ -103,6 +104,7 @@ pub fn router(app: Shared) -> Router {
         .fallback(problem::not_found)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::map_response(problem::as_problem))
+        .layer(axum::middleware::map_request(lingering::lingering))
         .with_state(app)
 }
 
