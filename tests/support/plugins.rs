@@ -8,7 +8,7 @@ use spinor_model::{
     time::SystemClock,
 };
 use spinor_plugins::{
-    bound::Surroundings, capabilities::tokens::LateTokens, compiled::CompiledCache,
+    bound::Surroundings, capabilities::credentials::LateCredentials, compiled::CompiledCache,
     compiler::Compiler, engine::Engines, load::Loader, making::Wanted, registry::Registry,
 };
 use std::{
@@ -24,7 +24,7 @@ pub async fn host(data: &Path) -> Registry {
     let loader = Loader { engines: Engines::new().unwrap(), cache, compiler: Compiler::here() };
     let observer = Arc::new(spinor_lifecycle::observations::Observations::new().0);
     let (data, clock) = (data.to_owned(), Arc::new(SystemClock));
-    let tokens = LateTokens::default();
+    let credentials = LateCredentials::default();
     let surroundings = Surroundings { data, pilot: Vec::new(), clock, observer, tokens };
     let registry = Registry::new(loader, surroundings);
     for bytes in spinor_bundle::first_party() {

@@ -67,7 +67,8 @@ async fn start(
         return Err(Problem::bad_request(text));
     }
     let lifecycle = &app.lifecycle;
-    let pilot = lifecycle.start_pilot(start.stamp, &start.secret, &start.start).await?;
+    let node = start.node.parse().ok();
+    let pilot = lifecycle.start_pilot(start.stamp, &start.secret, &start.start, node).await?;
     let subject = Subject::Pilot(PilotIdentity {
         stamp: pilot.stamp,
         vo: pilot.vo,
@@ -159,7 +160,9 @@ fn assignment(
     let parameters = Parameters { values: &job.parameters, row: job.row, job: job.id };
     let plan = job.plan.filled(parameters).map_err(|bad| Problem::bad_request(bad.to_string()))?;
     let token = job_token(app, pilot, job.id, job.attempt, &job.owner)?;
-    let data_token = app.lifecycle.document(&pilot.vo)?.data_tokens(&job.group).is_some();
+    let document = app.lifecycle.document(&pilot.vo)?;
+    let data_token = document.data_tokens(&job.group).is_some();
+    let proxy = document.payload_proxy(&job.group).is_some();
     Ok(Assignment {
         job: job.id,
         attempt: job.attempt,
@@ -174,6 +177,7 @@ fn assignment(
         sandboxes: job.sandboxes,
         token,
         data_token,
+        proxy,
     })
 }
 

@@ -207,6 +207,8 @@ pub struct PilotView {
     pub last_seen: Option<String>,
     /// When it ended, RFC 3339.
     pub ended: Option<String>,
+    /// The machine that it is on, as that calls itself.
+    pub node: Option<String>,
 }
 
 impl From<PilotRecord> for PilotView {
@@ -226,6 +228,7 @@ impl From<PilotRecord> for PilotView {
             started: pilot.started.map(|t| t.to_string()),
             last_seen: pilot.last_seen.map(|t| t.to_string()),
             ended: pilot.ended.map(|t| t.to_string()),
+            node: pilot.node.map(String::from),
         }
     }
 }

@@ -9,6 +9,7 @@ mod file;
 mod jws;
 pub mod keys;
 pub mod provider;
+pub mod proxy;
 pub mod scope;
 pub mod seal;
 pub mod secret;

@@ -3,6 +3,7 @@
 mod data;
 mod grant;
 mod login;
+mod proxy;
 mod robot;
 
 pub use grant::Tokens;
@@ -10,6 +11,7 @@ pub use login::{AuthorizationRequest, DeviceLogin};
 
 use crate::{
     provider::{ProviderError, Providers},
+    proxy::{Proxies, ProxyError},
     scope::BadScope,
     seal::Seal,
     token::{Keys, TokenError},
@@ -61,6 +63,9 @@ pub enum SessionError {
     /// The VO's provider.
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    /// The VO's proxy.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -107,6 +112,7 @@ pub struct Sessions {
     banned: RwLock<HashSet<(VoName, UserName)>>,
     looking: tokio::sync::Mutex<()>,
     data: data::Slots,
+    proxies: Proxies,
 }
 
 impl Sessions {
@@ -116,6 +122,7 @@ impl Sessions {
     /// If the machine's certificates cannot be read.
     pub fn new(parts: Parts) -> Result<Self, reqwest::Error> {
         let Parts { store, documents, keys, clock, url, redirects, secrets, seal } = parts;
+        let proxies = Proxies::new(secrets.clone(), clock.clone());
         let (providers, banned) = (Providers::new()?, RwLock::default());
         let looking = tokio::sync::Mutex::default();
         Ok(Self {
@@ -131,6 +138,7 @@ impl Sessions {
             banned,
             looking,
             data: data::Slots::default(),
+            proxies,
         })
     }
 

@@ -7,6 +7,7 @@
 //! | [`supply`] | demand gets pilots |
 //! | [`relay`] | pilots without a network are heard |
 //! | [`pilots`] | pilots start, are heard of, bring results |
+//! | [`nodes`] | nodes that fail jobs get no more |
 //! | [`downtimes`] | CEs drain before they go down |
 //! | [`conclusion`] | ended attempts are judged |
 //! | [`accounting`] | usage records reach their sinks |
@@ -25,6 +26,7 @@ pub mod downtimes;
 pub mod explain;
 pub mod index;
 pub mod matching;
+pub mod nodes;
 pub mod observations;
 pub mod pilots;
 pub mod relay;
@@ -136,6 +138,7 @@ pub struct Lifecycle {
     duty_until: AtomicI64,
     /// Downtimes, by their hosts in small letters: each match looks for one.
     downtimes: ArcSwap<HashMap<String, Vec<downtimes::Downtime>>>,
+    banned_nodes: ArcSwap<nodes::Banned>,
     documents: ArcSwap<BTreeMap<VoName, Arc<VoDocument>>>,
     /// Since when each is in force here.
     documents_since: ArcSwap<BTreeMap<VoName, Timestamp>>,
@@ -195,6 +198,7 @@ impl Lifecycle {
             others: ArcSwap::default(),
             duty_until: AtomicI64::new(0),
             downtimes: ArcSwap::default(),
+            banned_nodes: ArcSwap::default(),
             documents: ArcSwap::default(),
             documents_since: ArcSwap::default(),
             index: Mutex::new(index),

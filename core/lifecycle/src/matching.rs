@@ -59,7 +59,7 @@ impl Lifecycle {
         }
         let document = self.document(&pilot.vo)?;
         let banned = document.sites.get(&pilot.site).is_none_or(|site| site.banned);
-        if banned {
+        if banned || self.on_banned_node(&pilot.stamp) {
             return Ok(Vec::new());
         }
         if let Some(ahead) = self.downtime(&document, &pilot.ce) {

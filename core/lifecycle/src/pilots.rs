@@ -2,7 +2,11 @@
 
 use crate::{Lifecycle, LifecycleError};
 use spinor_identity::{secret, subject::PilotIdentity};
-use spinor_model::{id::Stamp, plan::AttemptResult, state::PilotState};
+use spinor_model::{
+    id::{NodeName, Stamp},
+    plan::AttemptResult,
+    state::PilotState,
+};
 use spinor_store::{Beat, BeatAnswer, PilotRecord, PilotStart, ResultAnswer};
 use std::time::Duration;
 
@@ -30,16 +34,23 @@ impl From<spinor_store::StoreError> for StartRefusal {
 }
 
 impl Lifecycle {
-    /// A pilot shows its secret. `start` is what it chose for this use of it.
+    /// A pilot shows its secret, and says which node it is on. `start` is what it chose for this use of it.
     pub async fn start_pilot(
         &self,
         stamp: Stamp,
         its_secret: &str,
         start: &str,
+        node: Option<NodeName>,
     ) -> Result<PilotRecord, StartRefusal> {
         let (its_secret, start) = (secret::hash(its_secret), secret::hash(start));
-        match self.store.start_pilot(&stamp, its_secret, start, self.now()).await? {
-            PilotStart::Started(pilot) => Ok(*pilot),
+        let now = self.now();
+        match self.store.start_pilot(&stamp, its_secret, start, node.as_ref(), now).await? {
+            PilotStart::Started(pilot) => {
+                if let Some(node) = &node {
+                    self.arrived(&pilot.vo, &pilot.ce, node).await?;
+                }
+                Ok(*pilot)
+            }
             PilotStart::WrongSecret => Err(StartRefusal::WrongSecret(stamp)),
             PilotStart::UsedSecret => Err(StartRefusal::UsedSecret(stamp)),
             PilotStart::Ended(state) => Err(StartRefusal::Ended(stamp, state)),
@@ -67,7 +78,12 @@ impl Lifecycle {
     ) -> Result<ResultAnswer, LifecycleError> {
         let answer = self.store.finish(&pilot.stamp, result, self.now()).await?;
         match answer {
-            ResultAnswer::Accepted => self.concluding.notify_one(),
+            ResultAnswer::Accepted => {
+                self.concluding.notify_one();
+                if let Err(error) = self.suspect(pilot, result).await {
+                    tracing::warn!(%error, "whether its node is to blame is not known");
+                }
+            }
             ResultAnswer::UsageOnly => self.delivering.notify_one(),
             ResultAnswer::Repeated | ResultAnswer::Refused(_) => {}
         }
@@ -78,7 +94,11 @@ impl Lifecycle {
     pub async fn end_pilot(&self, pilot: &PilotIdentity) -> Result<(), LifecycleError> {
         self.bury(&pilot.stamp, PilotState::Done, "", "its pilot ended").await?;
         if let Some(record) = self.store.pilot(&pilot.stamp).await? {
-            let idle = (record.jobs_run == 0).then_some("a pilot there found no work");
+            let why = match self.on_banned_node(&pilot.stamp) {
+                true => "a pilot there came to a banned node",
+                false => "a pilot there found no work",
+            };
+            let idle = (record.jobs_run == 0).then_some(why);
             self.note_pilot(&record, idle);
         }
         Ok(())

@@ -29,6 +29,7 @@ impl Lifecycle {
         tasks.spawn(self.clone().observe_forever());
         tasks.spawn(self.clone().meet_others_forever());
         tasks.spawn(self.clone().count_queues_forever());
+        tasks.spawn(self.clone().look_at_nodes_forever());
         Tasks(tasks)
     }
 
@@ -103,6 +104,15 @@ impl Lifecycle {
                 tracing::error!(%error, "queues");
             }
             sleep(self.pace.supply.min(servers::COUNT)).await;
+        }
+    }
+
+    async fn look_at_nodes_forever(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.look_at_nodes().await {
+                tracing::error!(%error, "banned nodes");
+            }
+            sleep(self.pace.tick).await;
         }
     }
 

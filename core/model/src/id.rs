@@ -78,6 +78,9 @@ name!(
     /// A queue of a computing element.
     QueueName, "queue");
 name!(
+    /// A machine that pilots are on, as it calls itself.
+    NodeName, "node");
+name!(
     /// A type of job, e.g. `executable`.
     JobType, "job type");
 name!(

@@ -29,6 +29,9 @@ pub struct Start {
     pub secret: String,
     /// Chosen by the pilot for this one use of the secret, so that it can repeat the request.
     pub start: String,
+    /// The machine that it is on, as that calls itself.
+    #[serde(default)]
+    pub node: String,
 }
 
 /// A pilot may work.
@@ -114,6 +117,9 @@ pub struct Assignment {
     /// Whether the payload gets a token for data: see [`DataToken`].
     #[serde(default)]
     pub data_token: bool,
+    /// Whether the payload gets a proxy: see [`PayloadProxy`].
+    #[serde(default)]
+    pub proxy: bool,
 }
 
 /// A token of the community's, which a payload shows to storage.
@@ -121,6 +127,15 @@ pub struct Assignment {
 pub struct DataToken {
     /// It.
     pub access_token: String,
+    /// Seconds that are left of its life.
+    pub expires_in: u64,
+}
+
+/// A proxy of the community's, which a payload shows to storage.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct PayloadProxy {
+    /// Certificate, key and chain, in PEM.
+    pub pem: String,
     /// Seconds that are left of its life.
     pub expires_in: u64,
 }

@@ -10,8 +10,8 @@ use spinor_model::{
     id::{Digest, JobId},
     plan::AttemptResult,
     protocol::{
-        DataToken, Heartbeat, HeartbeatAnswer, Match, Matched, PROTOCOL, ResultTaken, Start,
-        Started,
+        DataToken, Heartbeat, HeartbeatAnswer, Match, Matched, PROTOCOL, PayloadProxy, ResultTaken,
+        Start, Started,
     },
 };
 use std::{
@@ -77,6 +77,7 @@ impl Client {
             stamp: configuration.stamp.clone(),
             secret: configuration.secret.clone(),
             start: format!("{:032x}", rand::random::<u128>()),
+            node: node(),
         };
         let started: Started = client.post("/api/pilots/start", &start).await?;
         client.token = started.token.clone();
@@ -95,8 +96,20 @@ impl Client {
 
     /// Gets a payload's token for data, in the payload's name.
     pub async fn data_token(&self, job: JobId, token: &str) -> Result<DataToken, ClientError> {
+        self.for_payload(token, format!("/api/jobs/{job}/data-token")).await
+    }
+
+    /// Gets a payload's proxy, in the payload's name.
+    pub async fn proxy(&self, job: JobId, token: &str) -> Result<PayloadProxy, ClientError> {
+        self.for_payload(token, format!("/api/jobs/{job}/proxy")).await
+    }
+
+    async fn for_payload<T: DeserializeOwned>(
+        &self,
+        token: &str,
+        path: String,
+    ) -> Result<T, ClientError> {
         let payload = Self { token: token.to_owned(), ..self.clone() };
-        let path = format!("/api/jobs/{job}/data-token");
         let request = payload.request(Method::GET, path, Vec::new(), TIMEOUT);
         let answer = payload.insist(&request).await?;
         serde_json::from_slice(&answer)
@@ -176,6 +189,12 @@ impl Client {
             pause = (pause * 2).min(MAX_PAUSE);
         }
     }
+}
+
+/// What this machine calls itself.
+fn node() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 fn problem(status: StatusCode, body: &[u8]) -> String {

@@ -5,7 +5,7 @@ use crate::{
     isolation::{self, Isolation},
     process::{self, Usage},
     sandbox,
-    tokens::{self, DATA, JOB, Renewal},
+    tokens::{self, Communal, Due, JOB, Renewal},
 };
 use nix::{fcntl::OFlag, sys::signal::Signal, unistd::Pid};
 use spinor_model::{
@@ -52,8 +52,8 @@ pub async fn run(
 ) -> Result<(), ClientError> {
     let started = Instant::now();
     let (ending, usage) = match prepare(&client, &job, &directory, isolation.as_ref()).await {
-        Ok(Ok((child, renew))) => {
-            let _renewal = Renewal::begin(&client, job.job, &directory, renew);
+        Ok(Ok((child, due))) => {
+            let _renewal = Renewal::begin(&client, job.job, &directory, due);
             let group = Group { leader: leader(&child), isolated: isolation.is_some() };
             watch_over(child, group, &job, wish, started).await
         }
@@ -78,14 +78,14 @@ pub async fn run(
     Ok(())
 }
 
-/// Fetches inputs and starts the payload, and says when to renew its token for data; the inner error is
-/// why it could not be started.
+/// Fetches inputs and starts the payload, and says when to renew its credentials; the inner error is why
+/// it could not be started.
 async fn prepare(
     client: &Client,
     job: &Assignment,
     directory: &Path,
     isolation: Option<&Isolation>,
-) -> Result<Result<(Child, Option<Duration>), String>, ClientError> {
+) -> Result<Result<(Child, Due), String>, ClientError> {
     let text = |error: io::Error| error.to_string();
     if let Err(error) = fs::create_dir_all(directory) {
         return Ok(Err(text(error)));
@@ -99,13 +99,10 @@ async fn prepare(
             return Ok(Err(text(error)));
         }
     }
-    let renew = match job.data_token {
-        true => Some(tokens::fetch(client, job.job, &job.token, directory).await?),
-        false => None,
-    };
+    let due = tokens::fetch_all(client, job, directory).await?;
     let program = job.plan.command.first().map_or("", String::as_str);
     let child = start(job, directory, isolation).map_err(|error| format!("{program}: {error}"));
-    Ok(child.map(|child| (child, renew)))
+    Ok(child.map(|child| (child, due)))
 }
 
 fn start(job: &Assignment, directory: &Path, isolation: Option<&Isolation>) -> io::Result<Child> {
@@ -133,7 +130,7 @@ fn start(job: &Assignment, directory: &Path, isolation: Option<&Isolation>) -> i
         .env("SPINOR_JOB_ID", job.job.to_string())
         .env("SPINOR_ATTEMPT", job.attempt.to_string())
         .env("SPINOR_JOB_TOKEN_FILE", token)
-        .envs(job.data_token.then(|| ("BEARER_TOKEN_FILE", directory.join(DATA))))
+        .envs(Communal::of(job).map(|what| (what.variable(), directory.join(what.file()))))
         .envs(environment)
         .stdin(Stdio::null())
         .stdout(File::create(directory.join(stdout))?)
@@ -244,8 +241,9 @@ async fn bring_outputs(
     let plan = &job.plan;
     let (mut files, mut missing_outputs) = sandbox::select(directory, &plan.outputs);
     files.extend(sandbox::select(directory, &[plan.stdout.clone(), plan.stderr.clone()]).0);
-    let secret =
-        |file: &PathBuf| [JOB, DATA].iter().any(|own| file.to_string_lossy().starts_with(own));
+    let secrets = [JOB].into_iter().chain(Communal::ALL.map(Communal::file));
+    let secrets: Vec<&str> = secrets.collect();
+    let secret = |file: &PathBuf| secrets.iter().any(|own| file.to_string_lossy().starts_with(own));
     files.retain(|file| !secret(file));
     let mut output = None;
     if !files.is_empty() {

@@ -1,8 +1,9 @@
-//! A payload's tokens, in files of its directory: its own, which the server renews with each heartbeat, and
-//! the community's, which it shows to storage: fetched as the job starts, renewed while it runs.
+//! A payload's credentials, in files of its directory: its own token, which the server renews with each
+//! heartbeat, and the community's token and proxy, which it shows to storage: fetched as the job starts,
+//! renewed while it runs.
 
 use crate::client::{Client, ClientError};
-use spinor_model::{id::JobId, protocol::DataToken};
+use spinor_model::{id::JobId, protocol::Assignment};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -10,8 +11,61 @@ use std::{
 
 /// File of a payload's own token.
 pub const JOB: &str = ".job-token";
-/// File of the community's.
-pub const DATA: &str = ".data-token";
+
+/// A credential of the community's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Communal {
+    /// A token.
+    Token,
+    /// An X.509 proxy.
+    Proxy,
+}
+
+impl Communal {
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::Token, Self::Proxy];
+
+    /// Those that a job has.
+    pub fn of(job: &Assignment) -> impl Iterator<Item = Self> {
+        let has = [(job.data_token, Self::Token), (job.proxy, Self::Proxy)];
+        has.into_iter().filter_map(|(has, what)| has.then_some(what))
+    }
+
+    /// Its file.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Token => ".data-token",
+            Self::Proxy => ".proxy",
+        }
+    }
+
+    /// The variable that tells where it is.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Token => "BEARER_TOKEN_FILE",
+            Self::Proxy => "X509_USER_PROXY",
+        }
+    }
+
+    /// Gets it, and the seconds that it is good for.
+    async fn get(
+        self,
+        client: &Client,
+        job: JobId,
+        token: &str,
+    ) -> Result<(String, u64), ClientError> {
+        Ok(match self {
+            Self::Token => {
+                let token = client.data_token(job, token).await?;
+                (token.access_token, token.expires_in)
+            }
+            Self::Proxy => {
+                let proxy = client.proxy(job, token).await?;
+                (proxy.pem, proxy.expires_in)
+            }
+        })
+    }
+}
 
 /// Renewals are no more often than this.
 const OFTEN: Duration = Duration::from_secs(1);
@@ -28,47 +82,70 @@ pub fn write(file: &Path, token: &str) -> std::io::Result<()> {
     std::fs::rename(draft, file)
 }
 
-/// Puts a token where the payload looks for it; when to renew it.
-pub async fn fetch(
+/// When to renew what.
+pub type Due = Vec<(Communal, Duration)>;
+
+/// Puts the community's credentials where the payload looks for them; when to renew each.
+pub async fn fetch_all(
+    client: &Client,
+    job: &Assignment,
+    directory: &Path,
+) -> Result<Due, ClientError> {
+    let mut due = Vec::new();
+    for what in Communal::of(job) {
+        due.push((what, fetch(what, client, job.job, &job.token, directory).await?));
+    }
+    Ok(due)
+}
+
+async fn fetch(
+    what: Communal,
     client: &Client,
     job: JobId,
     token: &str,
     directory: &Path,
 ) -> Result<Duration, ClientError> {
-    let DataToken { access_token, expires_in } = client.data_token(job, token).await?;
-    write(&directory.join(DATA), &access_token)
+    let (credential, expires_in) = what.get(client, job, token).await?;
+    write(&directory.join(what.file()), &credential)
         .map_err(|error| ClientError::Refused(error.to_string()))?;
     // By then the server has, or gets, one with more than half of its life before it.
     Ok(Duration::from_secs(expires_in).mul_f64(0.6).max(OFTEN))
 }
 
-/// Renews a payload's token until it is dropped.
-pub struct Renewal(Option<tokio::task::JoinHandle<()>>);
+/// Renews a payload's credentials until it is dropped.
+pub struct Renewal(Vec<tokio::task::JoinHandle<()>>);
 
 impl Renewal {
-    /// Begins after `first`; never, if there is no token.
-    pub fn begin(client: &Client, job: JobId, directory: &Path, first: Option<Duration>) -> Self {
-        let (client, directory) = (client.clone(), directory.to_owned());
-        Self(first.map(|first| tokio::spawn(renew(client, job, directory, first))))
+    /// Begins with each when it is due.
+    pub fn begin(client: &Client, job: JobId, directory: &Path, due: Due) -> Self {
+        let begin = |(what, first)| {
+            let (client, directory) = (client.clone(), directory.to_owned());
+            tokio::spawn(renew(what, client, job, directory, first))
+        };
+        Self(due.into_iter().map(begin).collect())
     }
 }
 
 impl Drop for Renewal {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
+        self.0.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
-async fn renew(client: Client, job: JobId, directory: PathBuf, mut pause: Duration) {
+async fn renew(
+    what: Communal,
+    client: Client,
+    job: JobId,
+    directory: PathBuf,
+    mut pause: Duration,
+) {
     loop {
         tokio::time::sleep(pause).await;
         let own = std::fs::read_to_string(directory.join(JOB)).unwrap_or_default();
-        pause = match fetch(&client, job, &own, &directory).await {
+        pause = match fetch(what, &client, job, &own, &directory).await {
             Ok(pause) => pause,
             Err(error) => {
-                tracing::warn!(%job, %error, "the data token is not renewed");
+                tracing::warn!(%job, ?what, %error, "not renewed");
                 (pause / 4).max(OFTEN)
             }
         };

@@ -3,11 +3,15 @@
 
 use p521::{PublicKey, Sec1Point, ecdh::EphemeralSecret, elliptic_curve::Generate};
 use rustls::{
-    Error, NamedGroup, PeerMisbehaved,
+    ClientConfig, Error, NamedGroup, PeerMisbehaved, RootCertStore,
     crypto::{
         ActiveKeyExchange, CryptoProvider, GetRandomFailed, SharedSecret, SupportedKxGroup, ring,
     },
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
+use rustls_platform_verifier::Verifier;
+use std::sync::Arc;
 
 /// What rustls computes with; P-521, which is slow, only where nothing else will do.
 pub fn provider() -> CryptoProvider {
@@ -19,6 +23,47 @@ pub fn provider() -> CryptoProvider {
 /// Makes it the process's. Whoever comes first is believed.
 pub fn install() {
     drop(provider().install_default());
+}
+
+/// For servers that a certificate, or a proxy, is shown to: certificate first, then its chain and the key,
+/// in PEM. Whose certificates are believed is in PEM as well; those that the machine believes if nothing is
+/// said.
+///
+/// # Errors
+/// If one of them is none, in words without it.
+pub fn showing(identity: &[u8], authorities: Option<&[u8]>) -> Result<ClientConfig, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let provider = Arc::new(provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| text(&error))?;
+    let builder = match authorities {
+        Some(pem) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(pem)? {
+                roots.add(certificate).map_err(|error| text(&error))?;
+            }
+            builder.with_root_certificates(roots)
+        }
+        None => {
+            let verifier = Verifier::new(provider.clone()).map_err(|error| text(&error))?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        }
+    };
+    let chain = certificates(identity)?;
+    let key = PrivateKeyDer::from_pem_slice(identity).map_err(|_| "there is no key in it")?;
+    let key = provider.key_provider.load_private_key(key).map_err(|error| text(&error))?;
+    // Not the usual way, which looks into the certificate and knows no proxies.
+    let shown = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+    Ok(builder.with_client_cert_resolver(Arc::new(shown)))
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    match found.map_err(|error| error.to_string())? {
+        none if none.is_empty() => Err("there is no certificate in it".to_owned()),
+        some => Ok(some),
+    }
 }
 
 /// Ephemeral ECDH on secp521r1: RFC 8422 and RFC 8446, section 7.4.2.

@@ -13,11 +13,11 @@ use spinor_identity::{
 use spinor_lifecycle::{Lifecycle, Parts, Tasks, observations::Observations};
 use spinor_model::{
     id::Digest,
-    policy::TokenSource,
+    policy::CredentialSource,
     time::{Clock, SystemClock, Timestamp},
 };
 use spinor_plugins::{
-    bound::Surroundings, capabilities::tokens::LateTokens, compiled::CompiledCache,
+    bound::Surroundings, capabilities::credentials::LateCredentials, compiled::CompiledCache,
     compiler::Compiler, engine::Engines, load::Loader, registry::Registry,
 };
 use spinor_store::{
@@ -66,13 +66,13 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     let components = Blobs::open(&place, "components").await?;
     let (observations, alarms) = Observations::new();
     let observations = Arc::new(observations);
-    let tokens = LateTokens::default();
+    let credentials = LateCredentials::default();
     let surroundings = Surroundings {
         data: data.clone(),
         pilot: configuration.pilot.clone(),
         clock: clock.clone(),
         observer: observations.clone(),
-        tokens: tokens.clone(),
+        credentials: credentials.clone(),
     };
     let registry = Arc::new(Registry::new(loader(configuration)?, surroundings));
     import_embedded(&store, &components, &*clock).await.with_context(|| match &configuration.s3 {
@@ -116,8 +116,8 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     })?;
     sessions.look_at_bans().await?;
     let sessions = Arc::new(sessions);
-    let source: Arc<dyn TokenSource> = sessions.clone();
-    tokens.come_from(&source);
+    let source: Arc<dyn CredentialSource> = sessions.clone();
+    credentials.come_from(&source);
     let blobs = Blobs::open(&place, "sandboxes").await?;
     let mut tasks = lifecycle.run();
     tasks.also(administrator.clone().heed(alarms));

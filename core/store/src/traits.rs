@@ -1,13 +1,15 @@
 mod identity;
+mod nodes;
 mod reports;
 
 pub use identity::IdentityStore;
+pub use nodes::NodeStore;
 pub use reports::{ReportStore, SearchStore};
 
 use crate::{StoreError, records::*};
 use async_trait::async_trait;
 use spinor_model::{
-    id::{AttemptNumber, ClassId, Digest, JobId, SinkName, Stamp, UserName, VoName},
+    id::{AttemptNumber, ClassId, Digest, JobId, NodeName, SinkName, Stamp, UserName, VoName},
     plan::AttemptResult,
     policy::{Decider, Decision, RequirementClass},
     registry::{BindingPath, Installation, VoDocument},
@@ -24,6 +26,7 @@ pub trait Store:
     + JobStore
     + AttemptStore
     + PilotStore
+    + NodeStore
     + PolicyStore
     + UsageStore
     + SandboxStore
@@ -39,6 +42,7 @@ impl<S> Store for S where
         + JobStore
         + AttemptStore
         + PilotStore
+        + NodeStore
         + PolicyStore
         + UsageStore
         + SandboxStore
@@ -280,12 +284,14 @@ pub trait PilotStore: Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// A pilot uses its secret. `start` is what it chose for this one use; it may repeat it.
+    /// A pilot uses its secret, and says which node it is on. `start` is what it chose for this one use;
+    /// it may repeat it.
     async fn start_pilot(
         &self,
         stamp: &Stamp,
         secret: Digest,
         start: Digest,
+        node: Option<&NodeName>,
         now: Timestamp,
     ) -> Result<PilotStart, StoreError>;
 

@@ -51,7 +51,7 @@ impl From<SessionError> for Problem {
                 what: "code",
                 ..
             }) => return Self::new(StatusCode::UNAUTHORIZED, format!("Invalid code: {error}")),
-            SessionError::Provider(_) => StatusCode::BAD_GATEWAY,
+            SessionError::Provider(_) | SessionError::Proxy(_) => StatusCode::BAD_GATEWAY,
             SessionError::Store(_) | SessionError::Token(_) => {
                 tracing::error!(%error, "a login failed");
                 let text = "the server has a problem of its own, which is in its log";

@@ -24,6 +24,7 @@ pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
         .merge(read(routes!(jdl)))
         .merge(read(routes!(input_data)))
         .merge(guarded.route(Permission::FetchDataToken, routes!(data_token)))
+        .merge(guarded.route(Permission::FetchDataToken, routes!(proxy)))
 }
 
 /// What a job and its pilot say of it, by name.
@@ -80,4 +81,18 @@ async fn data_token(
     let job = found.get(&id).ok_or_else(|| Problem::not_found(missing(id)))?;
     let token = app.sessions.data_token(&job.vo, &job.group).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(token)))
+}
+
+/// A proxy of the VO's, limited to data, for one's own job while it runs. The pilot that runs the job asks in
+/// its name, and renews it.
+#[utoipa::path(get, path = "/api/jobs/{id}/proxy", tag = "jobs", responses((status = 200, body = Object)))]
+async fn proxy(
+    State(app): State<Shared>,
+    Extension(subject): Extension<Subject>,
+    Path(id): Path<i64>,
+) -> Result<impl IntoResponse, Problem> {
+    let found = all_theirs(&app, &subject, std::iter::once(id)).await?;
+    let job = found.get(&id).ok_or_else(|| Problem::not_found(missing(id)))?;
+    let proxy = app.sessions.payload_proxy(&job.vo, &job.group).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(proxy)))
 }

@@ -1,6 +1,7 @@
 //! What operators see and do of sites and CEs, and of the pilots that were sent there.
 
 mod bans;
+mod nodes;
 mod pilots;
 mod probe;
 
@@ -9,6 +10,7 @@ use axum::{
     Extension, Json,
     extract::{Query, State},
 };
+pub use nodes::NodeBanView;
 pub use probe::{ProbeView, StepView};
 use serde::{Deserialize, Serialize};
 use spinor_identity::{access::Permission, subject::Subject};
@@ -25,6 +27,7 @@ pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
         .merge(guarded.route(Permission::ReadPilots, routes!(ces)))
         .merge(guarded.route(Permission::ReadPilots, routes!(sites)))
         .merge(bans::routes(guarded))
+        .merge(nodes::routes(guarded))
         .merge(guarded.route(Permission::Operate, routes!(probe::test)))
         .merge(pilots::routes(guarded))
 }
@@ -98,7 +101,14 @@ async fn ces(
 ) -> Result<Json<Vec<QueueView>>, Problem> {
     let vo = of.vo(&subject)?;
     let document = app.lifecycle.document(&vo)?;
-    Ok(Json(queues(&document, &app.lifecycle.supplied(&vo))))
+    let mut views = queues(&document, &app.lifecycle.supplied(&vo));
+    for ban in app.lifecycle.node_bans(&vo) {
+        for view in views.iter_mut().filter(|view| view.ce == ban.ce.as_str()) {
+            let apart = if view.why.is_empty() { "" } else { "; " };
+            view.why.push_str(&format!("{apart}node {} is banned", ban.node));
+        }
+    }
+    Ok(Json(views))
 }
 
 /// A site, and how many CEs and pilots it has.

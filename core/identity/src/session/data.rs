@@ -5,7 +5,7 @@ use super::{SessionError, Sessions};
 use async_trait::async_trait;
 use spinor_model::{
     id::{GroupName, VoName},
-    policy::TokenSource,
+    policy::{CredentialSource, Proxy},
     protocol::DataToken,
     registry::ClientToken,
     time::Timestamp,
@@ -93,10 +93,14 @@ impl Sessions {
 }
 
 #[async_trait]
-impl TokenSource for Sessions {
+impl CredentialSource for Sessions {
     async fn token(&self, vo: &VoName, wanted: &ClientToken) -> Result<String, String> {
         let token = self.client_token(vo, wanted).await;
         token.map(|token| token.access_token).map_err(|error| error.to_string())
+    }
+
+    async fn proxy(&self, vo: &VoName, name: &str) -> Result<Proxy, String> {
+        self.named_proxy(vo, name).await
     }
 }
 

@@ -69,7 +69,7 @@ impl Lifecycle {
     }
 
     /// Leaves a queue alone, longer each time. All that goes wrong meanwhile is one time.
-    pub(super) fn leave_alone(&self, key: (VoName, CeName, QueueName), why: &'static str) {
+    pub(crate) fn leave_alone(&self, key: (VoName, CeName, QueueName), why: &'static str) {
         let (now, mut backoffs) = (self.now(), lock(&self.backoffs));
         let backoff = backoffs.entry(key).or_insert(Backoff { failures: 0, until: now, why });
         if backoff.until <= now {

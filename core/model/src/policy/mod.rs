@@ -7,11 +7,11 @@
 mod accounting;
 mod comparison;
 mod computing;
+mod credentials;
 mod effect;
 mod handling;
 mod matching;
 mod observation;
-mod tokens;
 
 pub use accounting::{AccountingSink, Delivery};
 pub use comparison::{Differences, TypeDifferences};
@@ -19,6 +19,7 @@ pub use computing::{
     ComputingBackend, PilotRequest, PilotStatus, PilotStream, Placeholder, Room, Spool, SpoolFile,
     Submission,
 };
+pub use credentials::{CredentialSource, Proxy};
 pub use effect::{Effect, Effectful, Exchange};
 pub use handling::{
     AdmissionError, Admitted, Conclusion, EndedAttempt, JobHandler, ParameterColumn, Retry,
@@ -28,7 +29,6 @@ pub use matching::{MatchingRule, RequirementClass, Verdict};
 pub use observation::{
     Alarm, Answer, Concern, Decision, GuestLine, LogLevel, Observer, Question, Unobserved,
 };
-pub use tokens::TokenSource;
 
 use crate::{
     id::{CeName, Digest, JobType, QueueName, SinkName, Stamp, VoName},

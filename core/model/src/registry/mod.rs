@@ -6,6 +6,7 @@ mod ce;
 mod grants;
 mod identity;
 mod installation;
+mod proxy;
 mod robot;
 
 pub use binding::{BadBindingPath, Binding, BindingPath, Fallback, Kind, Mode};
@@ -17,6 +18,7 @@ pub use grants::{
 };
 pub use identity::{ClientToken, DataTokens, Identity, Support};
 pub use installation::Installation;
+pub use proxy::ProxySource;
 pub use robot::Robot;
 
 use crate::{
@@ -48,6 +50,9 @@ pub struct VoDocument {
     /// Who says who its people are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
+    /// X.509 proxies that the server issues in its name, by what grants call them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub proxies: BTreeMap<String, ProxySource>,
     /// Where its people find help.
     #[serde(default, skip_serializing_if = "Support::is_empty")]
     pub support: Support,
@@ -218,6 +223,12 @@ impl VoDocument {
         self.identity.as_ref()?.data.as_ref().filter(|data| data.groups.contains(group))
     }
 
+    /// The name of the proxy that jobs of a group get, if they do.
+    pub fn payload_proxy(&self, group: &GroupName) -> Option<&str> {
+        let given = |(_, proxy): &(&String, &ProxySource)| proxy.groups.contains(group);
+        self.proxies.iter().find(given).map(|(name, _)| name.as_str())
+    }
+
     /// Bans a site or a CE, or allows it again; whether there is such a one.
     pub fn ban(&mut self, whom: &Banned, banned: bool) -> bool {
         let flag = match whom {
@@ -281,6 +292,7 @@ impl VoDocument {
     fn findings(&self) -> Vec<Finding> {
         let mut findings: Vec<Finding> =
             self.identity.iter().flat_map(Identity::findings).collect();
+        findings.extend(self.proxies.iter().flat_map(|(name, proxy)| proxy.findings(name)));
         let mut find = |field: String, value: String, message: String| {
             findings.push(Finding { field, value, message });
         };
@@ -292,7 +304,10 @@ impl VoDocument {
         let default = self.default_group.iter().map(|group| ("default_group".to_owned(), group));
         let named = default
             .chain(data.map(|group| ("identity.data.groups".to_owned(), group)))
-            .chain(self.robots.iter().map(|(name, r)| (format!("robots.{name}.group"), &r.group)));
+            .chain(self.robots.iter().map(|(name, r)| (format!("robots.{name}.group"), &r.group)))
+            .chain(self.proxies.iter().flat_map(|(name, proxy)| {
+                proxy.groups.iter().map(move |group| (format!("proxies.{name}.groups"), group))
+            }));
         for (field, group) in named.filter(|(_, group)| !self.groups.contains_key(*group)) {
             let message = "is not among the document's groups".to_owned();
             find(field, group.to_string(), message);
@@ -330,6 +345,11 @@ impl VoDocument {
             for field in binding.grants.tokens().filter(|_| self.identity.is_none()) {
                 let message = "comes from the VO's provider: the document has no `[identity]`";
                 find(format!("{path}.grants.{field}"), "".into(), message.into());
+            }
+            let unknown = |(_, proxy): &(String, &String)| !self.proxies.contains_key(*proxy);
+            for (field, proxy) in binding.grants.proxies().filter(unknown) {
+                let message = "is not among the document's `[proxies]`".to_owned();
+                find(format!("{path}.grants.{field}"), proxy.clone(), message);
             }
             if let Some(candidate) = &binding.candidate {
                 for (field, value, message) in candidate.findings(kind) {

@@ -18,11 +18,11 @@ use crate::{
     call,
     capabilities::{
         command::CommandCapability,
+        credentials::{Credentials, LateCredentials},
         directory::DirectoryCapability,
         http::HttpCapability,
         process::{PilotProgram, ProcessCapability},
         ssh::SshCapability,
-        tokens::{LateTokens, Tokens},
     },
     limits::Limits,
     load::{LoadError, Loader},
@@ -54,8 +54,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Who takes note of decisions, lines and faults.
     pub observer: Arc<dyn Observer>,
-    /// Where tokens of VOs' providers come from.
-    pub tokens: LateTokens,
+    /// Where tokens and proxies of VOs come from.
+    pub credentials: LateCredentials,
 }
 
 /// A binding in force.
@@ -335,7 +335,7 @@ fn capabilities(
     let directory = grants.directory.as_ref().filter(|_| asked("directory"));
     let process = grants.process.as_ref().filter(|_| asked("process"));
     let secrets = surroundings.data.join("secrets").join(vo.as_str());
-    let tokens = Tokens { source: surroundings.tokens.clone(), vo: vo.clone() };
+    let credentials = Credentials { source: surroundings.credentials.clone(), vo: vo.clone() };
     let pilots = || PilotProgram {
         command: surroundings.pilot.clone(),
         root: surroundings.data.join("pilots").join(vo.as_str()).join(path.to_string()),
@@ -352,9 +352,9 @@ fn capabilities(
             .transpose()?
             .map(Arc::new),
         http: (asked("http") || asked("secret"))
-            .then(|| Arc::new(HttpCapability::new(grants, secrets.clone(), tokens.clone()))),
+            .then(|| Arc::new(HttpCapability::new(grants, secrets.clone(), credentials.clone()))),
         command: asked("command")
-            .then(|| CommandCapability::new(&grants.command, tokens.clone()))
+            .then(|| CommandCapability::new(&grants.command, credentials.clone()))
             .transpose()?
             .map(Arc::new),
         ssh: asked("ssh")

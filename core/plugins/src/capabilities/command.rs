@@ -1,7 +1,7 @@
 //! Capability `command`: a program the operator named, its arguments of the shapes they granted, in a
 //! temporary directory, without a shell.
 
-use super::{http::cut_begun, pilot_secrets::replaced, tokens::Tokens};
+use super::{credentials::Credentials, http::cut_begun, pilot_secrets::replaced};
 use crate::{
     bindings::host::spinor::host::command::{CommandError, Completion, Host, Invocation},
     state::HostState,
@@ -19,7 +19,7 @@ use tokio::{
 #[derive(Debug)]
 pub struct CommandCapability {
     programs: BTreeMap<String, Program>,
-    tokens: Tokens,
+    credentials: Credentials,
 }
 
 #[derive(Debug)]
@@ -53,13 +53,16 @@ pub fn whole(patterns: &[String]) -> io::Result<RegexSet> {
 
 impl CommandCapability {
     /// Grants these programs.
-    pub fn new(grants: &BTreeMap<String, CommandGrant>, tokens: Tokens) -> io::Result<Self> {
+    pub fn new(
+        grants: &BTreeMap<String, CommandGrant>,
+        credentials: Credentials,
+    ) -> io::Result<Self> {
         let program = |(name, grant): (&String, &CommandGrant)| {
             let arguments = whole(&grant.arguments)?;
             Ok((name.clone(), Program { grant: grant.clone(), arguments }))
         };
         let programs = grants.iter().map(program).collect::<io::Result<_>>()?;
-        Ok(Self { programs, tokens })
+        Ok(Self { programs, credentials })
     }
 
     fn check(&self, invocation: &Invocation) -> Answer<&Program> {
@@ -87,7 +90,7 @@ impl CommandCapability {
     async fn tokens(&self, program: &Program) -> Answer<Variables> {
         let mut variables = Vec::new();
         for (name, wanted) in &program.grant.tokens {
-            let token = self.tokens.token(wanted).await;
+            let token = self.credentials.token(wanted).await;
             let bad = |why| CommandError::Denied(format!("{name}, {wanted}: {why}"));
             variables.push((name.clone(), token.map_err(bad)?));
         }

@@ -7,7 +7,7 @@
 
 mod clients;
 
-use super::{address::Private, pilot_secrets::replaced, tokens::Tokens};
+use super::{address::Private, credentials::Credentials, pilot_secrets::replaced};
 use crate::{
     bindings::host::spinor::host::{
         http::{Host, HttpError, Request, Response},
@@ -15,7 +15,7 @@ use crate::{
     },
     state::HostState,
 };
-use clients::{Clients, identities};
+use clients::{Clients, Shown, identities};
 use reqwest::{
     Method, Url,
     header::{HeaderMap, HeaderName, HeaderValue},
@@ -23,7 +23,7 @@ use reqwest::{
 use spinor_model::{
     finding,
     policy::LogLevel,
-    registry::{Grants, HttpGrant, SecretGrant},
+    registry::{Grants, HttpGrant, IdentityGrant, SecretGrant},
 };
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -35,10 +35,10 @@ pub const MAX_REQUESTS: u32 = 1_000;
 pub struct HttpCapability {
     grants: Vec<HttpGrant>,
     secrets: BTreeMap<String, SecretGrant>,
-    /// Certificates by name, and the server that each may be shown to.
-    identities: BTreeMap<String, String>,
+    /// Certificates by name.
+    identities: BTreeMap<String, IdentityGrant>,
     clients: Clients,
-    tokens: Tokens,
+    credentials: Credentials,
 }
 
 type Answer<T> = Result<T, HttpError>;
@@ -72,19 +72,19 @@ struct Checked<'a> {
     method: Method,
     headers: HeaderMap,
     /// The certificate to show.
-    identity: Option<String>,
+    identity: Option<Shown>,
     /// Name and value.
     secrets: Vec<(String, String)>,
 }
 
 impl HttpCapability {
     /// Grants what a binding has; secrets are read from `directory` when they are needed.
-    pub fn new(grants: &Grants, directory: PathBuf, tokens: Tokens) -> Self {
+    pub fn new(grants: &Grants, directory: PathBuf, credentials: Credentials) -> Self {
         let (clients, identities) = (Clients::new(grants, directory), identities(grants));
         let (mut grants, mut secrets) = (grants.http.clone(), grants.secret.clone());
         let origins = grants.iter_mut().map(|grant| &mut grant.origin);
         origins.chain(secrets.values_mut().map(|grant| &mut grant.origin)).for_each(plain);
-        Self { grants, secrets, identities, clients, tokens }
+        Self { grants, secrets, identities, clients, credentials }
     }
 
     async fn check(&self, request: &Request) -> Answer<Checked<'_>> {
@@ -101,24 +101,42 @@ impl HttpCapability {
                 url.path()
             ));
         };
-        let shown = |name: &String| self.identities.get(name).is_some_and(|own| *own == origin);
-        if let Some(name) = request.identity.as_ref().filter(|name| !shown(name)) {
-            return denied(format!(
-                "no grant shows certificate `{name}` to {origin} (`grants.identity`)"
-            ));
-        }
         if let Err(private) = Private::check(&url, grant.private) {
             return denied(private.to_string());
         }
         let method = Method::from_bytes(request.method.as_bytes())
             .map_err(|_| HttpError::Denied(format!("`{}` is no method", request.method)))?;
         let (headers, secrets) = (HeaderMap::new(), Vec::new());
-        let identity = request.identity.clone();
+        let identity = match &request.identity {
+            Some(name) => Some(self.shown(name, &origin).await?),
+            None => None,
+        };
         let mut checked = Checked { grant, url, origin, method, headers, identity, secrets };
         for (name, value) in &request.headers {
             self.header(&mut checked, name, value).await?;
         }
         Ok(checked)
+    }
+
+    /// The certificate of a name, if it may be shown to a server.
+    async fn shown(&self, name: &str, origin: &str) -> Answer<Shown> {
+        let granted = self.identities.get(name).filter(|grant| grant.origin == *origin);
+        let Some(granted) = granted else {
+            return denied(format!(
+                "no grant shows certificate `{name}` to {origin} (`grants.identity`)"
+            ));
+        };
+        let pem = match &granted.proxy {
+            None => self.clients.read(name)?,
+            Some(proxy) => {
+                let made = self.credentials.proxy(proxy).await;
+                made.map_err(|why| HttpError::NotSent(format!("proxy `{proxy}`: {why}")))?
+                    .pem
+                    .as_bytes()
+                    .to_vec()
+            }
+        };
+        Ok(Shown { name: name.to_owned(), pem })
     }
 
     async fn header(&self, checked: &mut Checked<'_>, name: &str, value: &str) -> Answer<()> {
@@ -164,7 +182,7 @@ impl HttpCapability {
             ));
         };
         if let Some(wanted) = &granted.token {
-            let token = self.tokens.token(wanted).await;
+            let token = self.credentials.token(wanted).await;
             return token
                 .map_err(|why| HttpError::NotSent(format!("secret `{name}`, {wanted}: {why}")));
         }
@@ -178,7 +196,7 @@ impl HttpCapability {
         let asked = Duration::from_millis(timeout_ms.into());
         let request = self
             .clients
-            .client(checked.grant, checked.identity.as_deref(), &checked.secrets)?
+            .client(checked.grant, checked.identity.as_ref(), &checked.secrets)?
             .request(checked.method, checked.url)
             .headers(checked.headers)
             .timeout(if timeout_ms == 0 { granted } else { granted.min(asked) })
@@ -286,7 +304,7 @@ impl HostState {
             // Not among the lines of its own that it may write: it cannot use those up first.
             self.tell(LogLevel::Info, text);
         }
-        if let Some(name) = &checked.identity {
+        if let Some(Shown { name, .. }) = &checked.identity {
             self.audit(&format!("certificate `{name}` shown to {method} {origin}{}", url.path()));
         }
     }

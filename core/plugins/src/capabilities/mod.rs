@@ -3,6 +3,7 @@
 
 mod address;
 pub mod command;
+pub mod credentials;
 pub mod directory;
 pub mod http;
 pub mod identity;
@@ -12,7 +13,6 @@ pub mod process;
 mod small;
 pub mod ssh;
 pub mod tape;
-pub mod tokens;
 
 use crate::{
     bindings::{host, pure_host},

@@ -85,11 +85,14 @@ pub enum Ce {
         #[command(flatten)]
         whom: Whom,
     },
-    /// Send no pilots to a CE; those that are there go on
+    /// Send no pilots to a CE, or give those on one of its nodes no more jobs; what is there goes on
     Ban {
         /// Which.
         #[command(flatten)]
         whom: Whom,
+        /// This node of it alone.
+        #[arg(long)]
+        node: Option<String>,
         /// Why, for those who read the VO's log.
         #[arg(long)]
         reason: String,
@@ -99,6 +102,15 @@ pub enum Ce {
         /// Which.
         #[command(flatten)]
         whom: Whom,
+        /// This node of it alone.
+        #[arg(long)]
+        node: Option<String>,
+    },
+    /// List nodes that get no jobs, and why: those that fail what runs well elsewhere are among them
+    Nodes {
+        /// The VO, for operators.
+        #[arg(long)]
+        vo: Option<String>,
     },
     /// Try a CE: ask it for room, bring it a pilot, and follow that until it calls
     Test {

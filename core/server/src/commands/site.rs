@@ -7,10 +7,10 @@ use crate::{
     show,
 };
 use anyhow::{Context, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use spinor_api::{
     administration::Applied,
-    supply::{ProbeView, QueueView, SiteView},
+    supply::{NodeBanView, ProbeView, QueueView, SiteView},
     views::PilotView,
 };
 use std::{
@@ -75,13 +75,57 @@ pub async fn ce(server: &Server, command: Ce) -> anyhow::Result<ExitCode> {
             }
         }
         Ce::Show { whom } => show_ce(server, &client, &whom).await?,
-        Ce::Ban { whom, reason } => ban(server, &client, "ces", &whom, Some(reason)).await?,
-        Ce::Allow { whom } => ban(server, &client, "ces", &whom, None).await?,
+        Ce::Ban { whom, node: None, reason } => {
+            ban(server, &client, "ces", &whom, Some(reason)).await?;
+        }
+        Ce::Ban { whom, node: Some(node), reason } => {
+            ban_node(server, &client, &whom, &node, Some(reason)).await?;
+        }
+        Ce::Allow { whom, node: None } => ban(server, &client, "ces", &whom, None).await?,
+        Ce::Allow { whom, node: Some(node) } => {
+            ban_node(server, &client, &whom, &node, None).await?;
+        }
+        Ce::Nodes { vo } => nodes(server, &client, vo.as_ref()).await?,
         Ce::Test { whom, queue, wait } => {
             return test(server, &client, &whom, queue, Duration::from_secs(wait)).await;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn ban_node(
+    server: &Server,
+    client: &Client,
+    Whom { name, vo }: &Whom,
+    node: &str,
+    reason: Option<String>,
+) -> anyhow::Result<()> {
+    let path = format!("/api/ces/{name}/nodes/{node}/ban?{}", of(vo.as_ref()));
+    let what = if reason.is_some() { "gets no more jobs" } else { "gets jobs again" };
+    let told: Value = match reason {
+        Some(reason) => client.put(&path, &json!({ "reason": reason })).await?,
+        None => client.delete(&path).await?,
+    };
+    if server.json {
+        return show::json(&told);
+    }
+    println!("node {node} of {name} {what}");
+    Ok(())
+}
+
+async fn nodes(server: &Server, client: &Client, vo: Option<&String>) -> anyhow::Result<()> {
+    let bans: Vec<NodeBanView> = client.get(&format!("/api/nodes?{}", of(vo))).await?;
+    if server.json {
+        return show::json(&bans);
+    }
+    show::table(
+        ["CE", "node", "since", "until", "why"],
+        bans.into_iter().map(|ban| {
+            let until = ban.until.map_or_else(|| "allowed".to_owned(), |time| show::time(&time));
+            [ban.ce, ban.node, show::time(&ban.since), until, ban.reason]
+        }),
+    );
+    Ok(())
 }
 
 /// Queues of a VO, or of one CE, of which there must be some then.

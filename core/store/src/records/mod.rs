@@ -3,6 +3,7 @@
 mod attempts;
 mod identity;
 mod jobs;
+mod nodes;
 mod pilots;
 mod policies;
 mod registry;
@@ -15,6 +16,7 @@ mod usage;
 pub use attempts::*;
 pub use identity::*;
 pub use jobs::*;
+pub use nodes::*;
 pub use pilots::*;
 pub use policies::*;
 pub use registry::*;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use spinor_model::{
-    id::{CeName, Digest, QueueName, SiteName, Stamp, VoName},
+    id::{CeName, Digest, NodeName, QueueName, SiteName, Stamp, VoName},
     policy::Decider,
     state::PilotState,
     time::Timestamp,
@@ -68,6 +68,8 @@ pub struct PilotRecord {
     pub ended: Option<Timestamp>,
     /// Jobs it has claimed.
     pub jobs_run: u32,
+    /// The machine that it is on, as that calls itself.
+    pub node: Option<NodeName>,
 }
 
 /// What became of a pilot's start.

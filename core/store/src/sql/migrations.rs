@@ -10,13 +10,14 @@ use sqlx::{
 use std::borrow::Cow;
 
 /// The files are SQLite's.
-const STEPS: [(&str, &str); 6] = [
+const STEPS: [(&str, &str); 7] = [
     ("init", include_str!("../../migrations/0001_init.sql")),
     ("policies", include_str!("../../migrations/0002_policies.sql")),
     ("servers", include_str!("../../migrations/0003_servers.sql")),
     ("people", include_str!("../../migrations/0004_people.sql")),
     ("admission", include_str!("../../migrations/0005_admission.sql")),
     ("pilot outputs", include_str!("../../migrations/0006_pilot_outputs.sql")),
+    ("nodes", include_str!("../../migrations/0007_nodes.sql")),
 ];
 
 /// Brings a database up to date.
@@ -62,7 +63,7 @@ mod tests {
     fn steps_that_servers_have_run_are_not_touched() {
         let known = |dialect| {
             let sums = |m: &Migration| m.checksum[..4].iter().map(|b| format!("{b:02x}")).collect();
-            migrator(dialect, 5).migrations.iter().map(sums).collect::<Vec<String>>()
+            migrator(dialect, 6).migrations.iter().map(sums).collect::<Vec<String>>()
         };
         assert_eq!(
             known(Dialect::Sqlite),

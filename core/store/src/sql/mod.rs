@@ -16,6 +16,7 @@ mod identity;
 mod jobs;
 mod migrations;
 mod moves;
+mod nodes;
 mod orders;
 mod pilots;
 mod policies;

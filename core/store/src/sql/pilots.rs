@@ -12,7 +12,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use spinor_model::{
-    id::{Digest, Stamp, VoName},
+    id::{Digest, NodeName, Stamp, VoName},
     state::PilotState,
     time::Timestamp,
 };
@@ -23,6 +23,7 @@ async fn start(
     stamp: Stamp,
     secret: Digest,
     start: Digest,
+    node: Option<NodeName>,
     now: Timestamp,
 ) -> Result<PilotStart, StoreError> {
     let text = format!("SELECT * FROM pilots WHERE stamp = $1{}", Dialect::of(c).for_update());
@@ -41,11 +42,12 @@ async fn start(
     }
     sqlx::query(
         "UPDATE pilots SET status = 'Running', start_hash = $1, started = coalesce(started, $2),
-            last_seen = $3 WHERE stamp = $4",
+            last_seen = $3, node = $4 WHERE stamp = $5",
     )
     .bind(start.to_string())
     .bind(now.0)
     .bind(now.0)
+    .bind(node.map_or(String::new(), String::from))
     .bind(stamp.as_str())
     .execute(c)
     .await?;
@@ -218,10 +220,11 @@ impl PilotStore for SqlStore {
         stamp: &Stamp,
         secret: Digest,
         nonce: Digest,
+        node: Option<&NodeName>,
         now: Timestamp,
     ) -> Result<PilotStart, StoreError> {
-        let stamp = stamp.clone();
-        self.write(move |c| Box::pin(start(c, stamp, secret, nonce, now))).await
+        let (stamp, node) = (stamp.clone(), node.cloned());
+        self.write(move |c| Box::pin(start(c, stamp, secret, nonce, node, now))).await
     }
 
     async fn pilot_seen(

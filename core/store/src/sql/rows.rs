@@ -42,7 +42,8 @@ pub fn time(row: &AnyRow, column: &str) -> Result<Timestamp, StoreError> {
     Ok(Timestamp(row.try_get(column)?))
 }
 
-fn maybe_time(row: &AnyRow, column: &str) -> Result<Option<Timestamp>, StoreError> {
+/// A column with a time, or with nothing.
+pub fn maybe_time(row: &AnyRow, column: &str) -> Result<Option<Timestamp>, StoreError> {
     Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp))
 }
 
@@ -150,6 +151,7 @@ pub fn pilot(row: &AnyRow) -> Result<PilotRecord, StoreError> {
         last_seen: maybe_time(row, "last_seen")?,
         ended: maybe_time(row, "ended")?,
         jobs_run: count(row, "jobs_run")?,
+        node: row.try_get::<String, _>("node")?.parse().ok(),
     })
 }
 

@@ -79,11 +79,14 @@ pub struct SecretGrant {
     pub token: Option<ClientToken>,
 }
 
-/// To whom a certificate is shown. It lies among the VO's secrets, under the grant's name: PEM, the
-/// certificate (or proxy) first, then its chain and the key.
+/// To whom a certificate is shown. If no proxy is named, it lies among the VO's secrets, under the grant's
+/// name: PEM, the certificate (or proxy) first, then its chain and the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdentityGrant {
     /// Scheme, host and port of a granted server.
     pub origin: String,
+    /// Which of the VO's proxies (`[proxies]`) it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
 }

@@ -68,6 +68,13 @@ impl Grants {
         secrets.chain(programs.map(|(name, _)| format!("command.{name}.tokens")))
     }
 
+    /// Where proxies of the VO's are granted, and which.
+    pub fn proxies(&self) -> impl Iterator<Item = (String, &String)> {
+        self.identity.iter().filter_map(|(name, identity)| {
+            Some((format!("identity.{name}.proxy"), identity.proxy.as_ref()?))
+        })
+    }
+
     /// Names of what is granted here beyond `ceiling`. A grant with bounds must be the very one, or
     /// within its bounds.
     pub fn beyond(&self, ceiling: &[&Self]) -> BTreeSet<&'static str> {

@@ -1,8 +1,8 @@
 use super::*;
 
 fn granted(text: &str) -> CommandCapability {
-    let tokens = Tokens { source: <_>::default(), vo: "vo".parse().unwrap() };
-    CommandCapability::new(&toml::from_str(text).unwrap(), tokens).unwrap()
+    let credentials = Credentials { source: <_>::default(), vo: "vo".parse().unwrap() };
+    CommandCapability::new(&toml::from_str(text).unwrap(), credentials).unwrap()
 }
 
 fn asked(program: &str, arguments: &[&str]) -> Invocation {

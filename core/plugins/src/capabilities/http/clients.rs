@@ -1,11 +1,11 @@
 //! Clients of granted servers: whose certificates they believe, and which they show.
 
 use super::super::address::Resolver;
-use crate::bindings::host::spinor::host::http::HttpError;
-use reqwest::{Certificate, Client, Identity, Url, redirect::Policy};
+use crate::{bindings::host::spinor::host::http::HttpError, tls};
+use reqwest::{Certificate, Client, Url, redirect::Policy};
 use spinor_model::{
     id::Digest,
-    registry::{Grants, HttpGrant},
+    registry::{Grants, HttpGrant, IdentityGrant},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,11 +14,17 @@ use std::{
     time::SystemTime,
 };
 
-/// By files among the VO's secrets that clients were made from.
+/// By the file of authorities and the name of the certificate that clients were made with.
 type Made = HashMap<(Option<String>, Option<String>), (MadeOf, Client)>;
 
-/// When those were written, and which secrets went with the requests.
-type MadeOf = ([Option<SystemTime>; 2], Digest);
+/// When the former was written, which certificate it was, and which secrets went with the requests.
+type MadeOf = (Option<SystemTime>, Option<Digest>, Digest);
+
+/// A certificate that is shown: its name, and what it is, in PEM.
+pub struct Shown {
+    pub name: String,
+    pub pem: Vec<u8>,
+}
 
 /// Clients, made when they are needed, and anew when what they were made from is renewed.
 #[derive(Debug)]
@@ -44,22 +50,22 @@ impl Clients {
     pub fn client(
         &self,
         grant: &HttpGrant,
-        identity: Option<&str>,
+        identity: Option<&Shown>,
         secrets: &[(String, String)],
     ) -> Result<Client, HttpError> {
         let secrets = secrets.iter().flat_map(|(_, secret)| [secret.as_bytes(), b"\0"].concat());
         let secrets = Digest::of(&secrets.collect::<Vec<u8>>());
-        let key = (grant.authorities.clone(), identity.map(str::to_owned));
-        let files = [key.0.as_deref(), key.1.as_deref()];
-        let written = files.map(|name| name.and_then(|name| self.written(name)));
+        let key = (grant.authorities.clone(), identity.map(|shown| shown.name.clone()));
+        let written = grant.authorities.as_deref().and_then(|name| self.written(name));
+        let made_of = (written, identity.map(|shown| Digest::of(&shown.pem)), secrets);
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, client)) = made.get(&key)
-            && *of == (written, secrets)
+            && *of == made_of
         {
             return Ok(client.clone());
         }
-        let client = self.make(files)?;
-        made.insert(key, ((written, secrets), client.clone()));
+        let client = self.make(grant.authorities.as_deref(), identity)?;
+        made.insert(key, (made_of, client.clone()));
         Ok(client)
     }
 
@@ -67,19 +73,28 @@ impl Clients {
         self.directory.join(name).metadata().ok()?.modified().ok()
     }
 
-    fn make(&self, [authorities, identity]: [Option<&str>; 2]) -> Result<Client, HttpError> {
+    fn make(
+        &self,
+        authorities: Option<&str>,
+        identity: Option<&Shown>,
+    ) -> Result<Client, HttpError> {
         let mut builder = Client::builder()
             .redirect(Policy::none())
             .no_proxy()
             .dns_resolver(Arc::new(Resolver::new(self.private.iter().cloned().collect())));
-        if let Some(name) = authorities {
-            let bad = |error: reqwest::Error| unusable(name, &error.to_string());
-            let certificates = Certificate::from_pem_bundle(&self.read(name)?).map_err(bad)?;
-            builder = builder.tls_certs_only(certificates);
-        }
-        if let Some(name) = identity {
-            let bad = |error: reqwest::Error| unusable(name, &error.to_string());
-            builder = builder.identity(Identity::from_pem(&self.read(name)?).map_err(bad)?);
+        let believed = authorities.map(|name| self.read(name)).transpose()?;
+        match (identity, authorities, &believed) {
+            (Some(Shown { name, pem }), ..) => {
+                let config = tls::showing(pem, believed.as_deref());
+                let config = config.map_err(|why| unusable(name, &why))?;
+                builder = builder.tls_backend_preconfigured(config);
+            }
+            (None, Some(name), Some(pem)) => {
+                let bad = |error: reqwest::Error| unusable(name, &error.to_string());
+                let certificates = Certificate::from_pem_bundle(pem).map_err(bad)?;
+                builder = builder.tls_certs_only(certificates);
+            }
+            (None, ..) => {}
         }
         builder.build().map_err(|error| HttpError::Other(error.to_string()))
     }
@@ -103,12 +118,12 @@ fn unusable(name: &str, why: &str) -> HttpError {
     HttpError::Denied(format!("`{name}` among the VO's secrets is not usable: {why}"))
 }
 
-/// Identities by name, and where they may be shown.
-pub fn identities(grants: &Grants) -> BTreeMap<String, String> {
-    let shown = |(name, grant): (&String, &spinor_model::registry::IdentityGrant)| {
-        let mut origin = grant.origin.clone();
-        super::plain(&mut origin);
-        (name.clone(), origin)
+/// Identities by name.
+pub fn identities(grants: &Grants) -> BTreeMap<String, IdentityGrant> {
+    let shown = |(name, grant): (&String, &IdentityGrant)| {
+        let mut grant = grant.clone();
+        super::plain(&mut grant.origin);
+        (name.clone(), grant)
     };
     grants.identity.iter().map(shown).collect()
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::capabilities::tokens::LateTokens;
+use crate::capabilities::credentials::LateCredentials;
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener},
@@ -40,8 +40,8 @@ fn granted(grants: &str) -> (HttpCapability, tempfile::TempDir) {
     let secrets = tempfile::tempdir().unwrap();
     std::fs::write(secrets.path().join("jwt"), "s3cret-value\n").unwrap();
     let grants: Grants = toml::from_str(grants).unwrap();
-    let tokens = Tokens { source: LateTokens::default(), vo: "vo".parse().unwrap() };
-    (HttpCapability::new(&grants, secrets.path().to_owned(), tokens), secrets)
+    let credentials = Credentials { source: LateCredentials::default(), vo: "vo".parse().unwrap() };
+    (HttpCapability::new(&grants, secrets.path().to_owned(), credentials), secrets)
 }
 
 fn get(url: &str, headers: &[(&str, &str)]) -> Request {

@@ -1,0 +1,132 @@
+//! VOMS servers: who says which groups and roles a certificate has. Their interface over HTTPS, which
+//! VOMS's own server and INDIGO IAM have alike: `GET /generate-ac?fqans=..&lifetime=..`. VOMS's own server
+//! decodes no percent signs, and may have a certificate in an answer whose status is 500, with a warning.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use reqwest::{Certificate, Client, Identity, Url, redirect::Policy};
+use serde::Deserialize;
+use std::{collections::BTreeSet, time::Duration};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of an answer.
+const MOST: usize = 1 << 20;
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    ac: Option<String>,
+    #[serde(default)]
+    error: Option<Refusal>,
+    #[serde(default)]
+    warning: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// What is asked of a VOMS server.
+pub struct Question<'a> {
+    /// Where: `https://HOST:PORT`.
+    pub server: &'a str,
+    /// Groups and roles, e.g. `/auger/Role=pilot`; what the server gives by itself if there are none.
+    pub attributes: &'a BTreeSet<String>,
+    /// How long.
+    pub life: Duration,
+    /// Who asks: certificate, chain and key in PEM.
+    pub robot: &'a [u8],
+    /// Whose certificates are believed, in PEM; those that browsers believe if nothing is said.
+    pub authorities: Option<&'a [u8]>,
+}
+
+impl Question<'_> {
+    /// An attribute certificate in DER, or why there is none.
+    pub async fn ask(&self) -> Result<Vec<u8>, String> {
+        let text = |error: reqwest::Error| spinor_model::finding::causes(&error.without_url());
+        let mut builder = Client::builder().timeout(TIMEOUT).redirect(Policy::none()).no_proxy();
+        if let Some(authorities) = self.authorities {
+            builder =
+                builder.tls_certs_only(Certificate::from_pem_bundle(authorities).map_err(text)?);
+        }
+        let client = builder.identity(Identity::from_pem(self.robot).map_err(text)?).build();
+        let mut answer = client.map_err(text)?.get(self.address()?).send().await.map_err(text)?;
+        let status = answer.status();
+        let mut body = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(text)? {
+            body.extend_from_slice(&part);
+            if body.len() > MOST {
+                return Err("the answer is too long".to_owned());
+            }
+        }
+        read(&String::from_utf8_lossy(&body)).map_err(|why| format!("{status}: {why}"))
+    }
+
+    fn address(&self) -> Result<Url, String> {
+        let mut url = Url::parse(self.server).map_err(|error| error.to_string())?;
+        url.path_segments_mut()
+            .map_err(|()| "is no address of a server".to_owned())?
+            .pop_if_empty()
+            .push("generate-ac");
+        let names: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
+        let names = match names.as_slice() {
+            [] => String::new(),
+            names => format!("fqans={}&", names.join(",")),
+        };
+        // Without a lifetime, what is given has ended.
+        url.set_query(Some(&format!("{names}lifetime={}", self.life.as_secs())));
+        Ok(url)
+    }
+}
+
+fn read(xml: &str) -> Result<Vec<u8>, String> {
+    let said: String = xml.trim().chars().take(200).collect();
+    let answer: Answer =
+        quick_xml::de::from_str(xml).map_err(|_| format!("no answer of VOMS's: {said}"))?;
+    if let Some(warning) = answer.warning {
+        tracing::warn!(warning, "VOMS");
+    }
+    match (answer.ac, answer.error) {
+        (Some(certificate), _) => {
+            let packed: String = certificate.split_whitespace().collect();
+            STANDARD.decode(packed).map_err(|error| format!("a broken certificate: {error}"))
+        }
+        (None, Some(Refusal { code, message })) => Err(format!("{code}: {message}")),
+        (None, None) => Err(format!("neither a certificate nor an error: {said}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_certificates_or_errors() {
+        assert_eq!(read("<voms><ac>aGVs\nbG8=</ac></voms>").unwrap(), b"hello");
+        let refused =
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><voms><error><code>NoSuchUser</code>
+            <message>User unknown to this VO.</message></error></voms>";
+        assert_eq!(read(refused).unwrap_err(), "NoSuchUser: User unknown to this VO.");
+        assert!(read("<html><body>hello</body></html>").unwrap_err().contains("neither"));
+        assert!(read("nonsense").is_err());
+    }
+
+    #[test]
+    fn names_are_asked_for_as_they_are() {
+        let question = Question {
+            server: "https://voms.example.org:8443",
+            attributes: &["/auger".to_owned(), "/auger/Role=pilot".to_owned()].into(),
+            life: Duration::from_secs(3600),
+            robot: b"",
+            authorities: None,
+        };
+        let address = question.address().unwrap().to_string();
+        assert_eq!(
+            address,
+            "https://voms.example.org:8443/generate-ac?fqans=/auger,/auger/Role=pilot&lifetime=3600"
+        );
+    }
+}
