@@ -116,3 +116,35 @@ fn a_component_that_is_gone_stops_its_own_step_alone() {
     });
     assert_eq!(server.status(job), "Waiting", "it was admitted: the handler is there");
 }
+
+#[test]
+fn pilots_go_where_the_power_is_clean() {
+    let ce = |name: &str, site: &str| {
+        format!(
+            "[ces.{name}]\nsite = \"{site}\"\nbackend = {{ plugin = \"computing/local\", grants.process.max = 4 }}
+             queues.all = {{ cores = 1, memory_mb = 512, wall_time = 3600, max_pilots = 2 }}\n"
+        )
+    };
+    let more = "[supply]\nplugin = \"matching/green\"\nsettings.most = 500\n[sites.COAL]\n";
+    let ces = ce("wind", "SITE") + &ce("coal", "COAL");
+    let server = Server::start();
+    server.apply(&support::lab_with(more, &ces)).unwrap();
+    let petra = server.token(&["--vo", "lab", "--group", "lab_admin", "--user", "root"]);
+    let tell = ["fact", "tell", "carbon-intensity", "SITE=20", "COAL=900", "--vo", "lab"];
+    assert!(!server.run(&petra, &tell).status.success(), "administrators of jobs steer no pilots");
+    let told = server.json(&server.operator(), &tell);
+    assert_eq!(told[0]["value"], 900.0);
+    let nonsense = server.run(&server.operator(), &["fact", "tell", "x", "SITE=much"]);
+    let said = String::from_utf8(nonsense.stderr).unwrap();
+    assert!(said.contains("`much` is no number"), "{said}");
+
+    let jobs = [0; 6].map(|_| server.submit(QUICK).unwrap()[0]);
+    for job in jobs {
+        server.until_status(job, "Done");
+    }
+    let ces = server.json(&server.operator(), &["ce", "list", "--vo", "lab"]);
+    let coal = ces.as_array().unwrap().iter().find(|ce| ce["ce"] == "coal").unwrap();
+    assert_eq!(coal["sent"], 0);
+    let pilots = server.json(&server.operator(), &["pilot", "list", "--ended", "--vo", "lab"]);
+    assert!(pilots.as_array().unwrap().iter().all(|pilot| pilot["ce"] == "wind"), "{pilots}");
+}

@@ -11,6 +11,7 @@ fn main() {
             "spinor-plugin-computing-slurm-rest",
             "spinor-plugin-computing-ssh",
             "spinor-plugin-handling-executable",
+            "spinor-plugin-matching-green",
             "spinor-plugin-matching-standard",
             "example-aurora-placement-1-0",
             "example-aurora-placement-1-1",

@@ -55,8 +55,8 @@ async fn registry(directory: &tempfile::TempDir) -> Registry {
     let cache = CompiledCache::open(data.join("compiled"), &data.join("key")).unwrap();
     let loader = Loader { engines: Engines::new().unwrap(), cache, compiler: Compiler::here() };
     let (clock, observer) = (Arc::new(ManualClock::default()), Arc::new(Unobserved));
-    let tokens = Default::default();
-    let surroundings = Surroundings { data, pilot: Vec::new(), clock, observer, tokens };
+    let credentials = Default::default();
+    let surroundings = Surroundings { data, pilot: Vec::new(), clock, observer, credentials };
     let registry = Registry::new(loader, surroundings);
     for bytes in spinor_bundle::first_party().chain([spinor_rogues::rogue()]) {
         let version = registry.try_out(bytes, None).await.unwrap();

@@ -64,7 +64,7 @@ fn wasm_rule() -> (Arc<dyn MatchingRule>, tempfile::TempDir) {
     let loader = Loader { engines: Engines::new().unwrap(), cache, compiler: Compiler::here() };
     let (clock, observer) = (Arc::new(SystemClock), Arc::new(Unobserved));
     let surroundings =
-        Surroundings { data, pilot: Vec::new(), clock, observer, tokens: <_>::default() };
+        Surroundings { data, pilot: Vec::new(), clock, observer, credentials: <_>::default() };
     let registry = Registry::new(loader, surroundings);
     let document = "vo = \"vo\"\n[groups.g]\n[matching]\nplugin = \"matching/standard\"";
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

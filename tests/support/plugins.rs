@@ -25,7 +25,7 @@ pub async fn host(data: &Path) -> Registry {
     let observer = Arc::new(spinor_lifecycle::observations::Observations::new().0);
     let (data, clock) = (data.to_owned(), Arc::new(SystemClock));
     let credentials = LateCredentials::default();
-    let surroundings = Surroundings { data, pilot: Vec::new(), clock, observer, tokens };
+    let surroundings = Surroundings { data, pilot: Vec::new(), clock, observer, credentials };
     let registry = Registry::new(loader, surroundings);
     for bytes in spinor_bundle::first_party() {
         let version = registry.try_out(bytes, None).await.unwrap();

@@ -5,11 +5,11 @@ mod world;
 
 use spinor_lifecycle::downtimes::Downtime;
 use spinor_model::{
-    policy::{PilotStatus, PilotStream},
+    policy::{Fact, PilotStatus, PilotStream},
     state::{JobState, PilotState},
 };
-use spinor_store::PilotRecord;
-use std::time::Duration;
+use spinor_store::{FactRecord, PilotRecord};
+use std::{sync::Arc, time::Duration};
 use world::{DOCUMENT, World, pilot, world};
 
 impl World {
@@ -64,6 +64,47 @@ async fn three_ces_and_ten_jobs_make_ten_pilots() {
         world.lifecycle.supply().await.unwrap();
     }
     assert_eq!(world.twins.backend.submitted().len(), 10);
+}
+
+const THREE: &str = r#"
+    [ces.b]
+    site = "B"
+    queues.q = { cores = 1, memory_mb = 4096, wall_time = 7200, max_pilots = 100 }
+    [ces.c]
+    site = "B"
+    queues.q = { cores = 1, memory_mb = 4096, wall_time = 7200, max_pilots = 3 }
+"#;
+
+#[tokio::test]
+async fn pilots_go_where_a_policy_says_in_proportion_and_within_limits() {
+    let world = world(&format!("{DOCUMENT}{THREE}")).await;
+    *world.twins.supply.lock().unwrap() = Some(Arc::default());
+    let (vo, now) = ("vo".parse().unwrap(), world.lifecycle.now());
+    let fact = |subject: &str, value: f64| FactRecord {
+        fact: Fact { name: "weight".to_owned(), subject: subject.to_owned(), value },
+        told: now,
+        until: now.plus(Duration::from_secs(60)),
+    };
+    let facts = [fact("a", 1.0), fact("b", 3.0), fact("c", 100.0)];
+    world.lifecycle.store.tell_facts(&vo, &facts).await.unwrap();
+    world.submit(43).await;
+    world.supply(1).await;
+    let sent = || {
+        let mut told = world.lifecycle.supplied(&vo);
+        told.sort_by(|a, b| a.ce.cmp(&b.ce));
+        told.into_iter().map(|told| told.sent).collect::<Vec<_>>()
+    };
+    assert_eq!(sent(), [10, 30, 3], "one to three, and no more than fit into c");
+
+    world.lifecycle.store.tell_facts(&vo, &[fact("b", 0.0)]).await.unwrap();
+    world.submit(10).await;
+    world.supply(1).await;
+    assert_eq!(sent(), [10, 0, 0]);
+    assert_eq!(world.why()[1], "matching/twin-supply 1.0.0 sends none there");
+    world.pass(61);
+    world.submit(10).await;
+    world.supply(1).await;
+    assert_eq!(sent(), [5, 5, 0], "facts that are too old steer nothing");
 }
 
 #[tokio::test]

@@ -81,6 +81,9 @@ name!(
     /// A machine that pilots are on, as it calls itself.
     NodeName, "node");
 name!(
+    /// What a fact is called.
+    FactName, "fact");
+name!(
     /// A type of job, e.g. `executable`.
     JobType, "job type");
 name!(

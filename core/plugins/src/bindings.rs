@@ -57,6 +57,16 @@ pub mod rule {
     });
 }
 
+/// Hook `spinor:matching/supply`.
+pub mod supply {
+    wasmtime::component::bindgen!({
+        inline: "package spinor:core-supply; world supply { export spinor:matching/supply@0.1.0; }",
+        path: ["../../wit/host", "../../wit/matching"],
+        world: "spinor:core-supply/supply",
+        with: { "spinor:host/types@0.1.0": crate::bindings::host::spinor::host::types },
+    });
+}
+
 /// Hooks of `spinor:handling`.
 pub mod handler {
     wasmtime::component::bindgen!({

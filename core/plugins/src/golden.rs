@@ -12,7 +12,8 @@ use spinor_model::{
     id::{ClassId, GroupName, JobType, VoName},
     offer::Offer,
     policy::{
-        AdmissionError, JobHandler, MatchingRule, RequirementClass, Submitted, Unobserved, Verdict,
+        AdmissionError, Fact, JobHandler, MatchingRule, QueueStanding, RequirementClass, Submitted,
+        SupplyPolicy, Unobserved, Verdict,
     },
     registry::{Binding, BindingPath, Kind},
     requirement::Requirement,
@@ -44,6 +45,8 @@ fn empty() -> serde_json::Value {
 enum Asked {
     /// Of a rule.
     Verdicts { offer: Offer, classes: Vec<Class>, verdicts: Vec<Verdict> },
+    /// Of what steers pilots.
+    Weights { queues: Vec<QueueStanding>, facts: Vec<Fact>, weights: Vec<f64> },
     /// Of a handler: how many jobs, or the fields that it finds fault with.
     Admission {
         description: serde_json::Value,
@@ -109,6 +112,7 @@ impl Case {
     ) -> Result<Policy, LoadError> {
         let path = match version.kind {
             Kind::Matching => BindingPath::Matching,
+            Kind::Supply => BindingPath::Supply,
             Kind::Handling => "handling.golden".parse().unwrap_or(BindingPath::Matching),
             other => {
                 return Err(failed(
@@ -134,6 +138,10 @@ impl Case {
                 let (offer, expected) = (offer.clone(), verdicts.clone());
                 let classes: Vec<_> = classes.iter().enumerate().map(Class::numbered).collect();
                 Box::new(move || judge(&*rule, &offer, &classes, &expected))
+            }
+            (Asked::Weights { queues, facts, weights }, Policy::Supply(policy)) => {
+                let (queues, facts, weights) = (queues.clone(), facts.clone(), weights.clone());
+                Box::new(move || weigh(&*policy, &queues, &facts, &weights))
             }
             (Asked::Admission { description, jobs, refused }, Policy::Handling(handler)) => {
                 let (text, jobs, refused) = (description.to_string(), *jobs, refused.clone());
@@ -168,6 +176,20 @@ fn judge(
         return Ok(());
     }
     Err(format!("answers {verdicts:?}, and says of itself {expected:?}"))
+}
+
+fn weigh(
+    policy: &dyn SupplyPolicy,
+    queues: &[QueueStanding],
+    facts: &[Fact],
+    expected: &[f64],
+) -> Result<(), String> {
+    let weights = policy.prefer(queues, facts).map_err(|error| error.to_string())?;
+    let same = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-9 * b.abs();
+    if weights.len() == expected.len() && weights.iter().zip(expected).all(same) {
+        return Ok(());
+    }
+    Err(format!("answers {weights:?}, and says of itself {expected:?}"))
 }
 
 fn admit(

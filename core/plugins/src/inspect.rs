@@ -11,6 +11,9 @@ pub const RULES: &[&str] = &[
     "spinor:matching/rule@0.2",
 ];
 
+/// The interface of what steers pilots, which has a kind of its own.
+const STEERING: &str = "spinor:matching/supply@";
+
 /// A component as it shows itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anatomy {
@@ -94,8 +97,14 @@ impl Anatomy {
     /// The kind of policy it is for.
     pub fn kind(&self) -> Result<Kind, NoPlugin> {
         let exports = |kind: &Kind| {
-            let prefix = format!("spinor:{kind}/");
-            self.exports.iter().any(|name| name.starts_with(&prefix))
+            let own = |name: &String| match kind {
+                Kind::Supply => name.starts_with(STEERING),
+                _ => {
+                    let package = format!("spinor:{kind}/");
+                    name.starts_with(&package) && !name.starts_with(STEERING)
+                }
+            };
+            self.exports.iter().any(own)
         };
         let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(exports).collect();
         let all = || self.exports.iter().cloned().collect::<Vec<_>>().join(", ");
@@ -163,6 +172,7 @@ fn needed_exports(kind: Kind) -> Vec<&'static [&'static str]> {
     let mut needed: Vec<&[&str]> = vec![&["spinor:host/plugin@0.1"], &["spinor:host/settings@0.1"]];
     needed.extend_from_slice(match kind {
         Kind::Matching => &[RULES],
+        Kind::Supply => &[&["spinor:matching/supply@0.1"]],
         Kind::Computing => &[&["spinor:computing/backend@0.1"]],
         Kind::Handling => &[
             &["spinor:handling/admission@0.1"],
@@ -199,6 +209,7 @@ mod tests {
                 (Kind::Computing, vec!["http"]),
                 (Kind::Computing, vec!["ssh"]),
                 (Kind::Handling, vec![]),
+                (Kind::Supply, vec![]),
                 (Kind::Matching, vec![]),
             ]
         );

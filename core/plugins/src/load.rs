@@ -81,10 +81,7 @@ pub struct Loader {
 }
 
 fn sort(kind: Kind) -> Sort {
-    match kind {
-        Kind::Matching | Kind::Handling => Sort::Pure,
-        Kind::Computing | Kind::Accounting => Sort::Effectful,
-    }
+    if kind.is_pure() { Sort::Pure } else { Sort::Effectful }
 }
 
 impl Loader {
@@ -152,15 +149,12 @@ impl Loader {
     ) -> Result<InstancePre<HostState>, LoadError> {
         let linked = || {
             let mut linker = Linker::new(self.engine(kind));
-            match kind {
-                Kind::Matching | Kind::Handling => {
-                    wasi::link_sync(&mut linker)?;
-                    capabilities::link_pure(&mut linker)?;
-                }
-                Kind::Computing | Kind::Accounting => {
-                    wasi::link_async(&mut linker)?;
-                    capabilities::link(&mut linker, granted)?;
-                }
+            if kind.is_pure() {
+                wasi::link_sync(&mut linker)?;
+                capabilities::link_pure(&mut linker)?;
+            } else {
+                wasi::link_async(&mut linker)?;
+                capabilities::link(&mut linker, granted)?;
             }
             linker.instantiate_pre(component)
         };
@@ -195,7 +189,7 @@ impl Loader {
             Arc::new(Caller { vo: None, plugin: digest.short(), observer: Arc::new(Unobserved) });
         let limits = Limits::EFFECTFUL;
         let state = HostState::new(caller, Capabilities::default(), &limits);
-        let pure = matches!(kind, Kind::Matching | Kind::Handling);
+        let pure = kind.is_pure();
         let (card, schema) =
             call::effectful(self.engine(kind), state, &limits, "info", move |store| {
                 Box::pin(async move {
@@ -242,10 +236,11 @@ fn read_card(
         .version
         .parse()
         .map_err(|error: semver::Error| bad_card("version", &card.version, &error.to_string()))?;
-    let prefix = format!("{kind}/");
+    let package = kind.package();
+    let prefix = format!("{package}/");
     let name = card.name.strip_prefix(&prefix).unwrap_or_default();
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
-        let message = format!("a {kind} plugin's name is `{kind}/` and a plain name");
+        let message = format!("a {kind} plugin's name is `{package}/` and a plain name");
         return Err(bad_card("name", &card.name, &message));
     }
     let cut = |text: String| text.chars().take(200).collect();

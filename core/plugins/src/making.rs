@@ -94,6 +94,8 @@ impl Making<'_> {
     async fn built_in(&self, path: &BindingPath, binding: &Binding) -> Option<Bound> {
         let name = match path.kind() {
             Kind::Matching => "matching/standard",
+            // Without one, all queues are alike.
+            Kind::Supply => return None,
             Kind::Computing => "computing/local",
             Kind::Handling => "handling/executable",
             Kind::Accounting => "accounting/files",

@@ -9,6 +9,7 @@ use spinor_model::{
     id::{CeName, JobType, QueueName, SinkName, Stamp, VoName},
     policy::{
         AccountingSink, ComputingBackend, Decider, JobHandler, MatchingRule, NoPolicy, Policies,
+        SupplyPolicy,
     },
     registry::BindingPath,
 };
@@ -86,6 +87,15 @@ impl Policies for Registry {
             return Ok(backend.clone());
         }
         policy!(self, vo, path, None, Computing)
+    }
+
+    fn supply(&self, vo: &VoName) -> Result<Option<Arc<dyn SupplyPolicy>>, NoPolicy> {
+        let path = BindingPath::Supply;
+        if self.snapshot.load().place(vo, &path).is_err() {
+            return Ok(None);
+        }
+        let policy: Result<Arc<dyn SupplyPolicy>, NoPolicy> = policy!(self, vo, path, None, Supply);
+        policy.map(Some)
     }
 
     fn sinks(&self, vo: &VoName) -> Vec<(SinkName, Arc<dyn AccountingSink>)> {

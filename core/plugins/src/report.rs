@@ -202,6 +202,7 @@ mod tests {
                 (Kind::Computing, Risk::Medium),
                 (Kind::Computing, Risk::High),
                 (Kind::Handling, Risk::Low),
+                (Kind::Supply, Risk::Low),
                 (Kind::Matching, Risk::Low),
             ]
         );

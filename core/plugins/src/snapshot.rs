@@ -134,7 +134,9 @@ impl Snapshot {
         let place = self.vos.get(vo).and_then(|bindings| bindings.0.get(path));
         place.ok_or_else(|| {
             let kind = path.kind();
-            let of_kind = |p: &&BindingPath| p.kind() == kind && kind != Kind::Matching;
+            let of_kind = |p: &&BindingPath| {
+                p.kind() == kind && !matches!(kind, Kind::Matching | Kind::Supply)
+            };
             let paths = self.vos.get(vo).into_iter().flat_map(|b| b.0.keys());
             let others: Vec<_> = paths.filter(of_kind).map(ToString::to_string).collect();
             let hint = match others.join(", ") {

@@ -5,8 +5,8 @@ use spinor_model::{
     id::{Digest, VoName},
     offer::Offer,
     policy::{
-        AccountingSink, Alarm, Concern, Decision, Delivery, Fault, GuestLine, MatchingRule,
-        NoPolicy, Observer, Policies, PolicyError, RequirementClass, Verdict,
+        AccountingSink, Alarm, Concern, Decision, Delivery, Fact, Fault, GuestLine, MatchingRule,
+        NoPolicy, Observer, Policies, PolicyError, QueueStanding, RequirementClass, Verdict,
     },
     registry::{Binding, BindingPath, VoDocument},
     requirement::Requirement,
@@ -62,7 +62,7 @@ async fn host() -> Host {
         pilot: Vec::new(),
         clock: clock.clone(),
         observer: notes.clone(),
-        tokens: Default::default(),
+        credentials: Default::default(),
     };
     let registry = Registry::new(loader, surroundings);
     for bytes in spinor_bundle::first_party().chain([spinor_rogues::rogue()]) {
@@ -454,6 +454,7 @@ async fn golden_cases_hold_for_what_carries_them_and_a_liar_is_found_out() {
         versions.iter().find(|e| e.version.card.name == name).unwrap().version.clone()
     };
     assert_eq!(host.registry.check_golden(&version("matching/standard")).await, Ok(2));
+    assert_eq!(host.registry.check_golden(&version("matching/green")).await, Ok(2));
     assert_eq!(host.registry.check_golden(&version("matching/rogue")).await, Ok(1));
     // The same component, which now says of itself that it would score 7.
     let text = br#""verdicts":[{"accept":0}]"#;
@@ -469,4 +470,31 @@ async fn golden_cases_hold_for_what_carries_them_and_a_liar_is_found_out() {
     let version = host.registry.try_out(&liar, None).await.unwrap();
     let error = host.registry.check_golden(&version).await.unwrap_err().to_string();
     assert!(error.contains("golden case `behaves` fails: answers [Accept(0)]"), "{error}");
+}
+
+#[tokio::test]
+async fn pilots_are_steered_by_facts_and_only_by_what_steers_pilots() {
+    let host = host().await;
+    assert!(host.registry.supply(&vo()).unwrap().is_none(), "nothing is bound");
+    host.apply("[supply]\nplugin = \"matching/green\"\nsettings.most = 1000").await.unwrap();
+    let policy = host.registry.supply(&vo()).unwrap().unwrap();
+    let standing = |site: &str| {
+        let offer = Offer { site: site.parse().unwrap(), ..offer() };
+        QueueStanding { offer, demand_cores: 8, waiting: 0, running: 0, empty: 0 }
+    };
+    let fact = |site: &str, value| {
+        let (name, subject) = ("carbon-intensity".to_owned(), site.to_owned());
+        Fact { name, subject, value }
+    };
+    let facts = [fact("WIND", 20.0), fact("COAL", 900.0)];
+    let queues = [standing("WIND"), standing("COAL"), standing("ELSE")];
+    let asked = tokio::task::spawn_blocking(move || policy.prefer(&queues, &facts));
+    let weights = asked.await.unwrap().unwrap();
+    assert_eq!(weights[1], 0.0, "900 times the usual PUE is more than the most");
+    assert!(weights[0] > 300.0 * weights[2], "{weights:?}");
+
+    let rule = host.apply("[supply]\nplugin = \"matching/standard\"").await.unwrap_err();
+    assert!(rule.contains("is a matching plugin: `supply` takes supply plugins"), "{rule}");
+    let bad = "[supply]\nplugin = \"matching/green\"\nsettings.pue = { A = 0.5 }";
+    assert!(host.apply(bad).await.unwrap_err().contains("must be 1 or more"));
 }

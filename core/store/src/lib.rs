@@ -15,6 +15,6 @@ pub use blobs::{Blobs, Bucket, BucketSettings, Form, Place};
 pub use error::StoreError;
 pub use records::*;
 pub use traits::{
-    AttemptStore, IdentityStore, JobStore, NodeStore, PilotStore, PolicyStore, RegistryStore,
-    ReportStore, SandboxStore, SearchStore, ServerStore, Store, UsageStore,
+    AttemptStore, FactStore, IdentityStore, JobStore, NodeStore, PilotStore, PolicyStore,
+    RegistryStore, ReportStore, SandboxStore, SearchStore, ServerStore, Store, UsageStore,
 };

@@ -1,7 +1,9 @@
+mod facts;
 mod identity;
 mod nodes;
 mod reports;
 
+pub use facts::FactStore;
 pub use identity::IdentityStore;
 pub use nodes::NodeStore;
 pub use reports::{ReportStore, SearchStore};
@@ -27,6 +29,7 @@ pub trait Store:
     + AttemptStore
     + PilotStore
     + NodeStore
+    + FactStore
     + PolicyStore
     + UsageStore
     + SandboxStore
@@ -43,6 +46,7 @@ impl<S> Store for S where
         + AttemptStore
         + PilotStore
         + NodeStore
+        + FactStore
         + PolicyStore
         + UsageStore
         + SandboxStore

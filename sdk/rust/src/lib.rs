@@ -46,6 +46,8 @@ pub mod handling;
 #[cfg(feature = "matching")]
 pub mod matching;
 mod settings;
+#[cfg(feature = "supply")]
+pub mod supply;
 
 pub use schemars;
 pub use serde;

@@ -5,18 +5,21 @@ mod handler;
 mod rule;
 mod sink;
 mod spool;
+mod supply;
 
 pub use backend::TwinBackend;
 pub use handler::TwinHandler;
 pub use rule::TwinRule;
 pub use sink::TwinSink;
 pub use spool::TwinSpool;
+pub use supply::TwinSupply;
 
 use spinor_model::{
     Version,
     id::{CeName, Digest, JobType, QueueName, SinkName, Stamp, VoName},
     policy::{
         AccountingSink, ComputingBackend, Decider, JobHandler, MatchingRule, NoPolicy, Policies,
+        SupplyPolicy,
     },
     registry::BindingPath,
 };
@@ -38,6 +41,8 @@ pub struct Twins {
     pub handler: Arc<TwinHandler>,
     /// The backend of every CE.
     pub backend: Arc<TwinBackend>,
+    /// What steers pilots, if anything does.
+    pub supply: Mutex<Option<Arc<TwinSupply>>>,
     /// The sink.
     pub sink: Arc<TwinSink>,
 }
@@ -93,6 +98,11 @@ impl Policies for Twins {
         _: Option<&Decider>,
     ) -> Result<Arc<dyn ComputingBackend>, NoPolicy> {
         Ok(self.backend.clone())
+    }
+
+    fn supply(&self, _: &VoName) -> Result<Option<Arc<dyn SupplyPolicy>>, NoPolicy> {
+        let supply = self.supply.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(supply.map(|supply| supply as Arc<dyn SupplyPolicy>))
     }
 
     fn sinks(&self, _: &VoName) -> Vec<(SinkName, Arc<dyn AccountingSink>)> {

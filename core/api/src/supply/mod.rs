@@ -1,6 +1,7 @@
 //! What operators see and do of sites and CEs, and of the pilots that were sent there.
 
 mod bans;
+mod facts;
 mod nodes;
 mod pilots;
 mod probe;
@@ -10,6 +11,7 @@ use axum::{
     Extension, Json,
     extract::{Query, State},
 };
+pub use facts::{FactView, Told};
 pub use nodes::NodeBanView;
 pub use probe::{ProbeView, StepView};
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,7 @@ pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
         .merge(guarded.route(Permission::ReadPilots, routes!(sites)))
         .merge(bans::routes(guarded))
         .merge(nodes::routes(guarded))
+        .merge(facts::routes(guarded))
         .merge(guarded.route(Permission::Operate, routes!(probe::test)))
         .merge(pilots::routes(guarded))
 }

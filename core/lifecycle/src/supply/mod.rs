@@ -5,6 +5,7 @@ mod clean;
 mod follow;
 mod operate;
 mod place;
+mod prefer;
 mod probe;
 mod room;
 mod send;
@@ -43,6 +44,7 @@ impl Lifecycle {
             place.serve_coming(&mut unmet);
         }
         self.ask_for_room(vo, &mut places, &unmet).await;
+        self.prefer(vo, &mut places, &unmet).await?;
         share(&mut unmet, &mut places);
         let sent = try_join_all(places.iter().map(|place| self.send(vo, place))).await?;
         let now = self.now();

@@ -35,6 +35,8 @@ pub(super) struct Place<'a> {
     pub(super) demand: u64,
     /// Pilots that it gets.
     pub(super) wanted: u32,
+    /// How many, in proportion to others.
+    pub(super) weight: f64,
     /// What the room is bounded by, if not by `max_pilots`.
     pub(super) limit: Option<String>,
     /// Why it gets none, whatever waits.
@@ -95,6 +97,7 @@ impl<'a> Place<'a> {
             room,
             demand,
             wanted,
+            weight: 1.0,
             limit,
             closed,
         }
@@ -176,16 +179,24 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Shares what waits out over queues, a pilot at a time, those with the fewest first.
+/// Cores that waiting jobs of some classes ask for.
+pub(super) fn cores(fits: &[Fit], unmet: &BTreeMap<ClassId, u64>) -> u64 {
+    fits.iter().filter_map(|fit| Some(unmet.get(&fit.class)? * fit.cores)).sum()
+}
+
+/// Shares what waits out over queues, a pilot at a time: to the one that has got the fewest by its weight, of
+/// several the one that is least full.
 pub(super) fn share(unmet: &mut BTreeMap<ClassId, u64>, places: &mut [Place<'_>]) {
     let full =
         |place: &Place<'_>| u64::from(place.here) * 1000 / u64::from(place.queue.max_pilots.max(1));
     places.sort_by_key(full);
-    let mut found = true;
-    while found {
-        found = false;
-        for place in places.iter_mut() {
-            found |= place.take_one(unmet);
+    let mut open: Vec<&mut Place<'_>> = places.iter_mut().collect();
+    let next = |place: &Place<'_>| (f64::from(place.wanted) + 1.0) / place.weight;
+    while let Some(first) = (0..open.len()).min_by(|a, b| next(open[*a]).total_cmp(&next(open[*b])))
+    {
+        // What found none now finds none later: what waits only gets less.
+        if !open[first].take_one(unmet) {
+            open.remove(first);
         }
     }
 }

@@ -12,6 +12,7 @@ mod effect;
 mod handling;
 mod matching;
 mod observation;
+mod supply;
 
 pub use accounting::{AccountingSink, Delivery};
 pub use comparison::{Differences, TypeDifferences};
@@ -29,6 +30,7 @@ pub use matching::{MatchingRule, RequirementClass, Verdict};
 pub use observation::{
     Alarm, Answer, Concern, Decision, GuestLine, LogLevel, Observer, Question, Unobserved,
 };
+pub use supply::{Fact, QueueStanding, SupplyPolicy};
 
 use crate::{
     id::{CeName, Digest, JobType, QueueName, SinkName, Stamp, VoName},
@@ -179,6 +181,9 @@ pub trait Policies: Send + Sync {
         ce: &CeName,
         sent_by: Option<&Decider>,
     ) -> Result<Arc<dyn ComputingBackend>, NoPolicy>;
+
+    /// What steers the VO's pilots, if it has something.
+    fn supply(&self, vo: &VoName) -> Result<Option<Arc<dyn SupplyPolicy>>, NoPolicy>;
 
     /// The VO's accounting sinks.
     fn sinks(&self, vo: &VoName) -> Vec<(SinkName, Arc<dyn AccountingSink>)>;

@@ -90,6 +90,8 @@ pub(super) fn empty_settings() -> serde_json::Value {
 pub enum Kind {
     /// Which jobs go where.
     Matching,
+    /// Where pilots go.
+    Supply,
     /// How pilots get to a CE.
     Computing,
     /// What a type of job means.
@@ -100,12 +102,30 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Matching, Self::Computing, Self::Handling, Self::Accounting];
+    pub const ALL: [Self; 5] =
+        [Self::Matching, Self::Supply, Self::Computing, Self::Handling, Self::Accounting];
 
-    /// Its name: a folder of `plugins/`, a package of `wit/`.
+    /// What names of its plugins begin with: a folder of `plugins/`, a package of `wit/`.
+    pub fn package(self) -> &'static str {
+        match self {
+            Self::Supply => "matching",
+            other => other.as_str(),
+        }
+    }
+
+    /// Whether its plugins decide by what they are told alone, and touch nothing.
+    pub fn is_pure(self) -> bool {
+        match self {
+            Self::Matching | Self::Supply | Self::Handling => true,
+            Self::Computing | Self::Accounting => false,
+        }
+    }
+
+    /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Matching => "matching",
+            Self::Supply => "supply",
             Self::Computing => "computing",
             Self::Handling => "handling",
             Self::Accounting => "accounting",
@@ -119,13 +139,15 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A place in a VO that a plugin is bound to: `matching`, `handling.executable`,
+/// A place in a VO that a plugin is bound to: `matching`, `supply`, `handling.executable`,
 /// `computing.my-ce`, `accounting.files`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum BindingPath {
     /// The VO's rule.
     Matching,
+    /// What steers the VO's pilots.
+    Supply,
     /// A CE's backend.
     Computing(CeName),
     /// A job type's handler.
@@ -144,6 +166,7 @@ impl BindingPath {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Matching => Kind::Matching,
+            Self::Supply => Kind::Supply,
             Self::Computing(_) => Kind::Computing,
             Self::Handling(_) => Kind::Handling,
             Self::Accounting(_) => Kind::Accounting,
@@ -155,6 +178,7 @@ impl fmt::Display for BindingPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Matching => f.pad("matching"),
+            Self::Supply => f.pad("supply"),
             Self::Computing(ce) => f.pad(&format!("computing.{ce}")),
             Self::Handling(job_type) => f.pad(&format!("handling.{job_type}")),
             Self::Accounting(sink) => f.pad(&format!("accounting.{sink}")),
@@ -165,7 +189,7 @@ impl fmt::Display for BindingPath {
 /// Text that is no place for a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no place for a plugin: write `matching`, `handling.JOB-TYPE`, `computing.CE` or `accounting.SINK`"
+    "`{0}` is no place for a plugin: write `matching`, `supply`, `handling.JOB-TYPE`, `computing.CE` or `accounting.SINK`"
 )]
 pub struct BadBindingPath(String);
 
@@ -175,6 +199,7 @@ impl FromStr for BindingPath {
         let bad = || BadBindingPath(text.chars().take(100).collect());
         match text.split_once('.') {
             None if text == "matching" => Ok(Self::Matching),
+            None if text == "supply" => Ok(Self::Supply),
             Some(("computing", ce)) => ce.parse().map(Self::Computing).map_err(|_| bad()),
             Some(("handling", kind)) => kind.parse().map(Self::Handling).map_err(|_| bad()),
             Some(("accounting", sink)) => sink.parse().map(Self::Accounting).map_err(|_| bad()),

@@ -48,8 +48,9 @@ impl Candidate {
     /// What keeps it from a place of this kind: field, value, and why.
     pub(super) fn findings(&self, kind: Kind) -> Vec<(&'static str, String, String)> {
         let mut found = Vec::new();
-        if !self.plugin.starts_with(&format!("{kind}/")) {
-            let message = format!("is no {kind} plugin: its name begins with `{kind}/`");
+        let package = kind.package();
+        if !self.plugin.starts_with(&format!("{package}/")) {
+            let message = format!("is no {kind} plugin: its name begins with `{package}/`");
             found.push(("plugin", self.plugin.clone(), message));
         }
         for (field, percent) in [("share", self.share), ("max_drift", self.max_drift)] {
@@ -57,9 +58,11 @@ impl Candidate {
                 found.push((field, percent.to_string(), "is no percentage: 0 to 100".to_owned()));
             }
         }
-        let pure = matches!(kind, Kind::Matching | Kind::Handling);
         let message = match (self.stage, kind) {
-            (Stage::Shadow, _) if !pure => {
+            (_, Kind::Supply) => {
+                "what steers pilots has no candidates: bind it, and roll back if it disappoints"
+            }
+            (Stage::Shadow, _) if !kind.is_pure() => {
                 "acts on the world, so it cannot run beside another: shadow is for matching and handling"
             }
             (Stage::Canary, Kind::Accounting) => {

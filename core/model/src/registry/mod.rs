@@ -76,6 +76,9 @@ pub struct VoDocument {
     /// Its matching rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matching: Option<Binding>,
+    /// What steers its pilots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supply: Option<Binding>,
     /// A handler for each job type.
     #[serde(default)]
     pub handling: BTreeMap<JobType, Binding>,
@@ -241,6 +244,7 @@ impl VoDocument {
     /// Every binding with its place.
     pub fn bindings(&self) -> impl Iterator<Item = (BindingPath, &Binding)> {
         let matching = self.matching.iter().map(|b| (BindingPath::Matching, b));
+        let supply = self.supply.iter().map(|b| (BindingPath::Supply, b));
         let computing = self.ces.iter().filter_map(|(name, ce)| {
             Some((BindingPath::Computing(name.clone()), ce.backend.as_ref()?))
         });
@@ -248,13 +252,14 @@ impl VoDocument {
             self.handling.iter().map(|(name, b)| (BindingPath::Handling(name.clone()), b));
         let accounting =
             self.accounting.iter().map(|(name, b)| (BindingPath::Accounting(name.clone()), b));
-        matching.chain(computing).chain(handling).chain(accounting)
+        matching.chain(supply).chain(computing).chain(handling).chain(accounting)
     }
 
     /// What is bound in a place.
     pub fn binding(&self, path: &BindingPath) -> Option<&Binding> {
         match path {
             BindingPath::Matching => self.matching.as_ref(),
+            BindingPath::Supply => self.supply.as_ref(),
             BindingPath::Computing(name) => self.ces.get(name)?.backend.as_ref(),
             BindingPath::Handling(name) => self.handling.get(name),
             BindingPath::Accounting(name) => self.accounting.get(name),
@@ -269,6 +274,7 @@ impl VoDocument {
     ) -> Result<(), BadDocument> {
         match path {
             BindingPath::Matching => self.matching = binding,
+            BindingPath::Supply => self.supply = binding,
             BindingPath::Computing(name) => match self.ces.get_mut(name) {
                 Some(ce) => ce.backend = binding,
                 None => return Err(unknown("ces", name, self.ces.keys())),
@@ -338,8 +344,9 @@ impl VoDocument {
         }
         for (path, binding) in self.bindings() {
             let kind = path.kind();
-            if !binding.plugin.starts_with(&format!("{kind}/")) {
-                let message = format!("is no {kind} plugin: its name begins with `{kind}/`");
+            let package = kind.package();
+            if !binding.plugin.starts_with(&format!("{package}/")) {
+                let message = format!("is no {kind} plugin: its name begins with `{package}/`");
                 find(format!("{path}.plugin"), binding.plugin.clone(), message);
             }
             for field in binding.grants.tokens().filter(|_| self.identity.is_none()) {

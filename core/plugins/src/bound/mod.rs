@@ -11,6 +11,7 @@ mod matching;
 #[cfg(test)]
 mod next;
 mod spool;
+mod supply;
 
 use crate::{
     bindings::host::spinor::host::types,
@@ -35,7 +36,7 @@ use spinor_model::{
     id::{Digest, VoName},
     policy::{
         AccountingSink, Alarm, Answer, ComputingBackend, Concern, Decider, Decision, Effectful,
-        JobHandler, MatchingRule, Observer, PolicyError, Question,
+        JobHandler, MatchingRule, Observer, PolicyError, Question, SupplyPolicy,
     },
     registry::{Binding, BindingPath, Grants, Kind},
     time::Clock,
@@ -87,6 +88,8 @@ impl Bound {
 pub enum Policy {
     /// Which jobs go where.
     Matching(Arc<dyn MatchingRule>),
+    /// Where pilots go.
+    Supply(Arc<dyn SupplyPolicy>),
     /// How pilots get to a CE.
     Computing(Arc<dyn ComputingBackend>),
     /// What a type of job means.
@@ -117,7 +120,7 @@ impl Policy {
         match self {
             Self::Computing(backend) => Some(backend),
             Self::Accounting(sink) => Some(sink),
-            Self::Matching(_) | Self::Handling(_) => None,
+            Self::Matching(_) | Self::Supply(_) | Self::Handling(_) => None,
         }
     }
 }
@@ -229,6 +232,11 @@ pub async fn bind(
     let plain = |field: &str, value: String, message: String| {
         vec![Finding { field: format!("{path}{field}"), value, message }]
     };
+    if version.kind != path.kind() {
+        let message =
+            format!("is a {} plugin: `{path}` takes {} plugins", version.kind, path.kind());
+        return Err(plain(".plugin", version.title(), message));
+    }
     let granted = binding.grants.names();
     let missing: BTreeSet<_> = version.capabilities.difference(&granted).collect();
     if let Some(name) = missing.first() {
@@ -291,10 +299,7 @@ fn bond(spot: &Spot<'_>, version: &Arc<PluginVersion>, binding: &Binding) -> std
 }
 
 fn limits(kind: Kind) -> Limits {
-    match kind {
-        Kind::Matching | Kind::Handling => Limits::PURE,
-        Kind::Computing | Kind::Accounting => Limits::EFFECTFUL,
-    }
+    if kind.is_pure() { Limits::PURE } else { Limits::EFFECTFUL }
 }
 
 fn policy(
@@ -308,6 +313,7 @@ fn policy(
             let contract = contract::contract(&version.exports, pre)?;
             Policy::Matching(Arc::new(matching::Rule::new(bond, contract)?))
         }
+        Kind::Supply => Policy::Supply(Arc::new(supply::Supply::new(bond, pre).map_err(trial)?)),
         Kind::Handling => {
             Policy::Handling(Arc::new(handling::Handler::new(bond, pre).map_err(trial)?))
         }
@@ -373,7 +379,7 @@ async fn ask_about_settings(
         .questions(version.kind, &version.component, &version.capabilities)
         .map_err(|error| bond.broken(error.to_string()))?;
     let settings = bond.settings.clone();
-    let pure = matches!(version.kind, Kind::Matching | Kind::Handling);
+    let pure = version.kind.is_pure();
     let limits = Limits::EFFECTFUL;
     let state = HostState::new(bond.caller.clone(), Capabilities::default(), &limits);
     let found = call::effectful(&bond.engine, state, &limits, "validate", move |store| {

@@ -106,7 +106,7 @@ mod tests {
         let (clock, observer) = (Arc::new(ManualClock::default()), Arc::new(Unobserved));
         let registry = Registry::new(
             loader,
-            Surroundings { data, pilot: Vec::new(), clock, observer, tokens: <_>::default() },
+            Surroundings { data, pilot: Vec::new(), clock, observer, credentials: <_>::default() },
         );
         for bytes in [OLD, spinor_rogues::next()] {
             let version = registry.try_out(bytes, None).await.unwrap();

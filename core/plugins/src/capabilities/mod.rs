@@ -44,7 +44,7 @@ pub const OFFERED: &[&str] =
 /// Capabilities that plugins of a kind may have.
 pub fn allowed(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Matching | Kind::Handling => &["log"],
+        Kind::Matching | Kind::Supply | Kind::Handling => &["log"],
         Kind::Computing => &[
             "log",
             "clock",

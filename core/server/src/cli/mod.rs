@@ -8,7 +8,7 @@ mod supply;
 pub use job::{Job, List};
 pub use people::{Issue, Login, Token, User};
 pub use plugin::{Bind, CandidateOptions, Place, Plugin, Replay, Rollout, StageOption, Vo};
-pub use supply::{Ce, Pilot, Site, Whom};
+pub use supply::{Ce, Fact, Pilot, Site, Whom};
 
 use clap::{Args, Parser, Subcommand};
 use spinor_plugins::compiler::Sort;
@@ -93,6 +93,15 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: Ce,
+    },
+    /// Tell the server what varies, e.g. the price of power: policies steer pilots by it
+    Fact {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// What to do.
+        #[command(subcommand)]
+        command: Fact,
     },
     /// See or put in force what every VO inherits: CEs, sinks, defaults
     Installation {

@@ -107,7 +107,7 @@ pub enum Plugin {
 pub struct Place {
     /// The VO.
     pub vo: String,
-    /// The place: matching, handling.JOB-TYPE, computing.CE or accounting.SINK.
+    /// The place: matching, supply, handling.JOB-TYPE, computing.CE or accounting.SINK.
     pub path: String,
 }
 

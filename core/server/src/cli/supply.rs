@@ -1,6 +1,7 @@
 //! Commands about pilots, CEs and sites.
 
 use clap::{Args, Subcommand};
+use spinor_model::id::FactName;
 
 /// Pilots.
 #[derive(Subcommand)]
@@ -123,5 +124,30 @@ pub enum Ce {
         /// Seconds after which it is said that the pilot did not call.
         #[arg(long, default_value_t = 600)]
         wait: u64,
+    },
+}
+
+/// Facts.
+#[derive(Subcommand)]
+pub enum Fact {
+    /// List what was told and still counts
+    List {
+        /// The VO, for operators.
+        #[arg(long)]
+        vo: Option<String>,
+    },
+    /// Tell the server of something that varies, e.g. `carbon-intensity CERN=32 KIT=380`
+    Tell {
+        /// Its name.
+        name: FactName,
+        /// What it is about, and its value: `SUBJECT=VALUE`
+        #[arg(required = true)]
+        values: Vec<String>,
+        /// Hours that it counts.
+        #[arg(long, default_value_t = 24.0)]
+        hours: f64,
+        /// The VO, for operators.
+        #[arg(long)]
+        vo: Option<String>,
     },
 }

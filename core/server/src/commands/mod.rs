@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod component;
+mod fact;
 mod job;
 mod lock;
 mod login;
@@ -78,6 +79,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Compile { sort, memory_mb } => component::compile(sort, memory_mb)?,
         Command::Pilot { server, command } => pilot::run(&server, command).await?,
+        Command::Fact { server, command } => fact::run(&server, command).await?,
         Command::Site { server, command } => site::site(&server, command).await?,
         Command::Ce { server, command } => return site::ce(&server, command).await,
         Command::RunPilot { configuration } => return Ok(spinor_pilot::run(&configuration)),

@@ -1,6 +1,7 @@
 //! What goes into the store and comes out.
 
 mod attempts;
+mod facts;
 mod identity;
 mod jobs;
 mod nodes;
@@ -14,6 +15,7 @@ mod submission;
 mod usage;
 
 pub use attempts::*;
+pub use facts::*;
 pub use identity::*;
 pub use jobs::*;
 pub use nodes::*;

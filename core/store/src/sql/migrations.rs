@@ -10,7 +10,7 @@ use sqlx::{
 use std::borrow::Cow;
 
 /// The files are SQLite's.
-const STEPS: [(&str, &str); 7] = [
+const STEPS: [(&str, &str); 8] = [
     ("init", include_str!("../../migrations/0001_init.sql")),
     ("policies", include_str!("../../migrations/0002_policies.sql")),
     ("servers", include_str!("../../migrations/0003_servers.sql")),
@@ -18,6 +18,7 @@ const STEPS: [(&str, &str); 7] = [
     ("admission", include_str!("../../migrations/0005_admission.sql")),
     ("pilot outputs", include_str!("../../migrations/0006_pilot_outputs.sql")),
     ("nodes", include_str!("../../migrations/0007_nodes.sql")),
+    ("facts", include_str!("../../migrations/0008_facts.sql")),
 ];
 
 /// Brings a database up to date.

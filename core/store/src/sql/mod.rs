@@ -11,6 +11,7 @@ mod claims;
 mod conclusions;
 mod counts;
 mod dialect;
+mod facts;
 mod gather;
 mod identity;
 mod jobs;
