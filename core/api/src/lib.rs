@@ -91,8 +91,13 @@ fn routes(app: &Shared) -> OpenApiRouter<Shared> {
 /// Bytes that the body of a request may have, but for sandboxes and components.
 pub(crate) const MAX_BODY: usize = 16 << 20;
 
-/// Every route of the server.
+/// Every route of the server, over HTTP.
 pub fn router(app: Shared) -> Router {
+    answers(app).layer(axum::middleware::map_request(lingering::lingering))
+}
+
+/// Every route of the server.
+fn answers(app: Shared) -> Router {
     let (router, document) = routes(&app).split_for_parts();
     let json = description::complete(document).to_json().unwrap_or_default();
     let openapi = axum::routing::get(move || {
@@ -104,13 +109,12 @@ pub fn router(app: Shared) -> Router {
         .fallback(problem::not_found)
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::map_response(problem::as_problem))
-        .layer(axum::middleware::map_request(lingering::lingering))
         .with_state(app)
 }
 
 /// Who answers pilots whose questions came by files: the same routes.
 pub fn front(app: Shared) -> Arc<dyn spinor_lifecycle::relay::Front> {
-    Arc::new(relayed::Relayed(router(app)))
+    Arc::new(relayed::Relayed(answers(app)))
 }
 
 /// The OpenAPI document of an application.

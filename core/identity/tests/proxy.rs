@@ -102,7 +102,46 @@ async fn they_are_renewed_half_way() {
     clock.advance(Duration::from_secs(5 * 3600));
     assert_eq!(first.pem, proxies.get(&vo, &source(12), false).await.unwrap().pem);
     clock.advance(Duration::from_secs(2 * 3600));
-    assert_ne!(first.pem, proxies.get(&vo, &source(12), false).await.unwrap().pem);
+    // Whoever asks meanwhile does not wait.
+    assert_eq!(first.pem, proxies.get(&vo, &source(12), false).await.unwrap().pem);
+    for _ in 0..600 {
+        if proxies.get(&vo, &source(12), false).await.unwrap().pem != first.pem {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it is not renewed");
+}
+
+#[tokio::test]
+async fn a_voms_server_that_hangs_holds_nobody_up_who_has_a_proxy_and_a_robot_that_is_gone_has_none()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    robot(folder.path(), "rsa:2048");
+    let clock = Arc::new(ManualClock::at(SystemClock.now()));
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let proxies = Proxies::new(folder.path().to_owned(), clock.clone());
+    let vo = "vo".parse().unwrap();
+    let first = proxies.get(&vo, &source(12), false).await.unwrap();
+    clock.advance(Duration::from_secs(7 * 3600));
+    // It takes connections, and answers none.
+    let hangs = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let voms = vec![format!("https://{}", hangs.local_addr().unwrap())];
+    let asked = std::time::Instant::now();
+    let other = ProxySource { voms, ..source(12) };
+    assert!(proxies.get(&vo, &other, false).await.is_err(), "nobody vouched for this one yet");
+    assert!(asked.elapsed() < Duration::from_secs(20));
+    let again = std::time::Instant::now();
+    let told = proxies.get(&vo, &other, false).await.unwrap_err().to_string();
+    assert!(
+        told.contains("no VOMS server vouches") && again.elapsed() < Duration::from_secs(1),
+        "{told}"
+    );
+
+    assert_eq!(proxies.get(&vo, &source(12), false).await.unwrap().pem, first.pem);
+    std::fs::remove_file(folder.path().join("vo/robot")).unwrap();
+    let gone = proxies.get(&vo, &source(12), false).await.unwrap_err().to_string();
+    assert!(gone.contains("is not among VO vo's secrets"), "{gone}");
 }
 
 #[tokio::test]

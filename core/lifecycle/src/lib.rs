@@ -42,7 +42,7 @@ use arc_swap::ArcSwap;
 use index::Index;
 use observations::Observations;
 use spinor_model::{
-    id::{CeName, ClassId, Digest, VoName},
+    id::{CeName, ClassId, Digest, NodeName, VoName},
     policy::{NoPolicy, Policies, PolicyError},
     registry::VoDocument,
     time::{Clock, Timestamp},
@@ -139,6 +139,8 @@ pub struct Lifecycle {
     /// Downtimes, by their hosts in small letters: each match looks for one.
     downtimes: ArcSwap<HashMap<String, Vec<downtimes::Downtime>>>,
     banned_nodes: ArcSwap<nodes::Banned>,
+    /// When nodes were last looked at.
+    looked_at: Mutex<HashMap<(VoName, CeName, NodeName), Timestamp>>,
     documents: ArcSwap<BTreeMap<VoName, Arc<VoDocument>>>,
     /// Since when each is in force here.
     documents_since: ArcSwap<BTreeMap<VoName, Timestamp>>,
@@ -199,6 +201,7 @@ impl Lifecycle {
             duty_until: AtomicI64::new(0),
             downtimes: ArcSwap::default(),
             banned_nodes: ArcSwap::default(),
+            looked_at: Mutex::default(),
             documents: ArcSwap::default(),
             documents_since: ArcSwap::default(),
             index: Mutex::new(index),

@@ -104,7 +104,28 @@ async fn pilots_go_where_a_policy_says_in_proportion_and_within_limits() {
     world.pass(61);
     world.submit(10).await;
     world.supply(1).await;
-    assert_eq!(sent(), [5, 5, 0], "facts that are too old steer nothing");
+    assert_eq!(sent(), [10, 0, 0], "too old to count: the one that has fewer");
+}
+
+#[tokio::test]
+async fn jobs_that_trickle_in_are_dealt_out_in_proportion_as_well() {
+    let world = world(&format!("{DOCUMENT}{THREE}")).await;
+    *world.twins.supply.lock().unwrap() = Some(Arc::default());
+    let (vo, now) = ("vo".parse().unwrap(), world.lifecycle.now());
+    let fact = |subject: &str, value: f64| FactRecord {
+        fact: Fact { name: "weight".to_owned(), subject: subject.to_owned(), value },
+        told: now,
+        until: now.plus(Duration::from_secs(60)),
+    };
+    let facts = [fact("a", 1.0), fact("b", 1.5), fact("c", 0.0)];
+    world.lifecycle.store.tell_facts(&vo, &facts).await.unwrap();
+    for _ in 0..10 {
+        world.submit(1).await;
+        world.supply(1).await;
+    }
+    let pilots = world.lifecycle.store.pilots(Some(&vo), false).await.unwrap();
+    let there = |ce: &str| pilots.iter().filter(|pilot| pilot.ce.as_str() == ce).count();
+    assert_eq!((there("a"), there("b"), there("c")), (4, 6, 0));
 }
 
 #[tokio::test]

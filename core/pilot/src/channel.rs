@@ -2,7 +2,11 @@
 //! own channel carries.
 
 use crate::configuration::Configuration;
-use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
+use reqwest::{Certificate, Method, StatusCode, header::CONTENT_TYPE};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use spinor_model::id::Digest;
 use spinor_spool::{Answered, Asked, Key, Name, Side};
 use std::{
@@ -49,7 +53,14 @@ impl Channel {
     /// The one that the pilot was told of.
     pub fn open(configuration: &Configuration) -> anyhow::Result<Self> {
         Ok(match &configuration.spool {
-            None => Self::Http(reqwest::Client::builder().connect_timeout(CONNECT).build()?),
+            None => {
+                let builder = reqwest::Client::builder().connect_timeout(CONNECT);
+                let builder = match std::env::var_os("X509_CERT_DIR") {
+                    Some(directory) => builder.tls_certs_merge(authorities(directory.as_ref())),
+                    None => builder,
+                };
+                Self::Http(builder.build()?)
+            }
             Some(prefix) => Self::Spool(Spool {
                 prefix: prefix.clone(),
                 key: Key::of(&Digest::of(configuration.secret.as_bytes())),
@@ -66,6 +77,17 @@ impl Channel {
             Self::Spool(spool) => spool.ask(request).await.map_err(|error| error.to_string()),
         }
     }
+}
+
+/// Certificates of the grid's authorities, beside those that the machine believes. What else is in the directory,
+/// and what no server's certificate could come from, is passed over.
+fn authorities(directory: &Path) -> Vec<Certificate> {
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    let of_file = |file: fs::DirEntry| fs::read(file.path()).unwrap_or_default();
+    let known = |pem: Vec<u8>| CertificateDer::pem_slice_iter(&pem).flatten().collect::<Vec<_>>();
+    let good = |der: &CertificateDer<'static>| RootCertStore::empty().add(der.clone()).is_ok();
+    let all = files.map(of_file).flat_map(known).filter(good);
+    all.filter_map(|der| Certificate::from_der(&der).ok()).collect()
 }
 
 async fn over_http(
@@ -164,6 +186,18 @@ mod tests {
     fn spool(prefix: PathBuf) -> Spool {
         let key = Key::of(&Digest::of(b"secret"));
         Spool { prefix, key, last: Arc::default(), patience: Duration::from_secs(60) }
+    }
+
+    #[test]
+    fn of_a_directory_of_authorities_what_is_one_is_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &[u8]| fs::write(directory.path().join(name), text).unwrap();
+        put("0a1b2c3d.0", include_bytes!("../tests/authority.pem"));
+        put("0a1b2c3d.signing_policy", b"access_id_CA X509 '/CN=x'");
+        put("broken.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        fs::create_dir(directory.path().join("more")).unwrap();
+        assert_eq!(authorities(directory.path()).len(), 1);
+        assert!(authorities(&directory.path().join("none")).is_empty());
     }
 
     #[tokio::test]

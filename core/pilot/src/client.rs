@@ -59,6 +59,9 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// A sandbox may come over a slow line.
 const TRANSFER: Duration = Duration::from_secs(3600);
 
+/// A payload's credentials are asked for so long: its own token, by which they are, lives longer.
+const CREDENTIALS: Duration = Duration::from_secs(10 * 60);
+
 impl Client {
     /// Exchanges the secret for a token.
     pub async fn start(configuration: &Configuration) -> anyhow::Result<(Self, Started)> {
@@ -109,7 +112,8 @@ impl Client {
         token: &str,
         path: String,
     ) -> Result<T, ClientError> {
-        let payload = Self { token: token.to_owned(), ..self.clone() };
+        let patience = self.patience.min(CREDENTIALS);
+        let payload = Self { token: token.to_owned(), patience, ..self.clone() };
         let request = payload.request(Method::GET, path, Vec::new(), TIMEOUT);
         let answer = payload.insist(&request).await?;
         serde_json::from_slice(&answer)
@@ -194,7 +198,11 @@ impl Client {
 /// What this machine calls itself.
 fn node() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
+    match name.trim() {
+        // Many machines are called so.
+        "localhost" | "localhost.localdomain" => String::new(),
+        name => name.to_owned(),
+    }
 }
 
 fn problem(status: StatusCode, body: &[u8]) -> String {

@@ -57,7 +57,7 @@ pub async fn run(
             let group = Group { leader: leader(&child), isolated: isolation.is_some() };
             watch_over(child, group, &job, wish, started).await
         }
-        Ok(Err(reason)) => (Ending::NotStarted { reason }, Usage::default()),
+        Ok(Err(ending)) => (ending, Usage::default()),
         Err(error @ ClientError::CutOff(_)) => return Err(error),
         Err(error) => (Ending::NotStarted { reason: error.to_string() }, Usage::default()),
     };
@@ -78,31 +78,37 @@ pub async fn run(
     Ok(())
 }
 
-/// Fetches inputs and starts the payload, and says when to renew its credentials; the inner error is why
-/// it could not be started.
+/// Fetches inputs and starts the payload, and says when to renew its credentials; the inner error is how it
+/// ended without having started.
 async fn prepare(
     client: &Client,
     job: &Assignment,
     directory: &Path,
     isolation: Option<&Isolation>,
-) -> Result<Result<(Child, Due), String>, ClientError> {
-    let text = |error: io::Error| error.to_string();
+) -> Result<Result<(Child, Due), Ending>, ClientError> {
+    let not_started = |reason: String| Ok(Err(Ending::NotStarted { reason }));
     if let Err(error) = fs::create_dir_all(directory) {
-        return Ok(Err(text(error)));
+        return not_started(error.to_string());
     }
     for digest in &job.sandboxes {
         let content = client.fetch(digest).await?;
         if Digest::of(&content) != *digest {
-            return Ok(Err(format!("input sandbox {digest} arrived damaged")));
+            return not_started(format!("input sandbox {digest} arrived damaged"));
         }
         if let Err(error) = sandbox::unpack(&content, directory) {
-            return Ok(Err(text(error)));
+            return not_started(error.to_string());
         }
     }
-    let due = tokens::fetch_all(client, job, directory).await?;
+    let due = match tokens::fetch_all(client, job, directory).await {
+        Ok(due) => due,
+        // Not the job's fault: it may have more luck later.
+        Err(error) => return Ok(Err(Ending::Lost { reason: format!("no credentials: {error}") })),
+    };
     let program = job.plan.command.first().map_or("", String::as_str);
-    let child = start(job, directory, isolation).map_err(|error| format!("{program}: {error}"));
-    Ok(child.map(|child| (child, due)))
+    match start(job, directory, isolation) {
+        Ok(child) => Ok(Ok((child, due))),
+        Err(error) => not_started(format!("{program}: {error}")),
+    }
 }
 
 fn start(job: &Assignment, directory: &Path, isolation: Option<&Isolation>) -> io::Result<Child> {

@@ -19,7 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
-        .merge(guarded.route(Permission::ReadPilots, routes!(facts)))
+        .merge(guarded.route(Permission::ReadPlugins, routes!(facts)))
         .merge(guarded.route(Permission::ManagePolicies, routes!(tell)))
 }
 
@@ -76,7 +76,8 @@ impl Told {
             findings.push(Finding::new("values", self.values.len(), message));
         }
         for (subject, value) in &self.values {
-            if subject.is_empty() || subject.len() > MAX_SUBJECT || !value.is_finite() {
+            let named = !subject.is_empty() && subject.len() <= MAX_SUBJECT;
+            if !named || subject.chars().any(char::is_control) || !value.is_finite() {
                 let message = "is no number about something that has a name";
                 findings.push(Finding::new(format!("values.{subject}"), value, message));
             }

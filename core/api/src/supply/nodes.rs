@@ -90,6 +90,7 @@ async fn ban_node(
     }
     let (since, reason) = (app.lifecycle.now(), format!("{subject}: {reason}"));
     let ban = NodeBan { vo, ce, node, since, until: None, reason };
+    tracing::info!(target: "spinor::audit", vo = %ban.vo, ce = %ban.ce, node = %ban.node, by = %subject, "node banned");
     whole(async move {
         app.lifecycle.ban_node(&ban).await?;
         Ok(Json(ban.into()))
@@ -108,6 +109,7 @@ async fn allow_node(
 ) -> Result<Json<serde_json::Value>, Problem> {
     let vo = of.vo(&subject)?;
     let (ce, node) = named(&ce, &node)?;
+    tracing::info!(target: "spinor::audit", %vo, %ce, %node, by = %subject, "node allowed again");
     whole(async move {
         match app.lifecycle.allow_node(&vo, &ce, &node).await? {
             true => Ok(Json(serde_json::json!({"ce": ce, "node": node}))),

@@ -17,7 +17,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
-use voms::Question;
+use voms::{Attributes, Question};
 
 /// Why there is no proxy.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,9 @@ pub enum ProxyError {
     /// No VOMS server vouched.
     #[error("no VOMS server vouches for it: {0}")]
     Voms(String),
+    /// It was tried just now.
+    #[error("{0}")]
+    Again(String),
 }
 
 pub use mint::BadRobot as BadCertificate;
@@ -48,17 +51,23 @@ pub use mint::BadRobot as BadCertificate;
 /// What a proxy is made of.
 type Recipe = (VoName, ProxySource, bool);
 
+#[derive(Default)]
 struct Kept {
-    proxy: Proxy,
+    /// The last one, and when the robot's certificate was written that it was made with.
+    last: Option<(Proxy, Option<SystemTime>)>,
+    /// When another one is to be made.
     renew: Timestamp,
-    /// When the robot's certificate was written.
-    written: Option<SystemTime>,
+    /// Why the last attempt came to nothing, and when.
+    failed: Option<(Timestamp, String)>,
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Kept>>>;
+type Slot = Arc<tokio::sync::Mutex<Kept>>;
 
 /// Proxies of all VOs.
-pub struct Proxies {
+#[derive(Clone)]
+pub struct Proxies(Arc<Inner>);
+
+struct Inner {
     /// Folders of the VOs' secrets.
     secrets: PathBuf,
     clock: Arc<dyn Clock>,
@@ -67,14 +76,18 @@ pub struct Proxies {
 
 /// With less left of its life a proxy is not given out.
 const MARGIN: Duration = Duration::from_secs(300);
+/// Between attempts while there is a proxy, and while there is none.
+const LATER: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(10);
 
 impl Proxies {
     /// None yet.
     pub fn new(secrets: PathBuf, clock: Arc<dyn Clock>) -> Self {
-        Self { secrets, clock, slots: Mutex::default() }
+        Self(Arc::new(Inner { secrets, clock, slots: Mutex::default() }))
     }
 
-    /// A proxy with more than half of its life before it; `limited` ones send no jobs.
+    /// A proxy with more than half of its life before it, or, while another one cannot be had or is being
+    /// made, the last one; `limited` ones send no jobs.
     ///
     /// # Errors
     /// If there is no certificate to issue it with, or no VOMS server vouches for it.
@@ -84,51 +97,82 @@ impl Proxies {
         source: &ProxySource,
         limited: bool,
     ) -> Result<Proxy, ProxyError> {
+        let recipe = (vo.clone(), source.clone(), limited);
         let slot = {
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.entry((vo.clone(), source.clone(), limited)).or_default().clone()
+            let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.entry(recipe.clone()).or_default().clone()
         };
+        let written = self.0.written(vo, source)?;
         let mut kept = slot.lock().await;
-        let now = self.clock.now();
-        let folder = self.secrets.join(vo.as_str());
-        let file = folder.join(&source.certificate);
-        let written = file.metadata().and_then(|file| file.modified()).ok();
-        let fresh = |kept: &&Kept| kept.renew > now && kept.written == written;
-        if let Some(kept) = kept.as_ref().filter(fresh) {
-            return Ok(kept.proxy.clone());
-        }
-        match self.make(vo, &folder, source, limited).await {
-            Ok(proxy) => {
-                tracing::info!(%vo, certificate = source.certificate, until = %proxy.expires, "a proxy");
-                let renew = now.plus(proxy.expires.since(now) / 2);
-                Ok(kept.insert(Kept { proxy, renew, written }).proxy.clone())
+        let now = self.0.clock.now();
+        let good = |(proxy, of): &&(Proxy, Option<SystemTime>)| {
+            *of == written && proxy.expires > now.plus(MARGIN)
+        };
+        if let Some((proxy, _)) = kept.last.as_ref().filter(good).cloned() {
+            if kept.renew <= now {
+                // Whoever asks meanwhile has this one, and does not wait for VOMS.
+                kept.renew = now.plus(LATER);
+                tokio::spawn(self.clone().renew(recipe, slot.clone(), written));
             }
-            // What there is will do while VOMS is away.
-            Err(error) => match kept.as_ref().filter(|k| k.proxy.expires > now.plus(MARGIN)) {
-                Some(kept) => {
-                    tracing::warn!(%vo, certificate = source.certificate, %error, "a proxy is not renewed");
-                    Ok(kept.proxy.clone())
-                }
-                None => Err(error),
-            },
+            return Ok(proxy);
+        }
+        if let Some((_, why)) = kept.failed.as_ref().filter(|(at, _)| now.since(*at) < SOON) {
+            return Err(ProxyError::Again(why.clone()));
+        }
+        match self.0.make(&recipe).await {
+            Ok(proxy) => Ok(self.0.keep(&mut kept, proxy, written)),
+            Err(error) => {
+                tracing::warn!(%vo, certificate = source.certificate, %error, "no proxy");
+                kept.failed = Some((now, error.to_string()));
+                Err(error)
+            }
         }
     }
 
-    async fn make(
-        &self,
-        vo: &VoName,
-        folder: &Path,
-        source: &ProxySource,
-        limited: bool,
-    ) -> Result<Proxy, ProxyError> {
-        let pem = read(vo, folder, &source.certificate)?;
+    async fn renew(self, recipe: Recipe, slot: Slot, written: Option<SystemTime>) {
+        let (vo, source, _) = &recipe;
+        match self.0.make(&recipe).await {
+            Ok(proxy) => drop(self.0.keep(&mut *slot.lock().await, proxy, written)),
+            Err(error) => {
+                tracing::warn!(%vo, certificate = source.certificate, %error, "a proxy is not renewed");
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// When the robot's certificate was written: one that was taken away is used no more.
+    fn written(&self, vo: &VoName, source: &ProxySource) -> Result<Option<SystemTime>, ProxyError> {
+        let name = &source.certificate;
+        let missing = || ProxyError::Missing { file: name.clone(), vo: vo.clone() };
+        let file = self.secrets.join(vo.as_str()).join(name);
+        Ok(file.metadata().map_err(|_| missing())?.modified().ok())
+    }
+
+    fn keep(&self, kept: &mut Kept, proxy: Proxy, written: Option<SystemTime>) -> Proxy {
+        let now = self.clock.now();
+        tracing::info!(until = %proxy.expires, "a proxy");
+        let renew = now.plus(proxy.expires.since(now) / 2);
+        *kept = Kept { last: Some((proxy.clone(), written)), renew, failed: None };
+        proxy
+    }
+
+    async fn make(&self, (vo, source, limited): &Recipe) -> Result<Proxy, ProxyError> {
+        let folder = self.secrets.join(vo.as_str());
+        let pem = read(vo, &folder, &source.certificate)?;
         let bad = |why| ProxyError::Robot { file: source.certificate.clone(), why };
         let robot = Robot::read(&pem).map_err(bad)?;
         let authorities =
-            source.authorities.as_ref().map(|file| read(vo, folder, file)).transpose()?;
-        let life = Duration::from_secs(u64::from(source.hours) * 3600);
-        let attributes = vouched(source, &pem, authorities.as_deref(), life).await?;
-        let wish = Wish { limited, attributes, from: SystemTime::now(), life };
+            source.authorities.as_ref().map(|file| read(vo, &folder, file)).transpose()?;
+        let mut life = Duration::from_secs(u64::from(source.hours) * 3600);
+        let (from, attributes) =
+            (SystemTime::now(), vouched(source, &pem, authorities.as_deref(), life).await?);
+        if let Some(attributes) = &attributes {
+            // Without them it would be of no use.
+            life = life.min(attributes.until.duration_since(from).unwrap_or_default());
+        }
+        let attributes = attributes.map(|attributes| attributes.der);
+        let wish = Wish { limited: *limited, attributes, from, life };
         let minted = tokio::task::spawn_blocking(move || robot.issue(wish)).await;
         let broke = |error: tokio::task::JoinError| BadRobot::Internal(error.to_string());
         let minted = minted.map_err(|error| bad(broke(error)))?.map_err(bad)?;
@@ -144,7 +188,7 @@ async fn vouched(
     robot: &[u8],
     authorities: Option<&[u8]>,
     life: Duration,
-) -> Result<Option<Vec<u8>>, ProxyError> {
+) -> Result<Option<Attributes>, ProxyError> {
     let mut refusals = Vec::new();
     for server in &source.voms {
         let question =

@@ -5,9 +5,14 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Certificate, Client, Identity, Url, redirect::Policy};
 use serde::Deserialize;
-use std::{collections::BTreeSet, time::Duration};
+use std::time::{Duration, SystemTime};
+use x509_cert::der::{
+    self, Decode, Encode,
+    asn1::{Any, GeneralizedTime},
+};
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// A call of a plugin may wait for it, and for another server after it.
+const TIMEOUT: Duration = Duration::from_secs(8);
 /// Bytes of an answer.
 const MOST: usize = 1 << 20;
 
@@ -29,12 +34,20 @@ struct Refusal {
     message: String,
 }
 
+/// What a VOMS server vouches for.
+pub struct Attributes {
+    /// An attribute certificate, in DER.
+    pub der: Vec<u8>,
+    /// Its end.
+    pub until: SystemTime,
+}
+
 /// What is asked of a VOMS server.
 pub struct Question<'a> {
     /// Where: `https://HOST:PORT`.
     pub server: &'a str,
     /// Groups and roles, e.g. `/auger/Role=pilot`; what the server gives by itself if there are none.
-    pub attributes: &'a BTreeSet<String>,
+    pub attributes: &'a [String],
     /// How long.
     pub life: Duration,
     /// Who asks: certificate, chain and key in PEM.
@@ -44,8 +57,8 @@ pub struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// An attribute certificate in DER, or why there is none.
-    pub async fn ask(&self) -> Result<Vec<u8>, String> {
+    /// What it vouches for, or why for nothing.
+    pub async fn ask(&self) -> Result<Attributes, String> {
         let text = |error: reqwest::Error| spinor_model::finding::causes(&error.without_url());
         let mut builder = Client::builder().timeout(TIMEOUT).redirect(Policy::none()).no_proxy();
         if let Some(authorities) = self.authorities {
@@ -62,7 +75,10 @@ impl Question<'_> {
                 return Err("the answer is too long".to_owned());
             }
         }
-        read(&String::from_utf8_lossy(&body)).map_err(|why| format!("{status}: {why}"))
+        let der =
+            read(&String::from_utf8_lossy(&body)).map_err(|why| format!("{status}: {why}"))?;
+        let until = end(&der).map_err(|error| format!("a broken certificate: {error}"))?;
+        Ok(Attributes { der, until })
     }
 
     fn address(&self) -> Result<Url, String> {
@@ -71,8 +87,7 @@ impl Question<'_> {
             .map_err(|()| "is no address of a server".to_owned())?
             .pop_if_empty()
             .push("generate-ac");
-        let names: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
-        let names = match names.as_slice() {
+        let names = match self.attributes {
             [] => String::new(),
             names => format!("fqans={}&", names.join(",")),
         };
@@ -80,6 +95,19 @@ impl Question<'_> {
         url.set_query(Some(&format!("{names}lifetime={}", self.life.as_secs())));
         Ok(url)
     }
+}
+
+/// The end of an attribute certificate: RFC 5755, section 4.1.
+fn end(der: &[u8]) -> der::Result<SystemTime> {
+    let parts = |der: &[u8]| Vec::<Any>::from_der(der);
+    let part = |parts: &[Any], i: usize| {
+        parts.get(i).ok_or_else(|| der::Error::incomplete(der::Length::ZERO))?.to_der()
+    };
+    let info = parts(&part(&parts(der)?, 0)?)?;
+    // version, holder, issuer, signature, serialNumber, attrCertValidityPeriod
+    let period = Vec::<GeneralizedTime>::from_der(&part(&info, 5)?)?;
+    let until = period.get(1).ok_or_else(|| der::Error::incomplete(der::Length::ZERO))?;
+    Ok(until.to_system_time())
 }
 
 fn read(xml: &str) -> Result<Vec<u8>, String> {
@@ -118,7 +146,7 @@ mod tests {
     fn names_are_asked_for_as_they_are() {
         let question = Question {
             server: "https://voms.example.org:8443",
-            attributes: &["/auger".to_owned(), "/auger/Role=pilot".to_owned()].into(),
+            attributes: &["/auger/Role=pilot".to_owned(), "/auger".to_owned()],
             life: Duration::from_secs(3600),
             robot: b"",
             authorities: None,
@@ -126,7 +154,7 @@ mod tests {
         let address = question.address().unwrap().to_string();
         assert_eq!(
             address,
-            "https://voms.example.org:8443/generate-ac?fqans=/auger,/auger/Role=pilot&lifetime=3600"
+            "https://voms.example.org:8443/generate-ac?fqans=/auger/Role=pilot,/auger&lifetime=3600"
         );
     }
 }

@@ -44,7 +44,9 @@ impl Lifecycle {
             place.serve_coming(&mut unmet);
         }
         self.ask_for_room(vo, &mut places, &unmet).await;
-        self.prefer(vo, &mut places, &unmet).await?;
+        if let Err(error) = self.prefer(vo, &mut places, &unmet).await {
+            tracing::warn!(%vo, %error, "nothing steers pilots");
+        }
         share(&mut unmet, &mut places);
         let sent = try_join_all(places.iter().map(|place| self.send(vo, place))).await?;
         let now = self.now();

@@ -35,8 +35,8 @@ pub(super) struct Place<'a> {
     pub(super) demand: u64,
     /// Pilots that it gets.
     pub(super) wanted: u32,
-    /// How many, in proportion to others.
-    pub(super) weight: f64,
+    /// How many pilots it is to have, in proportion to others, if the VO has something to say on that.
+    pub(super) weight: Option<f64>,
     /// What the room is bounded by, if not by `max_pilots`.
     pub(super) limit: Option<String>,
     /// Why it gets none, whatever waits.
@@ -97,7 +97,7 @@ impl<'a> Place<'a> {
             room,
             demand,
             wanted,
-            weight: 1.0,
+            weight: None,
             limit,
             closed,
         }
@@ -184,14 +184,17 @@ pub(super) fn cores(fits: &[Fit], unmet: &BTreeMap<ClassId, u64>) -> u64 {
     fits.iter().filter_map(|fit| Some(unmet.get(&fit.class)? * fit.cores)).sum()
 }
 
-/// Shares what waits out over queues, a pilot at a time: to the one that has got the fewest by its weight, of
-/// several the one that is least full.
+/// Shares what waits out over queues, a pilot at a time: to the one that gets the fewest, or, where queues are
+/// weighed, has the fewest by its weight; of several to the one that is least full.
 pub(super) fn share(unmet: &mut BTreeMap<ClassId, u64>, places: &mut [Place<'_>]) {
     let full =
         |place: &Place<'_>| u64::from(place.here) * 1000 / u64::from(place.queue.max_pilots.max(1));
     places.sort_by_key(full);
     let mut open: Vec<&mut Place<'_>> = places.iter_mut().collect();
-    let next = |place: &Place<'_>| (f64::from(place.wanted) + 1.0) / place.weight;
+    let next = |place: &Place<'_>| match place.weight {
+        None => f64::from(place.wanted) + 1.0,
+        Some(weight) => (f64::from(place.here + place.wanted) + 1.0) / weight,
+    };
     while let Some(first) = (0..open.len()).min_by(|a, b| next(open[*a]).total_cmp(&next(open[*b])))
     {
         // What found none now finds none later: what waits only gets less.

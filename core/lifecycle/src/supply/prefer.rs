@@ -4,7 +4,7 @@ use super::place::{Place, cores};
 use crate::{Lifecycle, LifecycleError};
 use spinor_model::{
     id::{ClassId, VoName},
-    policy::{Fact, QueueStanding, SupplyPolicy},
+    policy::{Fact, NoPolicy, QueueStanding, SupplyPolicy},
     time::Timestamp,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -22,7 +22,7 @@ impl Lifecycle {
     ) -> Result<(), LifecycleError> {
         let policy = match self.policies.supply(vo) {
             Ok(Some(policy)) => policy,
-            Ok(None) => return Ok(()),
+            Ok(None) | Err(NoPolicy::Off { .. }) => return Ok(()),
             Err(none) => {
                 tracing::warn!(%vo, %none, "nothing steers pilots");
                 return Ok(());
@@ -38,7 +38,7 @@ impl Lifecycle {
         match weights {
             Ok(weights) => {
                 for (place, weight) in open.iter_mut().zip(weights) {
-                    place.weight = weight;
+                    place.weight = Some(weight);
                     if weight == 0.0 {
                         place.closed = Some(format!("{decider} sends none there"));
                     }

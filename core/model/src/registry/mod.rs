@@ -318,6 +318,12 @@ impl VoDocument {
             let message = "is not among the document's groups".to_owned();
             find(field, group.to_string(), message);
         }
+        let payloads = self.proxies.values().flat_map(|proxy| &proxy.groups);
+        let mut given = BTreeSet::new();
+        for group in payloads.filter(|group| !given.insert(*group)) {
+            let message = "has two proxies: which would its payloads have?".to_owned();
+            find("proxies".to_owned(), group.to_string(), message);
+        }
         for name in self.robots.keys() {
             if self.groups.values().any(|group| group.users.contains(name)) {
                 let message = "is a person's name: `users` of a group lists it".to_owned();

@@ -18,10 +18,10 @@ pub struct ProxySource {
     /// certificates may come from, instead of those that browsers trust.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorities: Option<String>,
-    /// Groups and roles to ask for, e.g. `/auger/Role=pilot`; what the servers give by themselves if there
+    /// Groups and roles to ask for, e.g. `/auger/Role=pilot`, that which sites should look at first; what the servers give by themselves if there
     /// are none.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub attributes: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<String>,
     /// Hours that it is good for; it is renewed half way.
     #[serde(default = "default_hours")]
     pub hours: u32,
@@ -46,7 +46,10 @@ impl ProxySource {
         for server in self.voms.iter().filter(|server| !server.starts_with("https://")) {
             find("voms", server, "must begin with https://");
         }
-        for attribute in &self.attributes {
+        for (i, attribute) in self.attributes.iter().enumerate() {
+            if self.attributes[..i].contains(attribute) {
+                find("attributes", attribute, "is there twice");
+            }
             let plain = |c: char| c.is_ascii_alphanumeric() || "/._=-".contains(c);
             if !attribute.starts_with('/') || !attribute.chars().all(plain) {
                 find("attributes", attribute, "is no group or role: it looks like /VO/Role=NAME");

@@ -34,12 +34,3 @@ pub struct NodeEnding {
     /// How it ended.
     pub result: AttemptResult,
 }
-
-/// How jobs of one submission fare on other nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Elsewhere {
-    /// One is done.
-    pub done: bool,
-    /// An attempt of one came to nothing.
-    pub failed: bool,
-}

@@ -22,6 +22,10 @@ impl FactStore for SqlStore {
         let (vo, facts) = (vo.clone(), facts.to_vec());
         self.write(move |c| {
             Box::pin(async move {
+                if let Some(now) = facts.first().map(|fact| fact.told) {
+                    let over = sqlx::query("DELETE FROM facts WHERE vo = $1 AND until <= $2");
+                    over.bind(vo.as_str()).bind(now.0).execute(&mut *c).await?;
+                }
                 for FactRecord { fact, told, until } in facts {
                     sqlx::query(
                         "INSERT INTO facts (vo, name, subject, value, told, until)

@@ -68,11 +68,11 @@ mod tests {
         };
         assert_eq!(
             known(Dialect::Sqlite),
-            ["4f980fea", "cd972d82", "e19cb227", "09dd3e1f", "af6ba6e5"]
+            ["4f980fea", "cd972d82", "e19cb227", "09dd3e1f", "af6ba6e5", "d6067f24"]
         );
         assert_eq!(
             known(Dialect::Postgres),
-            ["b87cd93e", "5c6b8213", "e19cb227", "07dc2647", "1b947e94"]
+            ["b87cd93e", "5c6b8213", "e19cb227", "07dc2647", "1b947e94", "d6067f24"]
         );
     }
 

@@ -1,7 +1,7 @@
 //! Nodes: the machines that pilots are on.
 
 use super::{SqlStore, rows};
-use crate::{Elsewhere, NodeBan, NodeEnding, NodeStore, StoreError};
+use crate::{NodeBan, NodeEnding, NodeStore, StoreError};
 use async_trait::async_trait;
 use spinor_model::{
     id::{CeName, NodeName, Stamp, TemplateId, VoName},
@@ -28,10 +28,6 @@ fn ban(row: &AnyRow) -> Result<NodeBan, StoreError> {
     })
 }
 
-/// Attempts of a submission on other nodes; `$1` is the submission, `$2` CE and `$3` node.
-const OTHERS: &str = "SELECT 1 FROM jobs JOIN attempts USING (job_id) JOIN pilots USING (stamp)
-    WHERE jobs.template_id = $1 AND (pilots.ce <> $2 OR pilots.node <> $3) AND attempts.state = 'ended'";
-
 #[async_trait]
 impl NodeStore for SqlStore {
     async fn endings_on(
@@ -45,7 +41,8 @@ impl NodeStore for SqlStore {
         let found = sqlx::query(
             "SELECT jobs.template_id, jobs.owner, attempts.result FROM pilots
                 JOIN attempts USING (stamp) JOIN jobs USING (job_id)
-             WHERE pilots.vo = $1 AND pilots.ce = $2 AND pilots.node = $3 AND node <> ''
+             WHERE pilots.vo = $1 AND pilots.ce = $2 AND pilots.node = $3 AND pilots.node <> ''
+                AND (pilots.ended IS NULL OR pilots.ended >= $4)
                 AND attempts.state = 'ended' AND attempts.ended >= $4 AND attempts.result IS NOT NULL
              ORDER BY attempts.ended DESC LIMIT $5",
         );
@@ -54,22 +51,38 @@ impl NodeStore for SqlStore {
         found.fetch_all(&self.readers).await?.iter().map(ending).collect()
     }
 
-    async fn elsewhere(
+    async fn endings_elsewhere(
         &self,
         template: TemplateId,
         ce: &CeName,
         node: &NodeName,
-    ) -> Result<Elsewhere, StoreError> {
-        let any = async |condition: &str| {
-            let text = format!("{OTHERS} AND {condition} LIMIT 1");
-            let query = sqlx::query(super::dialect::statement(text));
-            let query = query.bind(template.0).bind(ce.as_str()).bind(node.as_str());
-            Ok::<_, StoreError>(query.fetch_optional(&self.readers).await?.is_some())
-        };
-        Ok(Elsewhere {
-            done: any("jobs.status = 'Done' AND attempts.attempt = jobs.attempt").await?,
-            failed: any("(jobs.status = 'Failed' OR attempts.attempt < jobs.attempt)").await?,
-        })
+        limit: u32,
+    ) -> Result<Vec<NodeEnding>, StoreError> {
+        let found = sqlx::query(
+            "SELECT jobs.template_id, jobs.owner, attempts.result FROM jobs
+                JOIN attempts USING (job_id) JOIN pilots USING (stamp)
+             WHERE jobs.template_id = $1 AND (pilots.ce <> $2 OR pilots.node <> $3)
+                AND attempts.state = 'ended' AND attempts.result IS NOT NULL
+             ORDER BY attempts.ended DESC LIMIT $4",
+        );
+        let found = found.bind(template.0).bind(ce.as_str()).bind(node.as_str());
+        let rows = found.bind(i64::from(limit)).fetch_all(&self.readers).await?;
+        rows.iter().map(ending).collect()
+    }
+
+    async fn has_other_nodes(
+        &self,
+        vo: &VoName,
+        ce: &CeName,
+        node: &NodeName,
+        since: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let found = sqlx::query(
+            "SELECT 1 FROM pilots WHERE vo = $1 AND (ce <> $2 OR node <> $3) AND node <> ''
+                AND (ended IS NULL OR ended >= $4) LIMIT 1",
+        );
+        let found = found.bind(vo.as_str()).bind(ce.as_str()).bind(node.as_str()).bind(since.0);
+        Ok(found.fetch_optional(&self.readers).await?.is_some())
     }
 
     async fn ban_node(&self, ban: &NodeBan) -> Result<(), StoreError> {
@@ -79,7 +92,8 @@ impl NodeStore for SqlStore {
                 sqlx::query(
                     "INSERT INTO node_bans (vo, ce, node, since, until, reason)
                      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (vo, ce, node) DO UPDATE SET
-                        since = excluded.since, until = excluded.until, reason = excluded.reason",
+                        since = excluded.since, until = excluded.until, reason = excluded.reason
+                     WHERE excluded.until IS NULL OR node_bans.until IS NOT NULL",
                 )
                 .bind(ban.vo.as_str())
                 .bind(ban.ce.as_str())
@@ -100,16 +114,29 @@ impl NodeStore for SqlStore {
         vo: &VoName,
         ce: &CeName,
         node: &NodeName,
+        now: Timestamp,
     ) -> Result<bool, StoreError> {
         let (vo, ce, node) = (vo.clone(), ce.clone(), node.clone());
         self.write(move |c| {
             Box::pin(async move {
-                let text = "DELETE FROM node_bans WHERE vo = $1 AND ce = $2 AND node = $3";
-                let query = sqlx::query(text).bind(vo.as_str()).bind(ce.as_str());
+                let text = "UPDATE node_bans SET until = $1 WHERE vo = $2 AND ce = $3 AND node = $4
+                    AND (until IS NULL OR until > $1)";
+                let query = sqlx::query(text).bind(now.0).bind(vo.as_str()).bind(ce.as_str());
                 Ok(query.bind(node.as_str()).execute(c).await?.rows_affected() > 0)
             })
         })
         .await
+    }
+
+    async fn node_ban(
+        &self,
+        vo: &VoName,
+        ce: &CeName,
+        node: &NodeName,
+    ) -> Result<Option<NodeBan>, StoreError> {
+        let found = sqlx::query("SELECT * FROM node_bans WHERE vo = $1 AND ce = $2 AND node = $3");
+        let found = found.bind(vo.as_str()).bind(ce.as_str()).bind(node.as_str());
+        found.fetch_optional(&self.readers).await?.as_ref().map(ban).transpose()
     }
 
     async fn node_bans(&self, now: Timestamp) -> Result<Vec<NodeBan>, StoreError> {

@@ -18,24 +18,43 @@ pub trait NodeStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<NodeEnding>, StoreError>;
 
-    /// How jobs of a submission fare on other nodes.
-    async fn elsewhere(
+    /// The last attempts of a submission that ended on other nodes, the last first.
+    async fn endings_elsewhere(
         &self,
         template: TemplateId,
         ce: &CeName,
         node: &NodeName,
-    ) -> Result<Elsewhere, StoreError>;
+        limit: u32,
+    ) -> Result<Vec<NodeEnding>, StoreError>;
 
-    /// Bans a node, or says anew why and until when.
+    /// Whether the VO has had pilots on other nodes since then.
+    async fn has_other_nodes(
+        &self,
+        vo: &VoName,
+        ce: &CeName,
+        node: &NodeName,
+        since: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Bans a node, or says anew why and until when; what somebody banned for good stays so.
     async fn ban_node(&self, ban: &NodeBan) -> Result<(), StoreError>;
 
-    /// Takes a ban back; whether there was one.
+    /// Ends a ban now; whether there was one.
     async fn allow_node(
         &self,
         vo: &VoName,
         ce: &CeName,
         node: &NodeName,
+        now: Timestamp,
     ) -> Result<bool, StoreError>;
+
+    /// The last ban of a node, over or not.
+    async fn node_ban(
+        &self,
+        vo: &VoName,
+        ce: &CeName,
+        node: &NodeName,
+    ) -> Result<Option<NodeBan>, StoreError>;
 
     /// Bans that are not over.
     async fn node_bans(&self, now: Timestamp) -> Result<Vec<NodeBan>, StoreError>;

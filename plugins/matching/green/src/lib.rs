@@ -43,13 +43,12 @@ impl Default for Settings {
     }
 }
 
-/// Nothing emits nothing: a site all on wind would get every pilot there is.
-const LEAST: f64 = 1.0;
-
 /// Grams that a kWh of computing costs there.
 fn emissions(settings: &Settings, site: &str, facts: &Facts<'_>) -> f64 {
-    let told = facts.get(FACT, site).or_else(|| settings.carbon.get(site).copied());
-    let carbon = told.unwrap_or(settings.usual_carbon).max(LEAST);
+    // Feeds say 0 or less where they have no data.
+    let told = facts.get(FACT, site).filter(|grams| *grams > 0.0);
+    let told = told.or_else(|| settings.carbon.get(site).copied());
+    let carbon = told.unwrap_or(settings.usual_carbon);
     carbon * settings.pue.get(site).copied().unwrap_or(settings.usual_pue)
 }
 
@@ -63,20 +62,29 @@ impl Plugin for Green {
     }
 
     fn check(settings: &Settings) -> Vec<Finding> {
-        let usual = [("/usual_pue", settings.usual_pue, 1.0)];
-        let own = settings.pue.iter().map(|(site, pue)| (format!("/pue/{site}"), *pue, 1.0));
-        let rest =
-            [("/usual_carbon", settings.usual_carbon, 0.0), ("/strength", settings.strength, 0.0)];
-        let all = usual
-            .into_iter()
-            .chain(rest)
-            .map(|(field, value, least)| (field.to_owned(), value, least));
-        let wrong = all.chain(own).filter(|(_, value, least)| !value.is_finite() || value < least);
+        let own = |field: &str, sites: &BTreeMap<String, f64>, least| {
+            let field = |site: &String| format!("/{field}/{site}");
+            sites.iter().map(move |(site, value)| (field(site), *value, least, f64::MAX)).collect()
+        };
+        let pue: Vec<_> = own("pue", &settings.pue, 1.0);
+        let carbon: Vec<_> = own("carbon", &settings.carbon, 1.0);
+        let rest = [
+            ("/usual_pue", settings.usual_pue, 1.0, f64::MAX),
+            ("/usual_carbon", settings.usual_carbon, 1.0, f64::MAX),
+            ("/strength", settings.strength, 0.0, 10.0),
+            ("/most", settings.most.unwrap_or(1.0), 1.0, f64::MAX),
+        ];
+        let rest = rest.map(|(field, value, least, most)| (field.to_owned(), value, least, most));
+        let all = rest.into_iter().chain(pue).chain(carbon);
+        let wrong = all.filter(|(_, value, least, most)| !(*least..=*most).contains(value));
         wrong
-            .map(|(field, value, least)| Finding {
+            .map(|(field, value, least, most)| Finding {
                 field,
                 value: value.to_string(),
-                message: format!("must be {least} or more"),
+                message: match most {
+                    f64::MAX => format!("must be {least} or more"),
+                    most => format!("must be {least} to {most}"),
+                },
             })
             .collect()
     }

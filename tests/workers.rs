@@ -1,0 +1,185 @@
+//! Workers as sites have them: behind a proxy, and with other distributions than the server's.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "support/real.rs"]
+mod real;
+mod support;
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use real::Real;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, Mutex},
+};
+use support::Server;
+
+/// The CE of `examples/ces/ssh-host.toml`, on this machine; `enter` comes before each pilot's shell.
+fn table(sshd: &Real, directory: &Path, enter: &str, worker: &str) -> String {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/ces/ssh-host.toml");
+    let conf = fs::read_to_string(sshd.path().join("conf")).unwrap();
+    let port = conf.lines().next().unwrap().rsplit(':').next().unwrap().to_owned();
+    fs::read_to_string(example)
+        .unwrap()
+        .replace("/shared/vo", &directory.display().to_string())
+        .replace("user = \"vo\"", "user = \"root\"")
+        .replace("login.example.org", "127.0.0.1")
+        .replace("port = 22", &format!("port = {port}"))
+        .replace("ssh-ed25519 AAAA", sshd.printed.trim())
+        .replace("max = 4 }", &format!("max = 4, worker = {{ {worker} }} }}"))
+        .replace("program = [\"setsid\"]", &format!("program = [{enter}\"setsid\"]"))
+}
+
+fn put_key(server: &Server, sshd: &Real) {
+    let secrets = server.data().join("secrets/lab");
+    fs::create_dir_all(&secrets).unwrap();
+    fs::copy(sshd.path().join("id"), secrets.join("cluster-key")).unwrap();
+}
+
+/// A server with more configuration at its top.
+fn server_with(top: &str) -> Server {
+    let mut server = Server::start();
+    let file = server.scratch().join("spinor.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    server.kill();
+    fs::write(&file, format!("{top}{text}")).unwrap();
+    server.up();
+    server
+}
+
+const JOB: &str = r#"{"executable": "sh", "arguments": ["-c", "cat in.txt; . /etc/os-release; echo on $VERSION_ID"],
+    "input_sandbox": ["in.txt"], "stdout": "out", "output_sandbox": ["out"],
+    "requirements": {"wall_time": 600}}"#;
+
+/// What a job printed.
+fn output(server: &Server, job: i64) -> String {
+    let ada = server.member("lab_user", "ada");
+    let to = server.scratch().join(format!("of-{job}"));
+    let got =
+        server.run(&ada, &["job", "output", &job.to_string(), "--to", &to.display().to_string()]);
+    assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
+    fs::read_to_string(to.join(format!("job-{job}/out"))).unwrap()
+}
+
+/// A proxy to which every name is one server; which paths it was asked for.
+async fn proxy(server: String) -> (u16, Arc<Mutex<BTreeSet<String>>>) {
+    type Asked = Arc<Mutex<BTreeSet<String>>>;
+    spinor_plugins::tls::install();
+    let asked = Asked::default();
+    let forward = |State((server, asked)): State<(String, Asked)>, request: Request| async move {
+        let (parts, body) = request.into_parts();
+        assert_eq!(parts.uri.host(), Some("spinor.invalid"), "not asked as a proxy");
+        let path = parts.uri.path_and_query().unwrap().to_string();
+        asked.lock().unwrap().insert(path.clone());
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let to = reqwest::Client::new().request(parts.method, format!("{server}{path}"));
+        let answer = to.headers(parts.headers).body(body).send().await.unwrap();
+        let mut back = Response::builder().status(answer.status());
+        back.headers_mut().unwrap().extend(answer.headers().clone());
+        back.body(Body::from(answer.bytes().await.unwrap())).unwrap()
+    };
+    let app = axum::Router::new().fallback(forward).with_state((server, asked.clone()));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (port, asked)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_program_pilot_and_sandboxes_go_through_it() {
+    if support::seen_on_sqlite() {
+        return;
+    }
+    // Nobody but the proxy knows such a name.
+    let server = tokio::task::block_in_place(|| server_with("url = \"http://spinor.invalid\"\n"));
+    let (port, asked) = proxy(server.url()).await;
+    tokio::task::block_in_place(|| {
+        let (sshd, directory) = (Real::up("sshd", "SSH_PORT"), tempfile::tempdir().unwrap());
+        put_key(&server, &sshd);
+        let worker = format!("preamble = \"export http_proxy=http://127.0.0.1:{port}\"");
+        let ce = table(&sshd, directory.path(), "", &worker);
+        server.apply(&support::lab_with("", &ce)).unwrap();
+        server.file("in.txt", "hello\n");
+        let job = server.submit(JOB).unwrap()[0];
+        server.until_status(job, "Done");
+        assert!(output(&server, job).starts_with("hello\n"));
+    });
+    let asked = asked.lock().unwrap();
+    for wanted in
+        ["/api/pilots/program/", "/api/pilots/start", "/api/pilots/result", "/api/sandboxes/"]
+    {
+        assert!(asked.iter().any(|path| path.starts_with(wanted)), "{wanted}: {asked:?}");
+    }
+}
+
+/// A distribution in a directory of its own, made once and kept.
+fn distribution(suite: &str) -> PathBuf {
+    let home = std::env::var("HOME").unwrap();
+    let cache = std::env::var("SPINOR_TEST_CACHE").unwrap_or(format!("{home}/.cache/spinor-test"));
+    let root = Path::new(&cache).join("distributions").join(suite);
+    if !root.exists() {
+        fs::create_dir_all(root.parent().unwrap()).unwrap();
+        let script = r#"set -e
+            mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -m1 '/debian/$')
+            rm -rf "$2.new"
+            mmdebstrap --quiet --mode=root --variant=minbase --include=curl "$1" "$2.new" "$mirror"
+            mv "$2.new" "$2""#;
+        let made =
+            Command::new("bash").args(["-c", script, "-", suite]).arg(&root).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+    root
+}
+
+/// Mounts that are gone when this is dropped.
+struct Mounts(Vec<PathBuf>);
+
+impl Mounts {
+    /// What a pilot there needs of this machine, and a directory that is the same inside and outside.
+    fn into(root: &Path, directory: &Path) -> Self {
+        let all = [Path::new("/proc"), Path::new("/dev"), directory];
+        let mount = |path: &Path| {
+            let inside = root.join(path.strip_prefix("/").unwrap());
+            fs::create_dir_all(&inside).unwrap();
+            let status =
+                Command::new("mount").arg("--bind").args([path, &inside]).status().unwrap();
+            assert!(status.success());
+            inside
+        };
+        Self(all.map(mount).into())
+    }
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        for inside in &self.0 {
+            drop(Command::new("umount").arg("--lazy").arg(inside).status());
+        }
+    }
+}
+
+/// `SPINOR_TEST_STATIC_PILOT` is the program; see `docs/how-to/reach-a-ce.md`.
+#[test]
+fn the_static_pilot_runs_on_an_old_and_a_new_distribution() {
+    let Ok(program) = std::env::var("SPINOR_TEST_STATIC_PILOT") else { return };
+    let server = Server::start_with(&format!("[pilot]\nprogram = \"{program}\"\n"));
+    let sshd = Real::up("sshd", "SSH_PORT");
+    put_key(&server, &sshd);
+    for (suite, version) in [("bullseye", "11"), ("trixie", "13")] {
+        let (root, directory) = (distribution(suite), tempfile::tempdir().unwrap());
+        let _mounts = Mounts::into(&root, directory.path());
+        let enter = format!("\"chroot\", \"{}\", ", root.display());
+        let ce = table(&sshd, directory.path(), &enter, "");
+        server.apply(&support::lab_with("", &ce)).unwrap();
+        server.file("in.txt", "hello\n");
+        let job = server.submit(JOB).unwrap()[0];
+        server.until_status(job, "Done");
+        assert_eq!(output(&server, job), format!("hello\non {version}\n"));
+    }
+}
