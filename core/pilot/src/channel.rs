@@ -54,12 +54,9 @@ impl Channel {
     pub fn open(configuration: &Configuration) -> anyhow::Result<Self> {
         Ok(match &configuration.spool {
             None => {
-                let builder = reqwest::Client::builder().connect_timeout(CONNECT);
-                let builder = match std::env::var_os("X509_CERT_DIR") {
-                    Some(directory) => builder.tls_certs_merge(authorities(directory.as_ref())),
-                    None => builder,
-                };
-                Self::Http(builder.build()?)
+                let directory = std::env::var_os("X509_CERT_DIR");
+                let own = directory.map(|directory| authorities(directory.as_ref()));
+                Self::Http(http(own.unwrap_or_default())?)
             }
             Some(prefix) => Self::Spool(Spool {
                 prefix: prefix.clone(),
@@ -77,6 +74,16 @@ impl Channel {
             Self::Spool(spool) => spool.ask(request).await.map_err(|error| error.to_string()),
         }
     }
+}
+
+/// A client that believes these authorities beside the machine's, or alone, where the machine has none: small
+/// images of distributions are so, and a server may be reached without TLS.
+fn http(own: Vec<Certificate>) -> reqwest::Result<reqwest::Client> {
+    let builder = || reqwest::Client::builder().connect_timeout(CONNECT);
+    builder().tls_certs_merge(own.clone()).build().or_else(|error| {
+        tracing::warn!(%error, "the machine's authorities are not to be had");
+        builder().tls_certs_only(own).build()
+    })
 }
 
 /// Certificates of the grid's authorities, beside those that the machine believes. What else is in the directory,
