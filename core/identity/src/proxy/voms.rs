@@ -21,9 +21,9 @@ struct Answer {
     #[serde(default)]
     ac: Option<String>,
     #[serde(default)]
-    error: Option<Refusal>,
+    error: Vec<Refusal>,
     #[serde(default)]
-    warning: Option<String>,
+    warning: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -114,16 +114,17 @@ fn read(xml: &str) -> Result<Vec<u8>, String> {
     let said: String = xml.trim().chars().take(200).collect();
     let answer: Answer =
         quick_xml::de::from_str(xml).map_err(|_| format!("no answer of VOMS's: {said}"))?;
-    if let Some(warning) = answer.warning {
+    for warning in answer.warning {
         tracing::warn!(warning, "VOMS");
     }
-    match (answer.ac, answer.error) {
-        (Some(certificate), _) => {
-            let packed: String = certificate.split_whitespace().collect();
-            STANDARD.decode(packed).map_err(|error| format!("a broken certificate: {error}"))
-        }
-        (None, Some(Refusal { code, message })) => Err(format!("{code}: {message}")),
-        (None, None) => Err(format!("neither a certificate nor an error: {said}")),
+    if let Some(certificate) = answer.ac {
+        let packed: String = certificate.split_whitespace().collect();
+        return STANDARD.decode(packed).map_err(|error| format!("a broken certificate: {error}"));
+    }
+    let refusal = |Refusal { code, message }| format!("{code}: {message}");
+    match answer.error.into_iter().map(refusal).collect::<Vec<_>>().join("; ") {
+        none if none.is_empty() => Err(format!("neither a certificate nor an error: {said}")),
+        refusals => Err(refusals),
     }
 }
 
@@ -138,6 +139,8 @@ mod tests {
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?><voms><error><code>NoSuchUser</code>
             <message>User unknown to this VO.</message></error></voms>";
         assert_eq!(read(refused).unwrap_err(), "NoSuchUser: User unknown to this VO.");
+        let warned = "<voms><ac>aGVsbG8=</ac><warning>one</warning><warning>two</warning></voms>";
+        assert_eq!(read(warned).unwrap(), b"hello");
         assert!(read("<html><body>hello</body></html>").unwrap_err().contains("neither"));
         assert!(read("nonsense").is_err());
     }

@@ -121,7 +121,8 @@ async fn nodes(server: &Server, client: &Client, vo: Option<&String>) -> anyhow:
     show::table(
         ["CE", "node", "since", "until", "why"],
         bans.into_iter().map(|ban| {
-            let until = ban.until.map_or_else(|| "allowed".to_owned(), |time| show::time(&time));
+            let until =
+                ban.until.map_or_else(|| "it is allowed".to_owned(), |time| show::time(&time));
             [ban.ce, ban.node, show::time(&ban.since), until, ban.reason]
         }),
     );
