@@ -67,6 +67,15 @@ fn output(server: &Server, job: i64) -> String {
     fs::read_to_string(to.join(format!("job-{job}/out"))).unwrap()
 }
 
+/// Pilots end before their server does: they would look for it for hours, and other tests count them.
+fn until_pilots_end(server: &Server) {
+    let ended = |pilot: &serde_json::Value| !pilot["ended"].is_null();
+    server.until("its pilots end", || {
+        let pilots = server.json(&server.operator(), &["pilot", "list", "--ended", "--vo", "lab"]);
+        pilots.as_array().unwrap().iter().all(ended)
+    });
+}
+
 /// A proxy to which every name is one server; which paths it was asked for.
 async fn proxy(server: String) -> (u16, Arc<Mutex<BTreeSet<String>>>) {
     type Asked = Arc<Mutex<BTreeSet<String>>>;
@@ -109,6 +118,7 @@ async fn behind_a_proxy_program_pilot_and_sandboxes_go_through_it() {
         let job = server.submit(JOB).unwrap()[0];
         server.until_status(job, "Done");
         assert!(output(&server, job).starts_with("hello\n"));
+        until_pilots_end(&server);
     });
     let asked = asked.lock().unwrap();
     for wanted in
@@ -181,5 +191,6 @@ fn the_static_pilot_runs_on_an_old_and_a_new_distribution() {
         let job = server.submit(JOB).unwrap()[0];
         server.until_status(job, "Done");
         assert_eq!(output(&server, job), format!("hello\non {version}\n"));
+        until_pilots_end(&server);
     }
 }
