@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use spinor_lifecycle::{LifecycleError, admission::Refusal, pilots::StartRefusal};
 use spinor_model::{
     finding::Finding,
+    id::BadName,
     policy::{NoPolicy, PolicyError},
 };
 use spinor_store::StoreError;
@@ -100,6 +101,12 @@ fn internal(error: impl std::fmt::Display) -> Problem {
     tracing::error!(%error, "a request failed");
     let detail = "the server has a problem of its own, which is in its log; try again later";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+}
+
+impl From<BadName> for Problem {
+    fn from(error: BadName) -> Self {
+        Self::bad_request(error.to_string())
+    }
 }
 
 impl From<StoreError> for Problem {

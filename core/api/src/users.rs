@@ -96,8 +96,17 @@ pub struct Reason {
     pub reason: String,
 }
 
-fn named(user: &str) -> Result<UserName, Problem> {
-    user.parse().map_err(|error| Problem::bad_request(format!("{error}")))
+impl Reason {
+    /// Of a ban of a site, a CE or a node, which must have one.
+    pub(crate) fn of_ban(self) -> Result<String, Problem> {
+        match self.reason.trim().is_empty() {
+            true => {
+                let text = "reason is empty: say why, for whoever wonders where the jobs are";
+                Err(Problem::bad_request(text))
+            }
+            false => Ok(self.reason),
+        }
+    }
 }
 
 /// What shutting somebody out did.
@@ -123,7 +132,7 @@ async fn ban(
     Query(which): Query<Which>,
     Json(reason): Json<Reason>,
 ) -> Result<Json<Banned>, Problem> {
-    let (vo, user) = (which.vo(&subject)?, named(&user)?);
+    let (vo, user) = (which.vo(&subject)?, user.parse()?);
     app.lifecycle.document(&vo)?;
     whole(async move {
         app.sessions.ban(&vo, &user, Some(&reason.reason)).await?;
@@ -175,7 +184,7 @@ async fn unban(
     Path(user): Path<String>,
     Query(which): Query<Which>,
 ) -> Result<StatusCode, Problem> {
-    let (vo, user) = (which.vo(&subject)?, named(&user)?);
+    let (vo, user) = (which.vo(&subject)?, user.parse()?);
     app.sessions.ban(&vo, &user, None).await?;
     tracing::info!(target: "spinor::audit", by = %subject, %vo, %user, "let in again");
     Ok(StatusCode::NO_CONTENT)

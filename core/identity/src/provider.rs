@@ -132,7 +132,8 @@ impl<'c> AsyncHttpClient<'c> for Wire {
 /// What a provider says is short.
 const MAX_ANSWER: usize = 1 << 20;
 
-async fn limited(mut answer: reqwest::Response) -> Result<Vec<u8>, WireError> {
+/// A short answer, whole.
+pub(crate) async fn limited(mut answer: reqwest::Response) -> Result<Vec<u8>, WireError> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await? {
         if body.len() + chunk.len() > MAX_ANSWER {
@@ -145,7 +146,7 @@ async fn limited(mut answer: reqwest::Response) -> Result<Vec<u8>, WireError> {
 
 /// How an exchange failed below the protocol.
 #[derive(Debug, thiserror::Error)]
-enum WireError {
+pub(crate) enum WireError {
     #[error("{0}")]
     Http(#[from] reqwest::Error),
     #[error("{0}")]

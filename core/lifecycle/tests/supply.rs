@@ -27,6 +27,18 @@ impl World {
         self.lifecycle.store.pilot(&stamp).await.unwrap().unwrap()
     }
 
+    /// Tells weights of CEs, which count for a minute.
+    async fn tell_weights(&self, weights: &[(&str, f64)]) {
+        let now = self.lifecycle.now();
+        let fact = |(ce, value): &(&str, f64)| FactRecord {
+            fact: Fact { name: "weight".to_owned(), subject: (*ce).to_owned(), value: *value },
+            told: now,
+            until: now.plus(Duration::from_secs(60)),
+        };
+        let facts: Vec<FactRecord> = weights.iter().map(fact).collect();
+        self.lifecycle.store.tell_facts(&"vo".parse().unwrap(), &facts).await.unwrap();
+    }
+
     /// Why each queue got no more.
     fn why(&self) -> Vec<String> {
         let mut told = self.lifecycle.supplied(&"vo".parse().unwrap());
@@ -79,14 +91,8 @@ const THREE: &str = r#"
 async fn pilots_go_where_a_policy_says_in_proportion_and_within_limits() {
     let world = world(&format!("{DOCUMENT}{THREE}")).await;
     *world.twins.supply.lock().unwrap() = Some(Arc::default());
-    let (vo, now) = ("vo".parse().unwrap(), world.lifecycle.now());
-    let fact = |subject: &str, value: f64| FactRecord {
-        fact: Fact { name: "weight".to_owned(), subject: subject.to_owned(), value },
-        told: now,
-        until: now.plus(Duration::from_secs(60)),
-    };
-    let facts = [fact("a", 1.0), fact("b", 3.0), fact("c", 100.0)];
-    world.lifecycle.store.tell_facts(&vo, &facts).await.unwrap();
+    let vo = "vo".parse().unwrap();
+    world.tell_weights(&[("a", 1.0), ("b", 3.0), ("c", 100.0)]).await;
     world.submit(43).await;
     world.supply(1).await;
     let sent = || {
@@ -96,7 +102,7 @@ async fn pilots_go_where_a_policy_says_in_proportion_and_within_limits() {
     };
     assert_eq!(sent(), [10, 30, 3], "one to three, and no more than fit into c");
 
-    world.lifecycle.store.tell_facts(&vo, &[fact("b", 0.0)]).await.unwrap();
+    world.tell_weights(&[("b", 0.0)]).await;
     world.submit(10).await;
     world.supply(1).await;
     assert_eq!(sent(), [10, 0, 0]);
@@ -111,14 +117,8 @@ async fn pilots_go_where_a_policy_says_in_proportion_and_within_limits() {
 async fn jobs_that_trickle_in_are_dealt_out_in_proportion_as_well() {
     let world = world(&format!("{DOCUMENT}{THREE}")).await;
     *world.twins.supply.lock().unwrap() = Some(Arc::default());
-    let (vo, now) = ("vo".parse().unwrap(), world.lifecycle.now());
-    let fact = |subject: &str, value: f64| FactRecord {
-        fact: Fact { name: "weight".to_owned(), subject: subject.to_owned(), value },
-        told: now,
-        until: now.plus(Duration::from_secs(60)),
-    };
-    let facts = [fact("a", 1.0), fact("b", 1.5), fact("c", 0.0)];
-    world.lifecycle.store.tell_facts(&vo, &facts).await.unwrap();
+    let vo = "vo".parse().unwrap();
+    world.tell_weights(&[("a", 1.0), ("b", 1.5), ("c", 0.0)]).await;
     for _ in 0..10 {
         world.submit(1).await;
         world.supply(1).await;

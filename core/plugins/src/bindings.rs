@@ -63,7 +63,10 @@ pub mod supply {
         inline: "package spinor:core-supply; world supply { export spinor:matching/supply@0.1.0; }",
         path: ["../../wit/host", "../../wit/matching"],
         world: "spinor:core-supply/supply",
-        with: { "spinor:host/types@0.1.0": crate::bindings::host::spinor::host::types },
+        with: {
+            "spinor:host/types@0.1.0": crate::bindings::host::spinor::host::types,
+            "spinor:matching/types@0.1.0": crate::bindings::rule::spinor::matching::types,
+        },
     });
 }
 

@@ -89,13 +89,8 @@ impl Policies for Registry {
         policy!(self, vo, path, None, Computing)
     }
 
-    fn supply(&self, vo: &VoName) -> Result<Option<Arc<dyn SupplyPolicy>>, NoPolicy> {
-        let path = BindingPath::Supply;
-        if self.snapshot.load().place(vo, &path).is_err() {
-            return Ok(None);
-        }
-        let policy: Result<Arc<dyn SupplyPolicy>, NoPolicy> = policy!(self, vo, path, None, Supply);
-        policy.map(Some)
+    fn supply(&self, vo: &VoName) -> Result<Arc<dyn SupplyPolicy>, NoPolicy> {
+        policy!(self, vo, BindingPath::Supply, None, Supply)
     }
 
     fn sinks(&self, vo: &VoName) -> Vec<(SinkName, Arc<dyn AccountingSink>)> {

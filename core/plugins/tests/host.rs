@@ -475,9 +475,9 @@ async fn golden_cases_hold_for_what_carries_them_and_a_liar_is_found_out() {
 #[tokio::test]
 async fn pilots_are_steered_by_facts_and_only_by_what_steers_pilots() {
     let host = host().await;
-    assert!(host.registry.supply(&vo()).unwrap().is_none(), "nothing is bound");
+    assert!(matches!(host.registry.supply(&vo()), Err(NoPolicy::Unbound { .. })));
     host.apply("[supply]\nplugin = \"matching/green\"\nsettings.most = 1000").await.unwrap();
-    let policy = host.registry.supply(&vo()).unwrap().unwrap();
+    let policy = host.registry.supply(&vo()).unwrap();
     let standing = |site: &str| {
         let offer = Offer { site: site.parse().unwrap(), ..offer() };
         QueueStanding { offer, demand_cores: 8, waiting: 0, running: 0, empty: 0 }

@@ -61,12 +61,15 @@ impl Twins {
     }
 }
 
+fn unbound(vo: &VoName, path: BindingPath) -> NoPolicy {
+    NoPolicy::Unbound { vo: vo.clone(), path, hint: String::new() }
+}
+
 impl Policies for Twins {
     fn rule(&self, vo: &VoName, _: Option<&Stamp>) -> Result<Arc<dyn MatchingRule>, NoPolicy> {
         let rule = self.rule.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let path = BindingPath::Matching;
-        let unbound = || NoPolicy::Unbound { vo: vo.clone(), path, hint: String::new() };
-        rule.map(|rule| rule as Arc<dyn MatchingRule>).ok_or_else(unbound)
+        rule.map(|rule| rule as Arc<dyn MatchingRule>)
+            .ok_or_else(|| unbound(vo, BindingPath::Matching))
     }
 
     fn handler(&self, _: &VoName, _: &JobType, _: &str) -> Result<Arc<dyn JobHandler>, NoPolicy> {
@@ -100,9 +103,11 @@ impl Policies for Twins {
         Ok(self.backend.clone())
     }
 
-    fn supply(&self, _: &VoName) -> Result<Option<Arc<dyn SupplyPolicy>>, NoPolicy> {
+    fn supply(&self, vo: &VoName) -> Result<Arc<dyn SupplyPolicy>, NoPolicy> {
         let supply = self.supply.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(supply.map(|supply| supply as Arc<dyn SupplyPolicy>))
+        supply
+            .map(|supply| supply as Arc<dyn SupplyPolicy>)
+            .ok_or_else(|| unbound(vo, BindingPath::Supply))
     }
 
     fn sinks(&self, _: &VoName) -> Vec<(SinkName, Arc<dyn AccountingSink>)> {

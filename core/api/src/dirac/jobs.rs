@@ -1,6 +1,6 @@
 //! What DiracX has no routes for, in its style: what jobs say of themselves, their JDL, their input data.
 
-use super::status::{all_theirs, missing};
+use super::status::their_job;
 use crate::{
     Guarded, Shared,
     jobs::{owns, visible},
@@ -77,8 +77,7 @@ async fn data_token(
     Extension(subject): Extension<Subject>,
     Path(id): Path<i64>,
 ) -> Result<impl IntoResponse, Problem> {
-    let found = all_theirs(&app, &subject, std::iter::once(id)).await?;
-    let job = found.get(&id).ok_or_else(|| Problem::not_found(missing(id)))?;
+    let job = their_job(&app, &subject, id).await?;
     let token = app.sessions.data_token(&job.vo, &job.group).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(token)))
 }
@@ -91,8 +90,7 @@ async fn proxy(
     Extension(subject): Extension<Subject>,
     Path(id): Path<i64>,
 ) -> Result<impl IntoResponse, Problem> {
-    let found = all_theirs(&app, &subject, std::iter::once(id)).await?;
-    let job = found.get(&id).ok_or_else(|| Problem::not_found(missing(id)))?;
+    let job = their_job(&app, &subject, id).await?;
     let proxy = app.sessions.payload_proxy(&job.vo, &job.group).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(proxy)))
 }

@@ -3,7 +3,7 @@
 
 use super::{
     query::{read, unprocessable},
-    status::{all_theirs, theirs},
+    status::{their_job, theirs},
 };
 use crate::{
     Guarded, Shared,
@@ -328,8 +328,7 @@ fn names(all: &[(SandboxKind, String)], kind: SandboxKind) -> Vec<&str> {
 }
 
 async fn own(app: &Shared, subject: &Subject, id: i64) -> Result<JobId, Problem> {
-    all_theirs(app, subject, std::iter::once(id)).await?;
-    Ok(JobId(id))
+    Ok(their_job(app, subject, id).await?.id)
 }
 
 /// Sandboxes of a job.

@@ -106,6 +106,16 @@ pub(super) async fn all_theirs(
     }
 }
 
+/// A job that the caller may speak for.
+pub(super) async fn their_job(
+    app: &Shared,
+    subject: &Subject,
+    id: i64,
+) -> Result<JobRecord, Problem> {
+    let found = theirs(app, subject, std::iter::once(id)).await?.remove(&id);
+    found.ok_or_else(|| Problem::not_found(missing(id)))
+}
+
 /// Whether to pass over the table of moves.
 #[derive(Debug, Deserialize, IntoParams)]
 struct Force {

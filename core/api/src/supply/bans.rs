@@ -29,14 +29,11 @@ async fn set_banned(
     subject: Subject,
     of: Which,
     whom: Result<Banned, BadName>,
-    reason: Option<String>,
+    reason: Option<Reason>,
 ) -> Result<Json<Applied>, Problem> {
     let vo = of.vo(&subject)?;
-    let whom = whom.map_err(|error| Problem::bad_request(error.to_string()))?;
-    if reason.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
-        let text = "reason is empty: say why, for whoever wonders where the jobs are";
-        return Err(Problem::bad_request(text));
-    }
+    let whom = whom?;
+    let reason = reason.map(Reason::of_ban).transpose()?;
     whole(async move { Ok(Json(app.administration.ban(&vo, &whom, reason, &subject).await?)) })
         .await
 }
@@ -49,7 +46,7 @@ async fn ban_ce(
     Extension(subject): Extension<Subject>,
     Path(ce): Path<String>,
     Query(of): Query<Which>,
-    Json(Reason { reason }): Json<Reason>,
+    Json(reason): Json<Reason>,
 ) -> Result<Json<Applied>, Problem> {
     set_banned(app, subject, of, ce.parse().map(Banned::Ce), Some(reason)).await
 }
@@ -74,7 +71,7 @@ async fn ban_site(
     Extension(subject): Extension<Subject>,
     Path(site): Path<String>,
     Query(of): Query<Which>,
-    Json(Reason { reason }): Json<Reason>,
+    Json(reason): Json<Reason>,
 ) -> Result<Json<Applied>, Problem> {
     set_banned(app, subject, of, site.parse().map(Banned::Site), Some(reason)).await
 }

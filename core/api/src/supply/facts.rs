@@ -7,11 +7,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use spinor_identity::{access::Permission, subject::Subject};
-use spinor_model::{
-    finding::Finding,
-    id::{BadName, FactName},
-    policy::Fact,
-};
+use spinor_model::{finding::Finding, id::FactName, policy::Fact};
 use spinor_store::FactRecord;
 use std::{collections::BTreeMap, time::Duration};
 use utoipa::ToSchema;
@@ -111,8 +107,7 @@ async fn tell(
 ) -> Result<Json<Vec<FactView>>, Problem> {
     let vo = of.vo(&subject)?;
     app.lifecycle.document(&vo)?;
-    let bad = |error: BadName| Problem::bad_request(error.to_string());
-    let name: FactName = name.parse().map_err(bad)?;
+    let name: FactName = name.parse()?;
     let findings = told.findings();
     if !findings.is_empty() {
         return Err(Problem::findings(findings));

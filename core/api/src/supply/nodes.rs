@@ -12,7 +12,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use spinor_identity::{access::Permission, subject::Subject};
-use spinor_model::id::{BadName, CeName, NodeName};
+use spinor_model::id::{CeName, NodeName};
 use spinor_store::NodeBan;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -65,8 +65,7 @@ async fn nodes(
 }
 
 fn named(ce: &str, node: &str) -> Result<(CeName, NodeName), Problem> {
-    let bad = |error: BadName| Problem::bad_request(error.to_string());
-    Ok((ce.parse().map_err(bad)?, node.parse().map_err(bad)?))
+    Ok((ce.parse()?, node.parse()?))
 }
 
 /// Bans a node: pilots there get no more jobs. What runs there goes on.
@@ -77,18 +76,14 @@ async fn ban_node(
     Extension(subject): Extension<Subject>,
     Path((ce, node)): Path<(String, String)>,
     Query(of): Query<Which>,
-    Json(Reason { reason }): Json<Reason>,
+    Json(reason): Json<Reason>,
 ) -> Result<Json<NodeBanView>, Problem> {
     let vo = of.vo(&subject)?;
     let (ce, node) = named(&ce, &node)?;
     if !app.lifecycle.document(&vo)?.ces.contains_key(&ce) {
         return Err(Problem::not_found(format!("VO {vo} has no CE {ce}")));
     }
-    if reason.trim().is_empty() {
-        let text = "reason is empty: say why, for whoever wonders where the jobs are";
-        return Err(Problem::bad_request(text));
-    }
-    let (since, reason) = (app.lifecycle.now(), format!("{subject}: {reason}"));
+    let (since, reason) = (app.lifecycle.now(), format!("{subject}: {}", reason.of_ban()?));
     let ban = NodeBan { vo, ce, node, since, until: None, reason };
     tracing::info!(target: "spinor::audit", vo = %ban.vo, ce = %ban.ce, node = %ban.node, by = %subject, "node banned");
     whole(async move {

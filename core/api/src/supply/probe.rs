@@ -8,7 +8,6 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use spinor_identity::subject::Subject;
 use spinor_lifecycle::supply::{NoProbe, Probe, Step};
-use spinor_model::id::BadName;
 use utoipa::{IntoParams, ToSchema};
 
 /// What was done with a CE, how long it took, and what came of it.
@@ -65,8 +64,7 @@ pub(super) async fn test(
     Query(QueueOf { vo, queue }): Query<QueueOf>,
 ) -> Result<Json<ProbeView>, Problem> {
     let vo = Which { vo }.vo(&subject)?;
-    let bad = |error: BadName| Problem::bad_request(error.to_string());
-    let (ce, queue) = (ce.parse().map_err(bad)?, queue.parse().map_err(bad)?);
+    let (ce, queue) = (ce.parse()?, queue.parse()?);
     whole(async move {
         match app.lifecycle.probe(&vo, &ce, &queue).await {
             Ok(probe) => Ok(Json(probe.into())),

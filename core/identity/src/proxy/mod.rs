@@ -4,7 +4,9 @@
 mod mint;
 mod voms;
 
-use mint::{BadRobot, Robot, Wish};
+pub use mint::BadRobot;
+
+use mint::{Robot, Wish};
 use spinor_model::{
     id::VoName,
     policy::Proxy,
@@ -13,7 +15,7 @@ use spinor_model::{
 };
 use std::{
     collections::HashMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -45,8 +47,6 @@ pub enum ProxyError {
     #[error("{0}")]
     Again(String),
 }
-
-pub use mint::BadRobot as BadCertificate;
 
 /// What a proxy is made of.
 type Recipe = (VoName, ProxySource, bool);
@@ -143,10 +143,21 @@ impl Proxies {
 impl Inner {
     /// When the robot's certificate was written: one that was taken away is used no more.
     fn written(&self, vo: &VoName, source: &ProxySource) -> Result<Option<SystemTime>, ProxyError> {
-        let name = &source.certificate;
-        let missing = || ProxyError::Missing { file: name.clone(), vo: vo.clone() };
-        let file = self.secrets.join(vo.as_str()).join(name);
-        Ok(file.metadata().map_err(|_| missing())?.modified().ok())
+        let file = self.file(vo, &source.certificate)?;
+        let seen = file.metadata().map_err(|_| missing(vo, &source.certificate))?;
+        Ok(seen.modified().ok())
+    }
+
+    /// A file among the VO's secrets.
+    fn file(&self, vo: &VoName, name: &str) -> Result<PathBuf, ProxyError> {
+        match name.contains(['/', '\0']) || name.starts_with('.') {
+            true => Err(missing(vo, name)),
+            false => Ok(self.secrets.join(vo.as_str()).join(name)),
+        }
+    }
+
+    fn read(&self, vo: &VoName, name: &str) -> Result<Vec<u8>, ProxyError> {
+        std::fs::read(self.file(vo, name)?).map_err(|_| missing(vo, name))
     }
 
     fn keep(&self, kept: &mut Kept, proxy: Proxy, written: Option<SystemTime>) -> Proxy {
@@ -158,12 +169,11 @@ impl Inner {
     }
 
     async fn make(&self, (vo, source, limited): &Recipe) -> Result<Proxy, ProxyError> {
-        let folder = self.secrets.join(vo.as_str());
-        let pem = read(vo, &folder, &source.certificate)?;
+        let pem = self.read(vo, &source.certificate)?;
         let bad = |why| ProxyError::Robot { file: source.certificate.clone(), why };
         let robot = Robot::read(&pem).map_err(bad)?;
         let authorities =
-            source.authorities.as_ref().map(|file| read(vo, &folder, file)).transpose()?;
+            source.authorities.as_ref().map(|file| self.read(vo, file)).transpose()?;
         let mut life = Duration::from_secs(u64::from(source.hours) * 3600);
         let (from, attributes) =
             (SystemTime::now(), vouched(source, &pem, authorities.as_deref(), life).await?);
@@ -204,10 +214,6 @@ async fn vouched(
     }
 }
 
-fn read(vo: &VoName, folder: &Path, name: &str) -> Result<Vec<u8>, ProxyError> {
-    let missing = || ProxyError::Missing { file: name.to_owned(), vo: vo.clone() };
-    if name.contains(['/', '\0']) || name.starts_with('.') {
-        return Err(missing());
-    }
-    std::fs::read(folder.join(name)).map_err(|_| missing())
+fn missing(vo: &VoName, file: &str) -> ProxyError {
+    ProxyError::Missing { file: file.to_owned(), vo: vo.clone() }
 }

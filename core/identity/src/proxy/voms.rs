@@ -2,6 +2,7 @@
 //! VOMS's own server and INDIGO IAM have alike: `GET /generate-ac?fqans=..&lifetime=..`. VOMS's own server
 //! decodes no percent signs, and may have a certificate in an answer whose status is 500, with a warning.
 
+use crate::provider::limited;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Certificate, Client, Identity, Url, redirect::Policy};
 use serde::Deserialize;
@@ -13,8 +14,6 @@ use x509_cert::der::{
 
 /// A call of a plugin may wait for it, and for another server after it.
 const TIMEOUT: Duration = Duration::from_secs(8);
-/// Bytes of an answer.
-const MOST: usize = 1 << 20;
 
 #[derive(Deserialize)]
 struct Answer {
@@ -66,15 +65,9 @@ impl Question<'_> {
                 builder.tls_certs_only(Certificate::from_pem_bundle(authorities).map_err(text)?);
         }
         let client = builder.identity(Identity::from_pem(self.robot).map_err(text)?).build();
-        let mut answer = client.map_err(text)?.get(self.address()?).send().await.map_err(text)?;
+        let answer = client.map_err(text)?.get(self.address()?).send().await.map_err(text)?;
         let status = answer.status();
-        let mut body = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(text)? {
-            body.extend_from_slice(&part);
-            if body.len() > MOST {
-                return Err("the answer is too long".to_owned());
-            }
-        }
+        let body = limited(answer).await.map_err(|error| spinor_model::finding::causes(&error))?;
         let der =
             read(&String::from_utf8_lossy(&body)).map_err(|why| format!("{status}: {why}"))?;
         let until = end(&der).map_err(|error| format!("a broken certificate: {error}"))?;

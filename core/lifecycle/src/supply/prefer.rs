@@ -4,10 +4,10 @@ use super::place::{Place, cores};
 use crate::{Lifecycle, LifecycleError};
 use spinor_model::{
     id::{ClassId, VoName},
-    policy::{Fact, NoPolicy, QueueStanding, SupplyPolicy},
+    policy::{Fact, NoPolicy, QueueStanding},
     time::Timestamp,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 /// Pilots that found no work longer ago are forgotten.
 const EMPTY: i64 = 3_600_000;
@@ -21,8 +21,8 @@ impl Lifecycle {
         unmet: &BTreeMap<ClassId, u64>,
     ) -> Result<(), LifecycleError> {
         let policy = match self.policies.supply(vo) {
-            Ok(Some(policy)) => policy,
-            Ok(None) | Err(NoPolicy::Off { .. }) => return Ok(()),
+            Ok(policy) => policy,
+            Err(NoPolicy::Unbound { .. } | NoPolicy::Off { .. }) => return Ok(()),
             Err(none) => {
                 tracing::warn!(%vo, %none, "nothing steers pilots");
                 return Ok(());
@@ -34,7 +34,7 @@ impl Lifecycle {
         }
         let (queues, facts) = (self.standings(vo, &open, unmet).await?, self.facts(vo).await?);
         let decider = policy.decider().clone();
-        let weights = tokio::task::spawn_blocking(move || asked(&policy, &queues, &facts)).await?;
+        let weights = tokio::task::spawn_blocking(move || policy.prefer(&queues, &facts)).await?;
         match weights {
             Ok(weights) => {
                 for (place, weight) in open.iter_mut().zip(weights) {
@@ -44,7 +44,7 @@ impl Lifecycle {
                     }
                 }
             }
-            Err(why) => tracing::warn!(%vo, why, "nothing steers pilots"),
+            Err(error) => tracing::warn!(%vo, %error, "nothing steers pilots"),
         }
         Ok(())
     }
@@ -73,12 +73,4 @@ impl Lifecycle {
         let told = self.store.facts(vo, self.now()).await?;
         Ok(told.into_iter().map(|told| told.fact).collect())
     }
-}
-
-fn asked(
-    policy: &Arc<dyn SupplyPolicy>,
-    queues: &[QueueStanding],
-    facts: &[Fact],
-) -> Result<Vec<f64>, String> {
-    policy.prefer(queues, facts).map_err(|error| error.to_string())
 }

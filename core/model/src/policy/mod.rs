@@ -182,8 +182,8 @@ pub trait Policies: Send + Sync {
         sent_by: Option<&Decider>,
     ) -> Result<Arc<dyn ComputingBackend>, NoPolicy>;
 
-    /// What steers the VO's pilots, if it has something.
-    fn supply(&self, vo: &VoName) -> Result<Option<Arc<dyn SupplyPolicy>>, NoPolicy>;
+    /// What steers the VO's pilots.
+    fn supply(&self, vo: &VoName) -> Result<Arc<dyn SupplyPolicy>, NoPolicy>;
 
     /// The VO's accounting sinks.
     fn sinks(&self, vo: &VoName) -> Vec<(SinkName, Arc<dyn AccountingSink>)>;

@@ -1,18 +1,15 @@
 //! Supply policies over WASM.
 
-use super::Bond;
+use super::{Bond, columns::wit_offer};
 use crate::{
     bindings::supply::{
         SupplyPre,
-        exports::spinor::matching::supply::{Fact as WitFact, Offer as WitOffer, Queue},
+        exports::spinor::matching::supply::{Fact as WitFact, Queue},
     },
     call,
     state::HostState,
 };
-use spinor_model::{
-    offer::Offer,
-    policy::{Decider, Fact, PolicyError, QueueStanding, SupplyPolicy},
-};
+use spinor_model::policy::{Decider, Fact, PolicyError, QueueStanding, SupplyPolicy};
 use wasmtime::component::InstancePre;
 
 /// A supply policy behind the trait.
@@ -56,24 +53,10 @@ impl SupplyPolicy for Supply {
     }
 }
 
-fn wit_offer(offer: &Offer) -> WitOffer {
-    WitOffer {
-        site: offer.site.to_string(),
-        ce: offer.ce.to_string(),
-        queue: offer.queue.to_string(),
-        cores: offer.cores,
-        memory_mib: offer.memory_mb,
-        gpus: offer.gpus,
-        wall_seconds: offer.wall_time,
-        architecture: offer.architecture.clone(),
-        tags: offer.tags.iter().cloned().collect(),
-        attributes: offer.attributes.clone().into_iter().collect(),
-    }
-}
-
 fn wit_queue(queue: &QueueStanding) -> Queue {
+    let attributes: Vec<String> = queue.offer.attributes.keys().cloned().collect();
     Queue {
-        offer: wit_offer(&queue.offer),
+        offer: wit_offer(&queue.offer, &attributes),
         demand_cores: queue.demand_cores,
         pilots_waiting: queue.waiting,
         pilots_running: queue.running,

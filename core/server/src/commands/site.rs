@@ -7,6 +7,7 @@ use crate::{
     show,
 };
 use anyhow::{Context, bail};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use spinor_api::{
     administration::Applied,
@@ -42,6 +43,18 @@ pub async fn site(server: &Server, command: Site) -> anyhow::Result<()> {
     }
 }
 
+/// Bans for a reason, or allows again without one.
+async fn set<T: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    reason: Option<String>,
+) -> anyhow::Result<T> {
+    match reason {
+        Some(reason) => client.put(path, &json!({ "reason": reason })).await,
+        None => client.delete(path).await,
+    }
+}
+
 async fn ban(
     server: &Server,
     client: &Client,
@@ -51,10 +64,7 @@ async fn ban(
 ) -> anyhow::Result<()> {
     let path = format!("/api/{what}/{name}/ban?{}", of(vo.as_ref()));
     let banned = reason.is_some();
-    let applied: Applied = match reason {
-        Some(reason) => client.put(&path, &json!({ "reason": reason })).await?,
-        None => client.delete(&path).await?,
-    };
+    let applied: Applied = set(client, &path, reason).await?;
     if server.json {
         return show::json(&json!({"name": name, "banned": banned, "revision": applied.revision}));
     }
@@ -102,10 +112,7 @@ async fn ban_node(
 ) -> anyhow::Result<()> {
     let path = format!("/api/ces/{name}/nodes/{node}/ban?{}", of(vo.as_ref()));
     let what = if reason.is_some() { "gets no more jobs" } else { "gets jobs again" };
-    let told: Value = match reason {
-        Some(reason) => client.put(&path, &json!({ "reason": reason })).await?,
-        None => client.delete(&path).await?,
-    };
+    let told: Value = set(client, &path, reason).await?;
     if server.json {
         return show::json(&told);
     }
