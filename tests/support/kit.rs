@@ -60,6 +60,7 @@ pub fn pilot(queue: &str, sleep: u32, exit: u32) -> PilotRequest {
         cores: 1,
         memory_mb: 200,
         wall_time: 600,
+        attributes: Default::default(),
         configuration: told.to_string(),
         secret: Placeholder(spinor_identity::secret::fresh()),
     }

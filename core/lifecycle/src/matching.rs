@@ -7,6 +7,7 @@ use spinor_model::{
     id::{AttemptNumber, GroupName, JobId, Stamp, UserName, VoName},
     offer::Offer,
     policy::{MatchingRule, PolicyError, RequirementClass, Verdict},
+    requirement::Requirement,
 };
 use spinor_store::{ClaimRequest, Claimed};
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -85,7 +86,7 @@ impl Lifecycle {
             );
             let Some((candidate, queue, cores)) = chosen else { break };
             let asked = &candidate.class.requirement;
-            let many = how_many(&room, asked.cpu.ram_mb.request, cores);
+            let many = how_many(&room, asked, cores);
             let now = self.now();
             let request = ClaimRequest {
                 queue: queue.clone(),
@@ -114,7 +115,10 @@ impl Lifecycle {
             for job in &got {
                 debug_assert!(fit(&job.requirement, &free).is_ok());
                 free.cores = free.cores.saturating_sub(job.cores);
-                free.memory_mb = free.memory_mb.saturating_sub(job.requirement.cpu.ram_mb.request);
+                let Requirement { cpu, io, .. } = &job.requirement;
+                free.memory_mb = free.memory_mb.saturating_sub(cpu.ram_mb.request);
+                free.gpus = free.gpus.saturating_sub(job.requirement.gpus());
+                free.scratch_mb = free.scratch_mb.saturating_sub(io.scratch_mb);
             }
             claimed.extend(got);
         }
@@ -206,8 +210,14 @@ impl Lifecycle {
 }
 
 /// How many jobs of one class go into what is free.
-fn how_many(free: &Offer, memory: u64, cores: u32) -> u32 {
-    let by_cores = free.cores / cores.max(1);
-    let by_memory = free.memory_mb.checked_div(memory).unwrap_or(u64::MAX);
-    by_cores.min(u32::try_from(by_memory).unwrap_or(u32::MAX)).max(1)
+fn how_many(free: &Offer, asked: &Requirement, cores: u32) -> u32 {
+    let by = |free: u64, asked: u64| free.checked_div(asked).unwrap_or(u64::MAX);
+    let shares = [
+        by(free.cores.into(), cores.into()),
+        by(free.memory_mb, asked.cpu.ram_mb.request),
+        by(free.gpus.into(), asked.gpus().into()),
+        by(free.scratch_mb, asked.io.scratch_mb),
+    ];
+    let least = shares.into_iter().min().unwrap_or(1);
+    u32::try_from(least).unwrap_or(u32::MAX).max(1)
 }

@@ -8,7 +8,8 @@ use spinor_lifecycle::{
     matching::Owners,
 };
 use spinor_model::{
-    id::AttemptNumber, plan::Ending, registry::VoDocument, state::JobState, usage::Ack,
+    id::AttemptNumber, offer::Offer, plan::Ending, registry::VoDocument, state::JobState,
+    usage::Ack,
 };
 use spinor_store::{BeatAnswer, Claimed, ResultAnswer};
 use spinor_twins::TwinRule;
@@ -348,4 +349,23 @@ async fn a_slot_has_one_owners_jobs_unless_it_keeps_them_apart() {
     assert_eq!(owners("p2", Owners::One).await.len(), 1);
     let nobody = Owners::Only("nobody".parse().unwrap());
     assert!(owners("p3", nobody).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_slot_has_is_given_once() {
+    let world = world(DOCUMENT).await;
+    let asked = serde_json::json!({
+        "wall_time": 3600, "gpu": {"count": 1}, "io": {"scratch_mb": 1024},
+    });
+    for owner in ["ada", "grace"] {
+        world.submit_as(owner, 4, asked.clone()).await;
+    }
+    let got = async |stamp: &str, gpus: u32, scratch_mb: u64| {
+        let slot = Offer { gpus, scratch_mb, ..slot("A", 8) };
+        let pilot = pilot(stamp, "A");
+        world.lifecycle.match_slot(&pilot, slot, Owners::Any, &[]).await.unwrap().len()
+    };
+    assert_eq!(got("p1", 3, 10 << 10).await, 3);
+    assert_eq!(got("p2", 8, 2 << 10).await, 2);
+    assert_eq!(got("p3", 0, 10 << 10).await, 0);
 }

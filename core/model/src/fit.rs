@@ -1,6 +1,6 @@
 //! Whether a slot suits a requirement, and if not, why: the part of matching that no VO decides.
 
-use crate::{offer::Offer, requirement::Requirement};
+use crate::{offer::Offer, registry::IMAGES, requirement::Requirement};
 
 /// The first condition that keeps a job from a slot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,8 +20,7 @@ pub fn fit(asked: &Requirement, offer: &Offer) -> Result<u32, Misfit> {
     at_least("cpu.num_cores", u64::from(cores.min), u64::from(offer.cores))?;
     at_least("cpu.ram_mb", asked.cpu.ram_mb.request, offer.memory_mb)?;
     at_least("wall_time", asked.wall_seconds(offer.power), offer.wall_time)?;
-    let gpus = asked.gpu.as_ref().map_or(0, |gpu| gpu.count);
-    at_least("gpu.count", u64::from(gpus), u64::from(offer.gpus))?;
+    at_least("gpu.count", u64::from(asked.gpus()), u64::from(offer.gpus))?;
     at_least("io.scratch_mb", asked.io.scratch_mb, offer.scratch_mb)?;
     let names = |set: &std::collections::BTreeSet<_>| {
         set.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
@@ -42,6 +41,9 @@ pub fn fit(asked: &Requirement, offer: &Offer) -> Result<u32, Misfit> {
             wanted.to_string(),
             if tags.is_empty() { "none".into() } else { tags },
         );
+    }
+    if let Some(image) = asked.image.as_ref().filter(|_| !offer.tags.contains(IMAGES)) {
+        return misfit("image", image.to_string(), "nothing that runs images");
     }
     Ok(cores.max().min(offer.cores))
 }
@@ -98,6 +100,10 @@ mod tests {
             (
                 r#"{"wall_time":9,"cpu":{"architecture":"aarch64"}}"#,
                 "cpu.architecture: asks aarch64, the slot has x86_64",
+            ),
+            (
+                r#"{"wall_time":9,"image":"docker://x/y:1"}"#,
+                "image: asks docker://x/y:1, the slot has nothing that runs images",
             ),
             (r#"{"wall_time":9,"tags":"~cvmfs"}"#, "tags: asks ~cvmfs, the slot has cvmfs"),
         ] {

@@ -7,6 +7,7 @@
 //! | [`state`] | the states of a job and of a pilot, and every legal move between them |
 //! | [`requirement`], [`tags`] | what a job asks for |
 //! | [`offer`] | what a pilot's slot offers |
+//! | [`image`] | container images that payloads run in |
 //! | [`finding`] | what is wrong with a document |
 //! | [`fit`] | whether the one suits the other, and if not, why |
 //! | [`plan`] | what a pilot runs, and how an attempt ended |
@@ -18,6 +19,7 @@
 pub mod finding;
 pub mod fit;
 pub mod id;
+pub mod image;
 pub mod jdl;
 pub mod offer;
 pub mod plan;

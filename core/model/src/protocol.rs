@@ -10,6 +10,7 @@
 
 use crate::{
     id::{AttemptNumber, Digest, GroupName, JobId, Stamp, UserName},
+    image::Image,
     plan::Plan,
 };
 use serde::{Deserialize, Serialize};
@@ -102,14 +103,23 @@ pub struct Assignment {
     pub group: GroupName,
     /// Cores it gets.
     pub cores: u32,
+    /// GPUs it gets.
+    #[serde(default)]
+    pub gpus: u32,
     /// Memory it holds, in MiB.
     pub memory_mb: u64,
     /// Memory it is ended for exceeding, in MiB.
     pub memory_limit_mb: u64,
     /// Seconds it is ended after.
     pub wall_time: u64,
+    /// Scratch space it holds, in MiB.
+    #[serde(default)]
+    pub scratch_mb: u64,
     /// What to run.
     pub plan: Plan,
+    /// The container image to run it in.
+    #[serde(default)]
+    pub image: Option<Image>,
     /// Input sandboxes, to be fetched and unpacked.
     pub sandboxes: Vec<Digest>,
     /// The payload's own token.

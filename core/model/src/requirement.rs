@@ -1,6 +1,6 @@
 //! What a job asks for, in the vocabulary that DIRAC's community agreed for its next matcher.
 
-use crate::{id::SiteName, tags::TagExpression};
+use crate::{id::SiteName, image::Image, tags::TagExpression};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +25,9 @@ pub struct Requirement {
     pub gpu: Option<Gpu>,
     /// Disk.
     pub io: Io,
+    /// The container image that it runs in; without it runs in what the worker is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
     /// What the slot's tags must say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<TagExpression>,
@@ -46,6 +49,7 @@ impl Default for Requirement {
             cpu: Cpu::default(),
             gpu: None,
             io: Io::default(),
+            image: None,
             tags: None,
             sites: BTreeSet::new(),
             banned_sites: BTreeSet::new(),
@@ -58,6 +62,11 @@ impl Default for Requirement {
 pub const MAX_WORK: u64 = 10_800_000;
 
 impl Requirement {
+    /// How many GPUs it takes.
+    pub fn gpus(&self) -> u32 {
+        self.gpu.as_ref().map_or(0, |gpu| gpu.count)
+    }
+
     /// Seconds of wall time that the job may take in a slot whose cores have this power, in HS06.
     pub fn wall_seconds(&self, power: u32) -> u64 {
         self.cpu.work.map_or(self.wall_time, |work| work.div_ceil(u64::from(power.max(1))))

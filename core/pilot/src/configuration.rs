@@ -44,6 +44,9 @@ pub struct Configuration {
     /// Whether payloads are kept apart, or none are run.
     #[serde(default)]
     pub isolate: bool,
+    /// Whether payloads may be run in container images, or none are run at all.
+    #[serde(default)]
+    pub images: bool,
     /// Whether its worker reaches no network.
     #[serde(default)]
     push: bool,

@@ -4,15 +4,21 @@
 //! that others carry; and it outlives the server: while
 //! none answers, payloads run on and results wait.
 
+mod cgroup;
 mod channel;
 mod client;
 mod configuration;
+mod image;
 mod isolation;
+mod launch;
+mod means;
 mod payload;
 mod process;
 pub mod sandbox;
 mod session;
+mod share;
 mod slot;
+mod start;
 mod tokens;
 mod work;
 
@@ -22,15 +28,19 @@ use std::{
     process::ExitCode,
 };
 
+/// The program's name: the server's own program is the pilot if it is called so.
+pub const NAME: &str = "spinor-pilot";
 /// Exit code of a pilot whose configuration or secret is not taken.
 const REFUSED: u8 = 2;
 /// Exit code of a pilot that was cut off from its server for too long.
 const CUT_OFF: u8 = 3;
 
-/// What the program does: its one argument is the configuration's path.
+/// What the program does: its one argument is the configuration's path; or it becomes a payload.
 pub fn main() -> ExitCode {
-    match std::env::args_os().nth(1).map(PathBuf::from) {
-        Some(configuration) => run(&configuration),
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next() {
+        Some(word) if word == launch::WORD => launch::launch(arguments),
+        Some(configuration) => run(&PathBuf::from(configuration)),
         None => {
             eprintln!("usage: spinor-pilot CONFIGURATION (the file that the server wrote for it)");
             ExitCode::from(2)

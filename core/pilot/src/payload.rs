@@ -1,24 +1,28 @@
 //! One job: its directory, its processes under its limits, its result.
 
 use crate::{
+    cgroup::Group as Bounds,
     client::{Client, ClientError},
-    isolation::{self, Isolation},
-    process::{self, Usage},
+    means::Means,
+    process::{self, Ended, Usage},
     sandbox,
+    share::Share,
+    start::{self, Begun, NotBegun},
     tokens::{self, Communal, Due, JOB, Renewal},
 };
 use nix::{fcntl::OFlag, sys::signal::Signal, unistd::Pid};
 use spinor_model::{
     id::Digest,
-    plan::{AttemptResult, Consumption, Ending, Plan},
+    plan::{AttemptResult, Consumption, Ending},
     protocol::Assignment,
 };
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
-    os::unix::{fs::OpenOptionsExt, process::CommandExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Child,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
@@ -47,15 +51,15 @@ pub async fn run(
     client: Client,
     job: Assignment,
     directory: PathBuf,
-    isolation: Option<Isolation>,
+    means: Arc<Means>,
+    share: Share,
     wish: watch::Receiver<Wish>,
 ) -> Result<(), ClientError> {
     let started = Instant::now();
-    let (ending, usage) = match prepare(&client, &job, &directory, isolation.as_ref()).await {
-        Ok(Ok((child, due))) => {
+    let (ending, usage) = match prepare(&client, &job, &directory, &means, &share).await {
+        Ok(Ok((begun, due))) => {
             let _renewal = Renewal::begin(&client, job.job, &directory, due);
-            let group = Group { leader: leader(&child), isolated: isolation.is_some() };
-            watch_over(child, group, &job, wish, started).await
+            watch_over(begun, &job, wish, started).await
         }
         Ok(Err(ending)) => (ending, Usage::default()),
         Err(error @ ClientError::CutOff(_)) => return Err(error),
@@ -84,8 +88,9 @@ async fn prepare(
     client: &Client,
     job: &Assignment,
     directory: &Path,
-    isolation: Option<&Isolation>,
-) -> Result<Result<(Child, Due), Ending>, ClientError> {
+    means: &Means,
+    share: &Share,
+) -> Result<Result<(Begun, Due), Ending>, ClientError> {
     let not_started = |reason: String| Ok(Err(Ending::NotStarted { reason }));
     if let Err(error) = fs::create_dir_all(directory) {
         return not_started(error.to_string());
@@ -104,71 +109,24 @@ async fn prepare(
         // Not the job's fault: it may have more luck later.
         Err(error) => return Ok(Err(Ending::Lost { reason: format!("no credentials: {error}") })),
     };
-    let program = job.plan.command.first().map_or("", String::as_str);
-    match start(job, directory, isolation) {
-        Ok(child) => Ok(Ok((child, due))),
-        Err(error) => not_started(format!("{program}: {error}")),
+    match start::start(job, directory, means, share).await {
+        Ok(begun) => Ok(Ok((begun, due))),
+        Err(error @ NotBegun::Never(_)) => not_started(error.to_string()),
+        Err(error @ NotBegun::Now(_)) => Ok(Err(Ending::Lost { reason: error.to_string() })),
     }
-}
-
-fn start(job: &Assignment, directory: &Path, isolation: Option<&Isolation>) -> io::Result<Child> {
-    let Plan { command, environment, stdout, stderr, .. } = &job.plan;
-    let (program, arguments) =
-        command.split_first().ok_or_else(|| io::Error::other("the plan has no command"))?;
-    let token = directory.join(JOB);
-    tokens::write(&token, &job.token)?;
-    let program = found(directory, program)?;
-    let mut command = match isolation {
-        None => Command::new(program),
-        Some(isolation) => {
-            let mut command = Command::new(isolation::PROGRAM);
-            command.args(isolation.arguments(directory)).arg(program);
-            command
-        }
-    };
-    command
-        .args(arguments)
-        .current_dir(directory)
-        .env("HOME", directory)
-        .env("TMPDIR", directory)
-        .env("OMP_NUM_THREADS", job.cores.to_string())
-        .env("SPINOR_CORES", job.cores.to_string())
-        .env("SPINOR_JOB_ID", job.job.to_string())
-        .env("SPINOR_ATTEMPT", job.attempt.to_string())
-        .env("SPINOR_JOB_TOKEN_FILE", token)
-        .envs(Communal::of(job).map(|what| (what.variable(), directory.join(what.file()))))
-        .envs(environment)
-        .stdin(Stdio::null())
-        .stdout(File::create(directory.join(stdout))?)
-        .stderr(File::create(directory.join(stderr))?)
-        .process_group(0)
-        .spawn()
-}
-
-/// A program that came with the job, made executable again if that was lost on the way; else the
-/// machine's, as it is.
-fn found(directory: &Path, program: &str) -> io::Result<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    let own = directory.join(program);
-    if Path::new(program).is_absolute() || !own.is_file() {
-        return Ok(PathBuf::from(program));
-    }
-    let mut permissions = fs::metadata(&own)?.permissions();
-    permissions.set_mode(permissions.mode() | 0o500);
-    fs::set_permissions(&own, permissions)?;
-    Ok(own)
 }
 
 /// Waits for a payload's end, and sees to its limits.
 async fn watch_over(
-    child: Child,
-    group: Group,
+    begun: Begun,
     job: &Assignment,
     mut wish: watch::Receiver<Wish>,
     started: Instant,
 ) -> (Ending, Usage) {
+    let Begun { leader: child, group: bounds, harsh, failure } = begun;
+    let group = Group { leader: leader(&child), harsh };
     let guard = process::Guard::new(group.leader);
-    let mut waiting = tokio::task::spawn_blocking(move || process::wait(child));
+    let mut waiting = tokio::task::spawn_blocking(move || wait(child, bounds));
     let deadline = started + Duration::from_secs(job.wall_time);
     let (mut most, mut cut_off, mut look) = (Usage::default(), None, FIRST_LOOK);
     let ended = loop {
@@ -198,9 +156,10 @@ async fn watch_over(
     };
     guard.disarm();
     let ending = match ended {
-        Ok(Ok(ended)) => {
+        Ok(Ok((ended, ran_out))) => {
             most.cpu_seconds = most.cpu_seconds.max(ended.cpu_seconds);
             match ended.status {
+                _ if ran_out => Ending::Memory { limit: job.memory_limit_mb },
                 Ok(code) => Ending::Exited { code },
                 Err(signal) => Ending::Signalled { signal },
             }
@@ -208,14 +167,24 @@ async fn watch_over(
         Ok(Err(error)) => Ending::Lost { reason: error.to_string() },
         Err(error) => Ending::Lost { reason: error.to_string() },
     };
-    (cut_off.unwrap_or(ending), most)
+    let failed = fs::read(&failure).ok().inspect(|_| drop(fs::remove_file(&failure)));
+    let failed = failed.and_then(|text| serde_json::from_slice(&text).ok());
+    (cut_off.or(failed).unwrap_or(ending), most)
+}
+
+/// Waits for a payload's end, and whether the kernel ended it for its memory. Blocks.
+fn wait(leader: Child, bounds: Option<Bounds>) -> io::Result<(Ended, bool)> {
+    let ended = process::wait(leader)?;
+    let ran_out = bounds.as_ref().is_some_and(Bounds::ran_out);
+    bounds.into_iter().for_each(Bounds::end);
+    Ok((ended, ran_out))
 }
 
 /// A payload's processes.
 #[derive(Clone, Copy)]
 struct Group {
     leader: Pid,
-    isolated: bool,
+    harsh: Option<&'static str>,
 }
 
 fn leader(child: &Child) -> Pid {
@@ -225,9 +194,9 @@ fn leader(child: &Child) -> Pid {
 impl Group {
     /// Ends it: politely, then for good.
     fn end(self, why: Ending) -> Ending {
-        match self.isolated {
-            true => process::ask_behind(self.leader, isolation::PROGRAM),
-            false => process::signal(self.leader, Signal::SIGTERM),
+        match self.harsh {
+            Some(program) => process::ask_behind(self.leader, program),
+            None => process::signal(self.leader, Signal::SIGTERM),
         }
         tokio::spawn(async move {
             tokio::time::sleep(GRACE).await;
@@ -303,7 +272,6 @@ pub fn tail(directory: &Path, name: &str, most: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn the_end_of_an_output_is_the_payloads_own() {
@@ -316,21 +284,5 @@ mod tests {
         for name in ["link", "pipe", "none", "."] {
             assert_eq!(tail(own.path(), name, 9), "", "{name}");
         }
-    }
-
-    #[test]
-    fn only_what_came_with_the_job_is_made_executable() {
-        let (job, machine) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mode = |file: &Path| fs::metadata(file).unwrap().permissions().mode() & 0o777;
-        for file in [job.path().join("run.sh"), machine.path().join("tool")] {
-            fs::write(&file, "").unwrap();
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-        }
-        let own = found(job.path(), "run.sh").unwrap();
-        assert_eq!((mode(&own), own), (0o740, job.path().join("run.sh")));
-        let tool = machine.path().join("tool");
-        assert_eq!(found(job.path(), tool.to_str().unwrap()).unwrap(), tool);
-        assert_eq!(mode(&tool), 0o640);
-        assert_eq!(found(job.path(), "python3").unwrap(), Path::new("python3"));
     }
 }

@@ -1,7 +1,7 @@
 //! The slot that a pilot offers: the least of what the CE granted, its CPU affinity, its control
 //! group and the machine.
 
-use crate::configuration::Configuration;
+use crate::{cgroup, configuration::Configuration, share::affinity};
 use std::{
     collections::BTreeMap,
     fs,
@@ -35,7 +35,10 @@ impl Slot {
         Self {
             cores: least(
                 configuration.cores.into(),
-                [affinity(), cgroup_cores().map(|cores| cores.max(1.0) as u64)],
+                [
+                    u64::try_from(affinity().len()).ok().filter(|cores| *cores > 0),
+                    cgroup_cores().map(|cores| cores.max(1.0) as u64),
+                ],
             )
             .try_into()
             .unwrap_or(u32::MAX),
@@ -56,17 +59,8 @@ fn least<const N: usize>(granted: u64, found: [Option<u64>; N]) -> u64 {
     found.into_iter().flatten().fold(granted, u64::min)
 }
 
-fn affinity() -> Option<u64> {
-    let set = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).ok()?;
-    let count = (0..nix::sched::CpuSet::count()).filter(|cpu| set.is_set(*cpu) == Ok(true)).count();
-    u64::try_from(count).ok()
-}
-
-/// Directory of this process's group in the unified hierarchy.
 fn cgroup_file(name: &str) -> Option<String> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?.to_owned();
-    fs::read_to_string(format!("/sys/fs/cgroup{path}/{name}")).ok()
+    fs::read_to_string(cgroup::own()?.join(name)).ok()
 }
 
 fn cgroup_cores() -> Option<f64> {
@@ -105,7 +99,7 @@ mod tests {
     fn offers_no_more_than_it_was_granted_or_than_there_is() {
         assert_eq!(least(4, [None, Some(2)]), 2);
         assert_eq!(least(1, [Some(8), Some(2)]), 1);
-        assert!(affinity().is_some_and(|cores| cores >= 1));
+        assert!(!affinity().is_empty());
         assert!(machine_memory_mb().is_some_and(|mb| mb > 16));
         assert!(power() > 0.0);
     }

@@ -3,8 +3,9 @@
 use crate::{
     client::{Client, ClientError},
     configuration::Configuration,
-    isolation::Isolation,
+    means::Means,
     payload::{self, Wish, tail},
+    share::{Share, Shares},
     slot::Slot,
     tokens,
 };
@@ -15,6 +16,7 @@ use spinor_model::{
 use std::{
     collections::BTreeMap,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -38,6 +40,9 @@ struct Running {
     owner: UserName,
     cores: u32,
     memory_mb: u64,
+    gpus: u32,
+    scratch_mb: u64,
+    share: Share,
     directory: PathBuf,
     stdout: String,
     wish: watch::Sender<Wish>,
@@ -49,7 +54,8 @@ struct Pilot {
     client: Client,
     started: Started,
     slot: Slot,
-    isolation: Option<Isolation>,
+    shares: Shares,
+    means: Arc<Means>,
     running: BTreeMap<Key, Running>,
     payloads: JoinSet<(Key, Result<(), ClientError>)>,
     requests: JoinSet<Answer>,
@@ -67,25 +73,25 @@ pub async fn work(configuration: Configuration) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let began = Instant::now();
     let mut configuration = configuration;
-    // Before anything is asked for: jobs would have nowhere to run.
-    let isolation = match configuration.isolate {
-        true => Some(Isolation::find(&configuration)?),
-        false => None,
-    };
+    // Its control group is looked at before it is divided.
+    let slot = Slot::find(&configuration, began);
+    let shares = Shares::find(slot.cores, configuration.gpus);
+    let means = Means::find(&configuration, &shares)?;
+    configuration.tags = means.tags(&configuration.tags);
     let (client, started) = tokio::select! {
         started = Client::start(&configuration) => started?,
         _ = terminate.recv() => return Ok(()),
     };
     configuration.forget_secret()?;
-    let slot = Slot::find(&configuration, began);
-    tracing::info!(stamp = %configuration.stamp, ?slot, "started");
+    tracing::info!(stamp = %configuration.stamp, ?slot, tags = ?configuration.tags, "started");
     let now = Instant::now();
     let mut pilot = Pilot {
         configuration,
         client,
         started,
         slot,
-        isolation,
+        shares,
+        means: Arc::new(means),
         running: BTreeMap::new(),
         payloads: JoinSet::new(),
         requests: JoinSet::new(),
@@ -183,18 +189,19 @@ impl Pilot {
     }
 
     fn free(&self) -> Match {
-        let used: u64 = self.running.values().map(|running| running.memory_mb).sum();
+        let used = |what: fn(&Running) -> u64| self.running.values().map(what).sum::<u64>();
+        let gpus = self.running.values().map(|running| running.gpus).sum();
         Match {
             cores: self.free_cores(),
-            memory_mb: self.slot.memory_mb.saturating_sub(used),
-            gpus: if self.running.is_empty() { self.configuration.gpus } else { 0 },
-            scratch_mb: self.configuration.scratch_mb,
+            memory_mb: self.slot.memory_mb.saturating_sub(used(|running| running.memory_mb)),
+            gpus: self.configuration.gpus.saturating_sub(gpus),
+            scratch_mb: self.configuration.scratch_mb.saturating_sub(used(|r| r.scratch_mb)),
             wall_time: self.slot.left().as_secs(),
             architecture: self.slot.architecture.clone(),
             tags: self.configuration.tags.clone(),
             attributes: self.slot.attributes.clone(),
             owner: self.running.values().next().map(|running| running.owner.clone()),
-            mixes: self.isolation.is_some(),
+            mixes: self.means.isolation.is_some(),
             holds: self.running.keys().copied().collect(),
         }
     }
@@ -230,27 +237,33 @@ impl Pilot {
                 wish.send_replace(Wish::Leave);
             }
             tracing::info!(job = %job.job, attempt = %job.attempt, cores = job.cores, "taken");
+            let share = self.shares.take(job.cores, job.gpus);
             self.running.insert(
                 key,
                 Running {
                     owner: job.owner.clone(),
                     cores: job.cores,
                     memory_mb: job.memory_mb,
+                    gpus: job.gpus,
+                    scratch_mb: job.scratch_mb,
+                    share: share.clone(),
                     stdout: job.plan.stdout.clone(),
                     directory: directory.clone(),
                     wish,
                 },
             );
-            let (client, isolation) = (self.client.clone(), self.isolation.clone());
+            let (client, means) = (self.client.clone(), self.means.clone());
             self.payloads.spawn(async move {
-                (key, payload::run(client, job, directory, isolation, wished).await)
+                (key, payload::run(client, job, directory, means, share, wished).await)
             });
         }
     }
 
     fn ended(&mut self, ended: (Key, Result<(), ClientError>)) -> anyhow::Result<()> {
         let (key, result) = ended;
-        self.running.remove(&key);
+        if let Some(running) = self.running.remove(&key) {
+            self.shares.give_back(running.share);
+        }
         let now = Instant::now();
         self.next_question = now;
         self.idle_since = now;

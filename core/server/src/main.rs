@@ -16,11 +16,11 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Another part of the process may have chosen already.
-    spinor_plugins::tls::install();
-    if called("spinor-pilot") {
+    if called(spinor_pilot::NAME) {
         return spinor_pilot::main();
     }
+    // Another part of the process may have chosen already.
+    spinor_plugins::tls::install();
     let cli = cli::Cli::parse();
     end_quietly_without_a_reader();
     // The pilot has a runtime and a log of its own.

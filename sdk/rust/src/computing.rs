@@ -31,6 +31,22 @@ use bindings::exports::spinor::computing::backend as wit;
 pub use bindings::spinor::host::{clock, command, http, process, random, secret, ssh};
 pub use wit::{OutputStream, Pilot, PilotState, Room, Submission};
 
+/// What a pilot is to get of something that not every queue has, by its attribute's name; 0 if nothing.
+fn amount(pilot: &Pilot, name: &str) -> u64 {
+    let attribute = pilot.attributes.iter().find(|attribute| attribute.name == name);
+    attribute.and_then(|attribute| attribute.value.parse().ok()).unwrap_or(0)
+}
+
+/// GPUs that a pilot is to get.
+pub fn gpus(pilot: &Pilot) -> u64 {
+    amount(pilot, "gpus")
+}
+
+/// Scratch space that a pilot is to get, in MiB.
+pub fn scratch_mib(pilot: &Pilot) -> u64 {
+    amount(pilot, "scratch-mib")
+}
+
 /// Brings pilots to a CE. Every answer is per item, in the order asked.
 pub trait Backend: Plugin {
     /// Room in these queues.

@@ -99,6 +99,7 @@ impl Lifecycle {
             "secret": Placeholder::mark(&stamp),
             "push": place.push,
             "isolate": place.queue.isolate,
+            "images": place.queue.images,
             "cores": cores,
             "memory_mb": memory_mb,
             "wall_time": wall_time,
@@ -117,6 +118,7 @@ impl Lifecycle {
             cores,
             memory_mb,
             wall_time,
+            attributes: place.queue.asked(),
             configuration: configuration.to_string(),
             secret: Placeholder(secret::fresh()),
         })

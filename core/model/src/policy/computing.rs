@@ -2,7 +2,7 @@ use super::{Effectful, PolicyError};
 use crate::id::{QueueName, Stamp};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// A pilot's secret on its way to the host's capabilities; never shown, never seen by a guest.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -34,6 +34,9 @@ pub struct PilotRequest {
     pub memory_mb: u64,
     /// Seconds.
     pub wall_time: u64,
+    /// Whatever else it is asked for: the queue's attributes, and `gpus` and `scratch-mib` where it has them.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
     /// The pilot's configuration, with [`Placeholder::mark`] for its secret.
     pub configuration: String,
     /// The secret itself.

@@ -82,6 +82,10 @@ pub struct Queue {
     /// cannot do it takes no jobs; one that can is tagged [`ISOLATED`], and takes several owners'.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub isolate: bool,
+    /// Whether payloads may run in container images there. A pilot that cannot do it takes no jobs; one that
+    /// can is tagged [`IMAGES`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub images: bool,
     /// What its slots are known for.
     #[serde(default)]
     pub tags: BTreeSet<String>,
@@ -95,6 +99,12 @@ pub struct Queue {
 
 /// The tag of slots whose payloads are kept apart.
 pub const ISOLATED: &str = "isolated";
+/// The tag of slots that run payloads in container images.
+pub const IMAGES: &str = "images";
+/// The tag of slots in which the kernel sees to it that no payload has more memory than its limit.
+pub const LIMITS_MEMORY: &str = "limits:memory";
+/// The tag of slots in which the kernel sees to it that no payload has more than its cores.
+pub const LIMITS_CORES: &str = "limits:cores";
 
 fn one() -> u32 {
     1
@@ -109,7 +119,16 @@ impl Queue {
     pub fn tags(&self) -> BTreeSet<String> {
         let mut tags = self.tags.clone();
         tags.extend(self.isolate.then(|| ISOLATED.to_owned()));
+        tags.extend(self.images.then(|| IMAGES.to_owned()));
         tags
+    }
+
+    /// What a CE is asked for beside cores, memory and wall time, by name.
+    pub fn asked(&self) -> BTreeMap<String, String> {
+        let more = [("gpus", u64::from(self.gpus)), ("scratch-mib", self.scratch_mb)];
+        let more = more.into_iter().filter(|(_, amount)| *amount > 0);
+        let more = more.map(|(name, amount)| (name.to_owned(), amount.to_string()));
+        self.attributes.clone().into_iter().chain(more).collect()
     }
 
     /// What a fresh pilot of this queue offers.

@@ -11,7 +11,7 @@ mod robot;
 
 pub use binding::{BadBindingPath, Binding, BindingPath, Fallback, Kind, Mode};
 pub use candidate::{Candidate, Stage};
-pub use ce::{Banned, Ce, ISOLATED, Queue};
+pub use ce::{Banned, Ce, IMAGES, ISOLATED, LIMITS_CORES, LIMITS_MEMORY, Queue};
 pub use grants::{
     CommandGrant, DirectoryGrant, Granted, Grants, HttpGrant, IdentityGrant, ProcessGrant,
     RemoteProgram, SecretGrant, SshGrant,
@@ -341,10 +341,13 @@ impl VoDocument {
                     let message = "has no cores, memory or wall time: a pilot needs all three";
                     find(format!("ces.{name}.queues.{queue_name}"), "0".into(), message.into());
                 }
-                if queue.tags.contains(ISOLATED) {
-                    let field = format!("ces.{name}.queues.{queue_name}.tags");
-                    let message = "is what `isolate = true` makes of a queue: say that instead";
-                    find(field, ISOLATED.into(), message.into());
+                for (tag, switch) in [(ISOLATED, "isolate"), (IMAGES, "images")] {
+                    if queue.tags.contains(tag) {
+                        let field = format!("ces.{name}.queues.{queue_name}.tags");
+                        let message =
+                            format!("is what `{switch} = true` makes of a queue: say that instead");
+                        find(field, tag.into(), message);
+                    }
                 }
             }
         }

@@ -74,7 +74,7 @@ fn column(
         "cores-max" => integers(&|c| c.requirement.cpu.num_cores.max().into()),
         "memory-mib" => integers(&|c| c.requirement.cpu.ram_mb.request),
         "wall-seconds" => integers(&|c| c.requirement.wall_time),
-        "gpus" => integers(&|c| c.requirement.gpu.as_ref().map_or(0, |gpu| gpu.count.into())),
+        "gpus" => integers(&|c| c.requirement.gpus().into()),
         "scratch-mib" => integers(&|c| c.requirement.io.scratch_mb),
         "architecture" => texts(&|c| c.requirement.cpu.architecture.as_deref().unwrap_or_default()),
         "tags" => {

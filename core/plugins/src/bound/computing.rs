@@ -59,8 +59,12 @@ fn wit_pilot(request: &PilotRequest) -> wit::Pilot {
         memory_mib: request.memory_mb,
         wall_seconds: request.wall_time,
         configuration: request.configuration.clone(),
-        attributes: Vec::new(),
+        attributes: request.attributes.iter().map(attribute).collect(),
     }
+}
+
+fn attribute((name, value): (&String, &String)) -> wit::Attribute {
+    wit::Attribute { name: name.clone(), value: value.clone() }
 }
 
 fn submission(answer: wit::Submission) -> Submission {

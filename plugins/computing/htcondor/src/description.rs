@@ -1,7 +1,7 @@
 //! Submit descriptions, and what comes of them.
 
 use crate::Settings;
-use spinor_sdk::computing::Pilot;
+use spinor_sdk::computing::{Pilot, gpus, scratch_mib};
 
 /// What all pilots of a submission have in common. `xcount`, `maxMemory` and `maxWallTime` are what an
 /// HTCondor-CE's routes read.
@@ -34,6 +34,15 @@ pub fn of(settings: &Settings, pilots: &[Pilot]) -> String {
     for line in &settings.submit {
         text.push_str(line);
         text.push('\n');
+    }
+    // All are one queue's.
+    let first = pilots.first();
+    for (what, amount) in
+        [("gpus", first.map_or(0, gpus)), ("disk", first.map_or(0, scratch_mib) * 1024)]
+    {
+        if amount > 0 {
+            text.push_str(&format!("request_{what} = {amount}\n"));
+        }
     }
     text.push_str("queue stamp,cores,memory,minutes,queue_name from (\n");
     for pilot in pilots {

@@ -3,7 +3,10 @@
 use crate::Settings;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
-use spinor_sdk::{batch::names, computing::Pilot};
+use spinor_sdk::{
+    batch::names,
+    computing::{Pilot, gpus},
+};
 
 /// Shapes of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,10 @@ impl Version {
             Self::Flat => json!({"PATH": path}),
             Self::Set => json!([format!("PATH={path}")]),
         };
+        let gpus = gpus(pilot);
+        if gpus > 0 {
+            job["tres_per_node"] = json!(format!("gres:gpu:{gpus}"));
+        }
         if let Some(account) = &settings.account {
             job["account"] = json!(account);
         }

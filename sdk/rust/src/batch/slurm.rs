@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Error,
-    computing::{OutputStream, Pilot, PilotState, Room, Submission},
+    computing::{OutputStream, Pilot, PilotState, Room, Submission, gpus},
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -134,6 +134,8 @@ impl<S: Shell> Slurm<'_, S> {
             format!("error={}", self.file(stamp, "err")),
             "no-requeue".to_owned(),
         ];
+        let gpus = gpus(pilot);
+        asked.extend((gpus > 0).then(|| format!("gres=gpu:{gpus}")));
         asked.extend(self.cluster.account.iter().map(|account| format!("account={account}")));
         asked.extend(self.cluster.options.iter().cloned());
         asked.into_iter().map(|option| format!("#SBATCH --{option}")).collect()
