@@ -1,56 +1,12 @@
 //! Components go into a real OCI registry and come out of it, by tag but recorded by digest.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "support/registry.rs"]
+mod registry;
 mod support;
 
-use std::{
-    net::{TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use registry::Registry;
 use support::Server;
-
-/// Debian's `docker-registry`, on a port of its own.
-struct Registry {
-    child: Child,
-    host: String,
-    #[allow(dead_code)]
-    directory: tempfile::TempDir,
-}
-
-impl Registry {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let host = format!("127.0.0.1:{port}");
-        let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {host}\n",
-            directory.path().display()
-        );
-        let file = directory.path().join("config.yml");
-        std::fs::write(&file, config).unwrap();
-        let child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("no OCI registry: install one (Debian: apt-get install docker-registry)");
-        let started = Instant::now();
-        while TcpStream::connect(&host).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(30), "the registry does not start");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Self { child, host, directory }
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
 
 #[test]
 fn a_component_is_published_and_pushed_from_a_registry() {

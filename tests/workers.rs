@@ -1,8 +1,12 @@
 //! Workers as sites have them: behind a proxy, and with other distributions than the server's.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/image.rs"]
+mod image;
 #[path = "support/real.rs"]
 mod real;
+#[path = "support/registry.rs"]
+mod registry;
 mod support;
 
 use axum::{
@@ -11,6 +15,7 @@ use axum::{
     response::Response,
 };
 use real::Real;
+use registry::Registry;
 use std::{
     collections::BTreeSet,
     fs,
@@ -42,11 +47,12 @@ fn put_key(server: &Server, sshd: &Real) {
     fs::copy(sshd.path().join("id"), secrets.join("cluster-key")).unwrap();
 }
 
-/// A server with more configuration at its top.
+/// A server with more configuration at its top, where `PORT` is its own.
 fn server_with(top: &str) -> Server {
     let mut server = Server::start();
     let file = server.scratch().join("spinor.toml");
     let text = fs::read_to_string(&file).unwrap();
+    let top = top.replace("PORT", server.url().rsplit(':').next().unwrap());
     server.kill();
     fs::write(&file, format!("{top}{text}")).unwrap();
     server.up();
@@ -128,8 +134,8 @@ async fn behind_a_proxy_program_pilot_and_sandboxes_go_through_it() {
     }
 }
 
-/// A distribution in a directory of its own, made once and kept.
-fn distribution(suite: &str) -> PathBuf {
+/// A distribution with `packages` in a directory of its own, made once and kept.
+fn distribution(suite: &str, packages: &str, more: &str) -> PathBuf {
     let home = std::env::var("HOME").unwrap();
     let cache = std::env::var("SPINOR_TEST_CACHE").unwrap_or(format!("{home}/.cache/spinor-test"));
     let root = Path::new(&cache).join("distributions").join(suite);
@@ -138,40 +144,20 @@ fn distribution(suite: &str) -> PathBuf {
         let script = r#"set -e
             mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -m1 '/debian/$')
             rm -rf "$2.new"
-            mmdebstrap --quiet --mode=root --variant=minbase --include=curl "$1" "$2.new" "$mirror"
+            mmdebstrap --quiet --mode=root --variant=minbase --include="$3" $4 "$1" "$2.new" "$mirror"
             mv "$2.new" "$2""#;
-        let made =
-            Command::new("bash").args(["-c", script, "-", suite]).arg(&root).output().unwrap();
+        let mut make = Command::new("bash");
+        make.args(["-c", script, "-", suite]).arg(&root).args([packages, more]);
+        let made = make.output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
     root
 }
 
-/// Mounts that are gone when this is dropped.
-struct Mounts(Vec<PathBuf>);
-
-impl Mounts {
-    /// What a pilot there needs of this machine, and a directory that is the same inside and outside.
-    fn into(root: &Path, directory: &Path) -> Self {
-        let all = [Path::new("/proc"), Path::new("/dev"), directory];
-        let mount = |path: &Path| {
-            let inside = root.join(path.strip_prefix("/").unwrap());
-            fs::create_dir_all(&inside).unwrap();
-            let status =
-                Command::new("mount").arg("--bind").args([path, &inside]).status().unwrap();
-            assert!(status.success());
-            inside
-        };
-        Self(all.map(mount).into())
-    }
-}
-
-impl Drop for Mounts {
-    fn drop(&mut self) {
-        for inside in &self.0 {
-            drop(Command::new("umount").arg("--lazy").arg(inside).status());
-        }
-    }
+/// What comes before a pilot's shell to be in a distribution.
+fn enter(root: &Path) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/real/enter");
+    format!("\"{script}\", \"{}\", ", root.display())
 }
 
 /// `SPINOR_TEST_STATIC_PILOT` is the program; see `docs/how-to/reach-a-ce.md`.
@@ -182,10 +168,8 @@ fn the_static_pilot_runs_on_an_old_and_a_new_distribution() {
     let sshd = Real::up("sshd", "SSH_PORT");
     put_key(&server, &sshd);
     for (suite, version) in [("bullseye", "11"), ("trixie", "13")] {
-        let (root, directory) = (distribution(suite), tempfile::tempdir().unwrap());
-        let _mounts = Mounts::into(&root, directory.path());
-        let enter = format!("\"chroot\", \"{}\", ", root.display());
-        let ce = table(&sshd, directory.path(), &enter, "");
+        let (root, directory) = (distribution(suite, "curl", ""), tempfile::tempdir().unwrap());
+        let ce = table(&sshd, directory.path(), &enter(&root), "");
         server.apply(&support::lab_with("", &ce)).unwrap();
         server.file("in.txt", "hello\n");
         let job = server.submit(JOB).unwrap()[0];
@@ -193,4 +177,67 @@ fn the_static_pilot_runs_on_an_old_and_a_new_distribution() {
         assert_eq!(output(&server, job), format!("hello\non {version}\n"));
         until_pilots_end(&server);
     }
+}
+
+/// With `SPINOR_TEST_APPTAINER` set: apptainer is in Debian's unstable suite only.
+#[test]
+fn where_there_is_apptainer_it_runs_images() {
+    if std::env::var_os("SPINOR_TEST_APPTAINER").is_none() {
+        return;
+    }
+    let (server, sshd, registry) =
+        (Server::start(), Real::up("sshd", "SSH_PORT"), Registry::start());
+    put_key(&server, &sshd);
+    let late = "--aptopt=Acquire::Check-Valid-Until\\ \"false\"";
+    let root = distribution("sid", "curl,apptainer", late);
+    let directory = tempfile::tempdir().unwrap();
+    // It asks for all that an administrator may, and gets it in a namespace of its own.
+    let enter = enter(&root) + r#""unshare", "--user", "--map-root-user", "#;
+    let ce = table(&sshd, directory.path(), &enter, "");
+    let ce = ce.replace("queues.short = {", "queues.short = { images = true,");
+    server.apply(&support::lab_with("", &ce)).unwrap();
+    let reference = format!("{}/science/tools:1", registry.host);
+    image::publish(&reference);
+    server.file("in.txt", "brought along\n");
+    let job = server.submit(&image::description(&format!("docker://{reference}"))).unwrap()[0];
+    server.until_status(job, "Done");
+    assert_eq!(image::said(&server, job), image::SAID);
+    until_pilots_end(&server);
+}
+
+/// Prints its bounds, leaves a process behind that has left its group, and fills memory that is no process's.
+const FILLS_MEMORY: &str = "cd /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup); cat memory.max cpu.max; \
+    setsid sleep 4000 & dd if=/dev/zero of=/dev/shm/filled bs=1M count=400; echo never";
+
+/// With `SPINOR_TEST_VM` set: takes `qemu-system-x86` and, as nothing speeds it up here, a few minutes.
+#[test]
+fn the_kernel_holds_payloads_to_their_memory_where_it_has_control_groups() {
+    if std::env::var_os("SPINOR_TEST_VM").is_none() {
+        return;
+    }
+    let server = server_with("url = \"http://10.0.2.2:PORT\"\n");
+    let (sshd, directory) = (Real::up("sshd", "SSH_PORT"), tempfile::tempdir().unwrap());
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    put_key(&server, &sshd);
+    let vm = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/real/vm");
+    let ce = table(&sshd, directory.path(), &format!("\"{vm}\", "), "");
+    let ce = ce.replace("queues.short = {", "queues.short = { tags = [\"limits:memory\"],");
+    server.apply(&support::lab_with("", &ce)).unwrap();
+    let job = |script: &str| {
+        let description = serde_json::json!({
+            "executable": "sh", "arguments": ["-c", script], "stdout": "out",
+            "requirements": {"tags": "limits:memory & limits:cores", "wall_time": 600,
+                "cpu": {"ram_mb": {"request": 128}}},
+        });
+        server.submit(&description.to_string()).unwrap()[0]
+    };
+    let (fills, looks) = (job(FILLS_MEMORY), job("pgrep -f 'sleep 400[0]' || echo nobody"));
+    server.until_status(fills, "Failed");
+    let shown =
+        server.json(&server.member("lab_user", "ada"), &["job", "show", &fills.to_string()]);
+    assert!(shown.to_string().contains("Memory"), "{shown}");
+    assert_eq!(image::said(&server, fills), "134217728\n100000 100000\n");
+    server.until_status(looks, "Done");
+    assert_eq!(image::said(&server, looks), "nobody\n");
+    until_pilots_end(&server);
 }

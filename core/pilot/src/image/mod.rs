@@ -169,7 +169,8 @@ impl Images {
             arguments.extend(paths.iter().map(|path| path.as_os_str().to_owned()));
         };
         for entry in fs::read_dir(&root.path)? {
-            let (path, name) = { entry.map(|entry| (entry.path(), entry.file_name()))? };
+            let entry = entry?;
+            let (path, name) = (entry.path(), entry.file_name());
             if GIVEN.iter().any(|given| name == *given) {
                 continue;
             }

@@ -9,7 +9,11 @@ use oci_client::{
     secrets::RegistryAuth,
 };
 use serde::Deserialize;
-use std::{io, path::Path};
+use std::{
+    fs::{self, File},
+    io,
+    path::Path,
+};
 
 /// Why an image is not here.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -74,11 +78,27 @@ pub async fn pull(name: &str, root: &Path) -> Result<Vec<(String, String)>, NoIm
     for layer in &manifest.layers {
         lay(&client, &reference, layer, root).await.map_err(trouble)?;
     }
+    complete(root).map_err(|error| NoImage::trouble(name, error))?;
     let configuration: Configuration =
         serde_json::from_str(&configuration).map_err(|error| NoImage::refused(name, error))?;
     let variables = configuration.config.environment;
     let pair = |text: String| text.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned()));
     Ok(variables.into_iter().filter_map(pair).collect())
+}
+
+/// Makes what is mounted upon: images seldom have all of it.
+fn complete(root: &Path) -> io::Result<()> {
+    for folder in ["dev", "proc", "sys", "tmp", "var/tmp", "etc"] {
+        fs::create_dir_all(root.join(folder))?;
+    }
+    for file in ["passwd", "group", "hosts", "resolv.conf"] {
+        // What is there, be it a link to nowhere, stays.
+        match File::create_new(root.join("etc").join(file)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// This machine's registries are spoken to without TLS, as other tools do.
