@@ -93,6 +93,41 @@ fn campaign(slurm: &Slurm) {
     assert_eq!(used.len(), 3, "{used:?}");
 }
 
+/// Two GPUs of a pilot's go to two jobs, and a third that asks for none sees none.
+#[test]
+fn a_pilot_asks_for_gpus_and_gives_each_job_its_own() {
+    if support::seen_on_sqlite() {
+        return;
+    }
+    let slurm = Slurm::up();
+    for example in ["slurm", "slurm-rest"] {
+        let server = Server::start();
+        slurm.put_secrets(&server.data().join("secrets/lab"));
+        let table = slurm.table(example).replace("{ cores = 1,", "{ cores = 2, gpus = 2,");
+        assert!(table.contains("gpus"), "{table}");
+        server.apply(&support::lab_with("", &table)).unwrap();
+        let job = |gpus: &str| {
+            let script = "echo $SPINOR_GPUS $CUDA_VISIBLE_DEVICES; sleep 4";
+            let description = format!(
+                r#"{{"executable": "sh", "arguments": ["-c", "{script}"], "stdout": "out",
+                    "requirements": {{"wall_time": 600 {gpus}}}}}"#
+            );
+            server.submit(&description).unwrap()[0]
+        };
+        let said = |job: i64| {
+            server.until_status(job, "Done");
+            let member = server.member("lab_user", "ada");
+            let logs = server.run(&member, &["job", "logs", &job.to_string()]);
+            String::from_utf8(logs.stdout).unwrap()
+        };
+        let one = r#", "gpu": {"count": 1}"#;
+        let mut both = [job(one), job(one)].map(said);
+        both.sort();
+        assert_eq!(both, ["1 0\n", "1 1\n"], "{example}");
+        assert_eq!(said(job("")), "0 -1\n");
+    }
+}
+
 /// A server with one CE, and the file of its table.
 fn server_with(slurm: &Slurm, example: &str) -> Server {
     let server = Server::start();

@@ -57,7 +57,11 @@ impl Version {
         };
         let gpus = gpus(pilot);
         if gpus > 0 {
-            job["tres_per_node"] = json!(format!("gres:gpu:{gpus}"));
+            let (name, amount) = match self {
+                Self::Flat => ("gpus_per_node", gpus.to_string()),
+                Self::Set => ("tres_per_node", format!("gres/gpu:{gpus}")),
+            };
+            job[name] = json!(amount);
         }
         if let Some(account) = &settings.account {
             job["account"] = json!(account);
