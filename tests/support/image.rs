@@ -79,7 +79,8 @@ pub async fn publish(reference: &str) {
         "architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []},
         "config": {"Env": ["PATH=/usr/bin", "GREETING=hello from the image"]},
     });
-    let about = Config::new(about.to_string().into(), IMAGE_CONFIG_MEDIA_TYPE.to_owned(), None);
+    let about =
+        Config::new(about.to_string().into_bytes(), IMAGE_CONFIG_MEDIA_TYPE.to_owned(), None);
     let anonymous = RegistryAuth::Anonymous;
     Client::new(config).push(&reference, &layers(), about, &anonymous, None).await.unwrap();
 }
