@@ -99,8 +99,8 @@ fn a_pilot_asks_for_gpus_and_gives_each_job_its_own() {
     if support::seen_on_sqlite() {
         return;
     }
-    let slurm = Slurm::up();
     for example in ["slurm", "slurm-rest"] {
+        let slurm = Slurm::up();
         let server = Server::start();
         slurm.put_secrets(&server.data().join("secrets/lab"));
         let table = slurm.table(example).replace("{ cores = 1,", "{ cores = 2, gpus = 2,");

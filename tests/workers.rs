@@ -145,7 +145,8 @@ fn distribution(suite: &str, packages: &str, more: &str) -> PathBuf {
         let script = r#"set -e
             mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -m1 '/debian/$')
             rm -rf "$2.new"
-            mmdebstrap --quiet --mode=root --variant=minbase --include="$3" $4 "$1" "$2.new" "$mirror"
+            mmdebstrap --quiet --mode=root --variant=minbase --include="$3" ${4:+"$4"} "$1" "$2.new" "$mirror"
+            touch "$2.new/etc/hosts"
             mv "$2.new" "$2""#;
         let mut make = Command::new("bash");
         make.args(["-c", script, "-", suite]).arg(&root).args([packages, more]);
@@ -189,7 +190,7 @@ fn where_there_is_apptainer_it_runs_images() {
     let (server, sshd, registry) =
         (Server::start(), Real::up("sshd", "SSH_PORT"), Registry::start());
     put_key(&server, &sshd);
-    let late = "--aptopt=Acquire::Check-Valid-Until\\ \"false\"";
+    let late = "--aptopt=Acquire::Check-Valid-Until \"false\"";
     let root = distribution("sid", "curl,apptainer", late);
     let directory = tempfile::tempdir().unwrap();
     // It asks for all that an administrator may, and gets it in a namespace of its own.
@@ -210,19 +211,27 @@ fn where_there_is_apptainer_it_runs_images() {
 const FILLS_MEMORY: &str = "cd /sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup); cat memory.max cpu.max; \
     setsid sleep 4000 & dd if=/dev/zero of=/dev/shm/filled bs=1M count=400; echo never";
 
-/// With `SPINOR_TEST_VM` set: takes `qemu-system-x86` and, as nothing speeds it up here, a few minutes.
+/// With `SPINOR_TEST_STATIC_PILOT` as above and `SPINOR_TEST_VM` set: takes `qemu-system-x86`.
 #[test]
 fn the_kernel_holds_payloads_to_their_memory_where_it_has_control_groups() {
-    if std::env::var_os("SPINOR_TEST_VM").is_none() {
+    let (Some(_), Ok(program)) =
+        (std::env::var_os("SPINOR_TEST_VM"), std::env::var("SPINOR_TEST_STATIC_PILOT"))
+    else {
         return;
-    }
-    let server = server_with("url = \"http://10.0.2.2:PORT\"\n");
+    };
+    let url = "url = \"http://10.0.2.2:PORT\"\n";
+    let server = server_with(&format!("{url}pilot.program = \"{program}\"\n"));
     let (sshd, directory) = (Real::up("sshd", "SSH_PORT"), tempfile::tempdir().unwrap());
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
     put_key(&server, &sshd);
     let vm = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/real/vm");
     let ce = table(&sshd, directory.path(), &format!("\"{vm}\", "), "");
-    let ce = ce.replace("queues.short = {", "queues.short = { tags = [\"limits:memory\"],");
+    let ce = ce.replace(
+        "queues.short = {",
+        "queues.short = { tags = [\"limits:memory\", \"limits:cores\"],",
+    );
+    // The second job looks for what the first left behind.
+    let ce = ce.replace("max_pilots = 4", "max_pilots = 1");
     server.apply(&support::lab_with("", &ce)).unwrap();
     let job = |script: &str| {
         let description = serde_json::json!({

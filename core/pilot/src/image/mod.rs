@@ -86,13 +86,20 @@ impl Images {
         Ok(images)
     }
 
-    /// The worker itself serves as an image.
+    /// The worker itself serves as an image; for apptainer, which will not have that, its programs do.
     fn try_it(&self, directory: &Path) -> anyhow::Result<()> {
-        fs::create_dir_all(directory)?;
-        let root = Root { path: PathBuf::from("/"), environment: Vec::new() };
+        let (inside, skeleton) = (directory.join("job"), directory.join("root"));
+        fs::create_dir_all(&inside)?;
+        let mounted = programs_in(&skeleton)?;
+        let path = match self.entrance {
+            Entrance::Apptainer => skeleton,
+            Entrance::Bubblewrap => PathBuf::from("/"),
+        };
+        let root = Root { path, environment: Vec::new() };
         let mut command = Command::new(&self.program);
-        command.args(self.arguments(&root, directory)?).arg("/bin/true").stdin(Stdio::null());
+        command.args(self.arguments(&root, &inside)?).arg("/bin/true").stdin(Stdio::null());
         self.furnish(&mut command, &root, Vec::new());
+        command.env("APPTAINER_BIND", mounted.join(","));
         let output = command.output()?;
         if !output.status.success() {
             bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
@@ -222,6 +229,24 @@ impl Images {
             }
         }
     }
+}
+
+/// An image in which only the places of the worker's programs are; these are to be mounted.
+fn programs_in(root: &Path) -> io::Result<Vec<&'static str>> {
+    pull::complete(root)?;
+    let mut mounted = Vec::new();
+    for folder in ["/usr", "/bin", "/lib", "/lib64"] {
+        let place = root.join(&folder[1..]);
+        match fs::read_link(folder) {
+            Ok(to) => std::os::unix::fs::symlink(to, place)?,
+            Err(_) if Path::new(folder).is_dir() => {
+                fs::create_dir(place)?;
+                mounted.push(folder);
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(mounted)
 }
 
 fn words(words: &[&str]) -> Vec<OsString> {

@@ -87,7 +87,7 @@ pub async fn pull(name: &str, root: &Path) -> Result<Vec<(String, String)>, NoIm
 }
 
 /// Makes what is mounted upon: images seldom have all of it.
-fn complete(root: &Path) -> io::Result<()> {
+pub fn complete(root: &Path) -> io::Result<()> {
     for folder in ["dev", "proc", "sys", "tmp", "var/tmp", "etc"] {
         fs::create_dir_all(root.join(folder))?;
     }
