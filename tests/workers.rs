@@ -245,7 +245,7 @@ fn the_kernel_holds_payloads_to_their_memory_where_it_has_control_groups() {
     server.until_status(fills, "Failed");
     let shown =
         server.json(&server.member("lab_user", "ada"), &["job", "show", &fills.to_string()]);
-    assert!(shown.to_string().contains("Memory"), "{shown}");
+    assert!(shown.to_string().contains("overran its memory of 128 MiB"), "{shown}");
     assert_eq!(image::said(&server, fills), "134217728\n100000 100000\n");
     server.until_status(looks, "Done");
     assert_eq!(image::said(&server, looks), "nobody\n");
