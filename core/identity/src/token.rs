@@ -3,18 +3,20 @@
 
 use crate::{
     jws,
-    keys::{KeyFile, PublicKey},
+    keys::{KeyFile, KeySet, PublicKey},
     subject::{Member, Subject},
 };
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use spinor_model::{
     id::{GroupName, UserName, VoName},
     time::Timestamp,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
     path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -74,6 +76,41 @@ const LEEWAY: i64 = 5;
 pub struct Keys {
     file: KeyFile,
     issuer: String,
+    seen: Seen,
+}
+
+/// Access tokens whose signatures have been checked, by their SHA-256: whoever calls often shows the same
+/// one, and a signature is dearer than most of what is asked for with it.
+#[derive(Default)]
+struct Seen(Mutex<HashMap<[u8; 32], Checked>>);
+
+#[derive(Clone)]
+struct Checked {
+    subject: Subject,
+    exp: i64,
+    /// The keys of then: with others it counts no more.
+    keys: Arc<KeySet>,
+}
+
+/// With more than this all are forgotten.
+const REMEMBERED: usize = 10_000;
+
+impl Seen {
+    fn map(&self) -> MutexGuard<'_, HashMap<[u8; 32], Checked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, token: &[u8; 32], keys: &Arc<KeySet>) -> Option<Checked> {
+        self.map().get(token).filter(|checked| Arc::ptr_eq(&checked.keys, keys)).cloned()
+    }
+
+    fn put(&self, token: [u8; 32], checked: Checked) {
+        let mut map = self.map();
+        if map.len() >= REMEMBERED {
+            map.clear();
+        }
+        map.insert(token, checked);
+    }
 }
 
 fn token_id() -> String {
@@ -91,12 +128,16 @@ fn in_time<T>(claims: T, exp: i64, now: Timestamp) -> Result<T, TokenError> {
 impl Keys {
     /// With the keys of a file, which is made if it is missing.
     pub fn open(file: &Path, issuer: &str) -> io::Result<Self> {
-        Ok(Self { file: KeyFile::open(file)?, issuer: issuer.to_owned() })
+        Ok(Self::with(KeyFile::open(file)?, issuer))
     }
 
     /// With the keys of an existing file.
     pub fn existing(file: &Path, issuer: &str) -> io::Result<Self> {
-        Ok(Self { file: KeyFile::existing(file)?, issuer: issuer.to_owned() })
+        Ok(Self::with(KeyFile::existing(file)?, issuer))
+    }
+
+    fn with(file: KeyFile, issuer: &str) -> Self {
+        Self { file, issuer: issuer.to_owned(), seen: Seen::default() }
     }
 
     /// The public keys.
@@ -131,8 +172,22 @@ impl Keys {
 
     /// Who a token speaks for.
     pub fn check(&self, token: &str, now: Timestamp) -> Result<Subject, TokenError> {
-        let claims: Claims = self.verify(token).ok_or(TokenError::Invalid)?;
-        let Claims { exp, sub, who, .. } = claims;
+        let (digest, keys) = (Sha256::digest(token).into(), self.file.current());
+        let checked = match self.seen.get(&digest, &keys) {
+            Some(checked) => checked,
+            None => {
+                let (subject, exp) = Self::read(token, &keys)?;
+                let checked = Checked { subject, exp, keys };
+                self.seen.put(digest, checked.clone());
+                checked
+            }
+        };
+        in_time(checked.subject, checked.exp, now)
+    }
+
+    fn read(token: &str, keys: &KeySet) -> Result<(Subject, i64), TokenError> {
+        let claims = jws::verify(token, |kid| keys.checking(kid));
+        let Claims { exp, sub, who, .. } = claims.ok_or(TokenError::Invalid)?;
         let subject = match who {
             Who::Other { spinor: Subject::Member(_) } => return Err(TokenError::Invalid),
             Who::Other { spinor } => spinor,
@@ -143,7 +198,7 @@ impl Keys {
                 Subject::Member(Member { vo, group, user, sub, properties: dirac_properties })
             }
         };
-        in_time(subject, exp, now)
+        Ok((subject, exp))
     }
 
     /// Signs what is no login: claims of the caller's own.
@@ -211,6 +266,21 @@ mod tests {
         assert_eq!(own.check("abc", now), Err(TokenError::Invalid));
         let later = now.plus(Duration::from_secs(120));
         assert_eq!(own.check(&token, later), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn a_token_that_was_seen_counts_no_longer_than_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = keys("a", &dir);
+        let now = SystemClock.now();
+        let token = keys.issue(&operator(), MINUTE, now).unwrap();
+        let set = keys.file.current();
+        let digest = Sha256::digest(&token).into();
+        assert!(keys.seen.get(&digest, &set).is_none());
+        keys.check(&token, now).unwrap();
+        assert_eq!(keys.seen.get(&digest, &set).unwrap().subject, operator());
+        let other = KeyFile::open(&dir.path().join("b")).unwrap().current();
+        assert!(keys.seen.get(&digest, &other).is_none());
     }
 
     #[test]

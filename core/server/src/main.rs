@@ -13,7 +13,12 @@ mod show;
 mod wiring;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 use std::process::ExitCode;
+
+/// A request is some hundred small allocations.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     if called(spinor_pilot::NAME) {

@@ -1,7 +1,7 @@
 //! Pilots as DiracX's clients know them: ours to be found, others' to be told of.
 
 use super::{
-    query::{PageQuery, SearchBody, SummaryBody, body, paged, read, row, searched, unprocessable},
+    query::{PageQuery, SearchBody, SummaryBody, body, paged, read, rows, searched, unprocessable},
     search::counted,
 };
 use crate::{Guarded, Shared, problem::Problem};
@@ -210,7 +210,7 @@ async fn search(
     let asked: SearchBody = body(&bytes)?;
     let search = searched(&app, subject.vo(), Table::Pilots, &asked, &page).await?;
     let found = app.lifecycle.store.search(&search).await?;
-    let rows = found.rows.iter().map(|found| row(&search.columns, found)).collect();
+    let rows = rows(&search.columns, &found.rows).collect();
     Ok(paged("pilots", &search, found.total, rows))
 }
 

@@ -3,7 +3,7 @@
 mod answers;
 mod period;
 
-pub(super) use answers::{paged, row, shown};
+pub(super) use answers::{Row, Shown, paged, rows};
 
 use crate::{Shared, problem::Problem};
 use axum::{body::Bytes, http::StatusCode};

@@ -1,8 +1,8 @@
 //! Searching and counting jobs.
 
 use super::query::{
-    PageQuery, SearchBody, SummaryBody, body, conditions, grouping, paged, read, row, searched,
-    shown,
+    PageQuery, Row, SearchBody, Shown, SummaryBody, body, conditions, grouping, paged, read, rows,
+    searched,
 };
 use crate::{Guarded, Shared, problem::Problem};
 use axum::{
@@ -48,14 +48,14 @@ async fn search(
         search.columns.insert(0, key);
     }
     let found = app.lifecycle.store.search(&search).await?;
-    let mut rows: Vec<_> = found.rows.iter().map(|found| row(&search.columns, found)).collect();
+    let mut shown: Vec<Row<'_>> = rows(&search.columns, &found.rows).collect();
     if with_log {
-        add_logs(&app, &found.rows, &mut rows).await?;
+        add_logs(&app, &found.rows, &mut shown).await?;
     }
     if hides_key {
-        rows.iter_mut().for_each(|row| drop(row.remove(key.name)));
+        shown.iter_mut().for_each(|row| row.hidden = 1);
     }
-    Ok(paged("jobs", &search, found.total, rows))
+    Ok(paged("jobs", &search, found.total, shown))
 }
 
 fn take_log(asked: &mut SearchBody) -> bool {
@@ -65,11 +65,7 @@ fn take_log(asked: &mut SearchBody) -> bool {
     names.len() < before
 }
 
-async fn add_logs(
-    app: &Shared,
-    found: &[Vec<Found>],
-    rows: &mut [Map<String, Value>],
-) -> Result<(), Problem> {
+async fn add_logs(app: &Shared, found: &[Vec<Found>], rows: &mut [Row<'_>]) -> Result<(), Problem> {
     let id = |found: &Vec<Found>| match found.first() {
         Some(Found::Number(id)) => JobId(*id),
         _ => JobId(0),
@@ -81,7 +77,7 @@ async fn add_logs(
     }
     for (id, row) in ids.iter().zip(rows) {
         let entries = logs.remove(id).map(log).unwrap_or_default();
-        row.insert(LOG.to_owned(), Value::Array(entries));
+        row.more = Some((LOG, Value::Array(entries)));
     }
     Ok(())
 }
@@ -145,8 +141,9 @@ pub(super) async fn counted(
     }
     let view = |(values, count): (Vec<Found>, u64)| {
         let values = search.columns.iter().zip(&values);
-        let mut row: Map<String, Value> =
-            values.map(|(column, value)| (column.name.to_owned(), shown(column, value))).collect();
+        let mut row: Map<String, Value> = values
+            .map(|(column, value)| (column.name.to_owned(), json!(Shown(column, value))))
+            .collect();
         row.insert("count".to_owned(), json!(count));
         Value::Object(row)
     };

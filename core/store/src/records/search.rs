@@ -1,5 +1,6 @@
 //! Searches by the columns that DIRAC's people know.
 
+use serde::{Deserialize, Deserializer, de::Visitor};
 use spinor_model::id::VoName;
 
 /// What a column holds.
@@ -183,6 +184,49 @@ pub enum Found {
     Real(f64),
     /// Text.
     Text(String),
+}
+
+impl Found {
+    /// A whole number as one with a fraction.
+    pub(crate) fn widen(&mut self) {
+        if let Self::Number(number) = self {
+            *self = Self::Real(*number as f64);
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Found {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl Visitor<'_> for Any {
+            type Value = Found;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a value of a column")
+            }
+
+            fn visit_unit<E>(self) -> Result<Found, E> {
+                Ok(Found::Nothing)
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Found, E> {
+                Ok(Found::Number(number))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Found, E> {
+                i64::try_from(number).map(Found::Number).map_err(E::custom)
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Found, E> {
+                Ok(Found::Real(number))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Found, E> {
+                Ok(Found::Text(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
 }
 
 /// What a search found.

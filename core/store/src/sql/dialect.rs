@@ -53,6 +53,15 @@ impl Dialect {
         format!("(SELECT CAST(CAST(value AS TEXT) AS BIGINT) FROM {items})")
     }
 
+    /// What comes before and after a list of values, to make one row of all rows: a JSON array of arrays. The
+    /// rows come from a subquery, in its order.
+    pub fn gathered(self) -> [&'static str; 2] {
+        match self {
+            Self::Sqlite => ["json_group_array(json_array(", "))"],
+            Self::Postgres => ["CAST(coalesce(json_agg(json_build_array(", ")), '[]') AS TEXT)"],
+        }
+    }
+
     /// A text column as JSON, so that `->>` takes fields out of it.
     pub fn json(self, column: &str) -> String {
         match self {

@@ -192,7 +192,14 @@ fn found(row: &AnyRow, place: usize, column: &Column) -> Result<Found, StoreErro
 #[async_trait]
 impl SearchStore for SqlStore {
     async fn search(&self, search: &Search) -> Result<Page, StoreError> {
+        // One row for all: each row, and each value of it, is dear on its way from the database.
+        let [before, after] = self.dialect.gathered();
         let mut query = Growing::new("SELECT ");
+        query.push(before);
+        for (i, column) in search.columns.iter().enumerate() {
+            query.push(if i == 0 { "" } else { ", " }).push_column(&format!("\"{}\"", column.name));
+        }
+        query.push(after).push(" AS page FROM (SELECT ");
         query.push(if search.distinct { "DISTINCT " } else { "" });
         columns(&mut query, &search.columns, self.dialect);
         narrowed(&mut query, search, self.dialect)?;
@@ -206,11 +213,15 @@ impl SearchStore for SqlStore {
         }
         query.push(" LIMIT ").bind(i64::from(search.limit))?;
         query.push(" OFFSET ").bind(i64::try_from(search.offset).unwrap_or(i64::MAX))?;
+        query.push(") AS rows");
         let page = query.rows(&self.readers).await?;
-        let values = |row: &AnyRow| {
-            search.columns.iter().enumerate().map(|(i, column)| found(row, i, column)).collect()
-        };
-        let rows: Vec<Vec<Found>> = page.iter().map(values).collect::<Result<_, _>>()?;
+        let mut rows: Vec<Vec<Found>> =
+            page.first().map(|row| rows::json(row, "page")).transpose()?.unwrap_or_default();
+        // A number without a fraction does not tell that it could have one.
+        let real = |(_, column): &(usize, &&Column)| column.kind == ColumnKind::Real;
+        for (i, _) in search.columns.iter().enumerate().filter(real) {
+            rows.iter_mut().filter_map(|row| row.get_mut(i)).for_each(Found::widen);
+        }
         // A page that is not full is the last one, and says how many there are.
         let last = rows.len() < search.limit as usize && (search.offset == 0 || !rows.is_empty());
         let total = match last {
