@@ -7,6 +7,7 @@ pub mod access;
 pub mod entitlement;
 mod file;
 mod jws;
+mod kept;
 pub mod keys;
 pub mod provider;
 pub mod proxy;

@@ -47,6 +47,9 @@ pub enum ProviderError {
     /// What it says of somebody cannot be trusted.
     #[error("the identity provider's token is not valid: {0}")]
     BadToken(String),
+    /// It was tried just now.
+    #[error("{0}")]
+    Again(String),
 }
 
 /// A login that has begun: what must come back with it.

@@ -10,6 +10,7 @@ pub use grant::Tokens;
 pub use login::{AuthorizationRequest, DeviceLogin};
 
 use crate::{
+    kept::Kept,
     provider::{ProviderError, Providers},
     proxy::{Proxies, ProxyError},
     scope::BadScope,
@@ -24,7 +25,7 @@ use spinor_model::{
 use spinor_store::{IdentityStore, StoreError};
 use std::{
     collections::HashSet,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -78,6 +79,12 @@ fn bad<T>(text: impl Into<String>) -> Result<T, SessionError> {
     Err(SessionError::Bad(text.into()))
 }
 
+/// The secret that this server has at a VO's provider, in the folder of the VO's secrets.
+fn secret(secrets: &Path, vo: &VoName) -> Option<String> {
+    let file = secrets.join(vo.as_str()).join("identity");
+    std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned())
+}
+
 /// What logins need of the server.
 pub struct Parts {
     /// Where people and logins are kept.
@@ -108,10 +115,10 @@ pub struct Sessions {
     redirects: Vec<String>,
     secrets: PathBuf,
     seal: Seal,
-    providers: Providers,
+    providers: Arc<Providers>,
     banned: RwLock<HashSet<(VoName, UserName)>>,
     looking: tokio::sync::Mutex<()>,
-    data: data::Slots,
+    tokens: Kept<data::Tokens>,
     proxies: Proxies,
 }
 
@@ -123,7 +130,14 @@ impl Sessions {
     pub fn new(parts: Parts) -> Result<Self, reqwest::Error> {
         let Parts { store, documents, keys, clock, url, redirects, secrets, seal } = parts;
         let proxies = Proxies::new(secrets.clone(), clock.clone());
-        let (providers, banned) = (Providers::new()?, RwLock::default());
+        let (providers, banned) = (Arc::new(Providers::new()?), RwLock::default());
+        let tokens = data::Tokens {
+            providers: providers.clone(),
+            documents: documents.clone(),
+            secrets: secrets.clone(),
+            clock: clock.clone(),
+        };
+        let tokens = Kept::new(tokens, clock.clone());
         let looking = tokio::sync::Mutex::default();
         Ok(Self {
             store,
@@ -137,7 +151,7 @@ impl Sessions {
             providers,
             banned,
             looking,
-            data: data::Slots::default(),
+            tokens,
             proxies,
         })
     }
@@ -153,8 +167,7 @@ impl Sessions {
 
     /// The secret that this server has at a VO's provider, if it has one.
     fn secret(&self, vo: &VoName) -> Option<String> {
-        let file = self.secrets.join(vo.as_str()).join("identity");
-        std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned())
+        secret(&self.secrets, vo)
     }
 
     /// Whether somebody is shut out.

@@ -6,6 +6,8 @@ mod voms;
 
 pub use mint::BadRobot;
 
+use crate::kept::{Kept, Source};
+use async_trait::async_trait;
 use mint::{Robot, Wish};
 use spinor_model::{
     id::VoName,
@@ -14,9 +16,8 @@ use spinor_model::{
     time::{Clock, Timestamp},
 };
 use std::{
-    collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 use voms::{Attributes, Question};
@@ -48,42 +49,27 @@ pub enum ProxyError {
     Again(String),
 }
 
-/// What a proxy is made of.
-type Recipe = (VoName, ProxySource, bool);
-
-#[derive(Default)]
-struct Kept {
-    /// The last one, and when the robot's certificate was written that it was made with.
-    last: Option<(Proxy, Option<SystemTime>)>,
-    /// When another one is to be made.
-    renew: Timestamp,
-    /// Why the last attempt came to nothing, and when.
-    failed: Option<(Timestamp, String)>,
-}
-
-type Slot = Arc<tokio::sync::Mutex<Kept>>;
+/// What a proxy is made of: whose, how, whether it is limited, and when the robot's certificate was written.
+type Recipe = (VoName, ProxySource, bool, Option<SystemTime>);
 
 /// Proxies of all VOs.
-#[derive(Clone)]
-pub struct Proxies(Arc<Inner>);
-
-struct Inner {
-    /// Folders of the VOs' secrets.
-    secrets: PathBuf,
-    clock: Arc<dyn Clock>,
-    slots: Mutex<HashMap<Recipe, Slot>>,
+pub struct Proxies {
+    kept: Kept<Mint>,
+    secrets: Secrets,
 }
 
-/// With less left of its life a proxy is not given out.
-const MARGIN: Duration = Duration::from_secs(300);
-/// Between attempts while there is a proxy, and while there is none.
-const LATER: Duration = Duration::from_secs(60);
-const SOON: Duration = Duration::from_secs(10);
+/// Folders of the VOs' secrets.
+#[derive(Clone)]
+struct Secrets(PathBuf);
+
+/// Where proxies come from.
+struct Mint(Secrets);
 
 impl Proxies {
     /// None yet.
     pub fn new(secrets: PathBuf, clock: Arc<dyn Clock>) -> Self {
-        Self(Arc::new(Inner { secrets, clock, slots: Mutex::default() }))
+        let secrets = Secrets(secrets);
+        Self { kept: Kept::new(Mint(secrets.clone()), clock), secrets }
     }
 
     /// A proxy with more than half of its life before it, or, while another one cannot be had or is being
@@ -97,54 +83,40 @@ impl Proxies {
         source: &ProxySource,
         limited: bool,
     ) -> Result<Proxy, ProxyError> {
-        let recipe = (vo.clone(), source.clone(), limited);
-        let slot = {
-            let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.entry(recipe.clone()).or_default().clone()
-        };
-        let written = self.0.written(vo, source)?;
-        let mut kept = slot.lock().await;
-        let now = self.0.clock.now();
-        let good = |(proxy, of): &&(Proxy, Option<SystemTime>)| {
-            *of == written && proxy.expires > now.plus(MARGIN)
-        };
-        if let Some((proxy, _)) = kept.last.as_ref().filter(good).cloned() {
-            if kept.renew <= now {
-                // Whoever asks meanwhile has this one, and does not wait for VOMS.
-                kept.renew = now.plus(LATER);
-                tokio::spawn(self.clone().renew(recipe, slot.clone(), written));
-            }
-            return Ok(proxy);
-        }
-        if let Some((_, why)) = kept.failed.as_ref().filter(|(at, _)| now.since(*at) < SOON) {
-            return Err(ProxyError::Again(why.clone()));
-        }
-        match self.0.make(&recipe).await {
-            Ok(proxy) => Ok(self.0.keep(&mut kept, proxy, written)),
-            Err(error) => {
-                tracing::warn!(%vo, certificate = source.certificate, %error, "no proxy");
-                kept.failed = Some((now, error.to_string()));
-                Err(error)
-            }
-        }
-    }
-
-    async fn renew(self, recipe: Recipe, slot: Slot, written: Option<SystemTime>) {
-        let (vo, source, _) = &recipe;
-        match self.0.make(&recipe).await {
-            Ok(proxy) => drop(self.0.keep(&mut *slot.lock().await, proxy, written)),
-            Err(error) => {
-                tracing::warn!(%vo, certificate = source.certificate, %error, "a proxy is not renewed");
-            }
-        }
+        let written = self.secrets.written(vo, &source.certificate)?;
+        let recipe = (vo.clone(), source.clone(), limited, written);
+        let (pem, expires) = self.kept.get(recipe).await?;
+        Ok(Proxy { pem, expires })
     }
 }
 
-impl Inner {
+#[async_trait]
+impl Source for Mint {
+    type Key = Recipe;
+    type Made = Arc<str>;
+    type Error = ProxyError;
+    const MARGIN: Duration = Duration::from_secs(300);
+
+    async fn make(&self, recipe: &Recipe) -> Result<(Arc<str>, Timestamp), ProxyError> {
+        let made = make(&self.0, recipe).await;
+        let (vo, certificate) = (&recipe.0, &recipe.1.certificate);
+        match &made {
+            Ok((_, until)) => tracing::info!(%vo, certificate, %until, "a proxy"),
+            Err(error) => tracing::warn!(%vo, certificate, %error, "no proxy"),
+        }
+        made
+    }
+
+    fn again(why: String) -> ProxyError {
+        ProxyError::Again(why)
+    }
+}
+
+impl Secrets {
     /// When the robot's certificate was written: one that was taken away is used no more.
-    fn written(&self, vo: &VoName, source: &ProxySource) -> Result<Option<SystemTime>, ProxyError> {
-        let file = self.file(vo, &source.certificate)?;
-        let seen = file.metadata().map_err(|_| missing(vo, &source.certificate))?;
+    fn written(&self, vo: &VoName, name: &str) -> Result<Option<SystemTime>, ProxyError> {
+        let file = self.file(vo, name)?;
+        let seen = file.metadata().map_err(|_| missing(vo, name))?;
         Ok(seen.modified().ok())
     }
 
@@ -152,44 +124,38 @@ impl Inner {
     fn file(&self, vo: &VoName, name: &str) -> Result<PathBuf, ProxyError> {
         match name.contains(['/', '\0']) || name.starts_with('.') {
             true => Err(missing(vo, name)),
-            false => Ok(self.secrets.join(vo.as_str()).join(name)),
+            false => Ok(self.0.join(vo.as_str()).join(name)),
         }
     }
 
     fn read(&self, vo: &VoName, name: &str) -> Result<Vec<u8>, ProxyError> {
         std::fs::read(self.file(vo, name)?).map_err(|_| missing(vo, name))
     }
+}
 
-    fn keep(&self, kept: &mut Kept, proxy: Proxy, written: Option<SystemTime>) -> Proxy {
-        let now = self.clock.now();
-        tracing::info!(until = %proxy.expires, "a proxy");
-        let renew = now.plus(proxy.expires.since(now) / 2);
-        *kept = Kept { last: Some((proxy.clone(), written)), renew, failed: None };
-        proxy
+async fn make(
+    secrets: &Secrets,
+    (vo, source, limited, _): &Recipe,
+) -> Result<(Arc<str>, Timestamp), ProxyError> {
+    let pem = secrets.read(vo, &source.certificate)?;
+    let bad = |why| ProxyError::Robot { file: source.certificate.clone(), why };
+    let robot = Robot::read(&pem).map_err(bad)?;
+    let authorities = source.authorities.as_ref().map(|file| secrets.read(vo, file)).transpose()?;
+    let mut life = Duration::from_secs(u64::from(source.hours) * 3600);
+    let (from, attributes) =
+        (SystemTime::now(), vouched(source, &pem, authorities.as_deref(), life).await?);
+    if let Some(attributes) = &attributes {
+        // Without them it would be of no use.
+        life = life.min(attributes.until.duration_since(from).unwrap_or_default());
     }
-
-    async fn make(&self, (vo, source, limited): &Recipe) -> Result<Proxy, ProxyError> {
-        let pem = self.read(vo, &source.certificate)?;
-        let bad = |why| ProxyError::Robot { file: source.certificate.clone(), why };
-        let robot = Robot::read(&pem).map_err(bad)?;
-        let authorities =
-            source.authorities.as_ref().map(|file| self.read(vo, file)).transpose()?;
-        let mut life = Duration::from_secs(u64::from(source.hours) * 3600);
-        let (from, attributes) =
-            (SystemTime::now(), vouched(source, &pem, authorities.as_deref(), life).await?);
-        if let Some(attributes) = &attributes {
-            // Without them it would be of no use.
-            life = life.min(attributes.until.duration_since(from).unwrap_or_default());
-        }
-        let attributes = attributes.map(|attributes| attributes.der);
-        let wish = Wish { limited: *limited, attributes, from, life };
-        let minted = tokio::task::spawn_blocking(move || robot.issue(wish)).await;
-        let broke = |error: tokio::task::JoinError| BadRobot::Internal(error.to_string());
-        let minted = minted.map_err(|error| bad(broke(error)))?.map_err(bad)?;
-        let until = minted.until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let expires = Timestamp(i64::try_from(until.as_millis()).unwrap_or(i64::MAX));
-        Ok(Proxy { pem: minted.pem.into(), expires })
-    }
+    let attributes = attributes.map(|attributes| attributes.der);
+    let wish = Wish { limited: *limited, attributes, from, life };
+    let minted = tokio::task::spawn_blocking(move || robot.issue(wish)).await;
+    let broke = |error: tokio::task::JoinError| BadRobot::Internal(error.to_string());
+    let minted = minted.map_err(|error| bad(broke(error)))?.map_err(bad)?;
+    let until = minted.until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let expires = Timestamp(i64::try_from(until.as_millis()).unwrap_or(i64::MAX));
+    Ok((minted.pem.into(), expires))
 }
 
 /// What the first VOMS server that answers says; nothing if none is to be asked.

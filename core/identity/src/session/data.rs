@@ -1,38 +1,57 @@
 //! Tokens of a VO's provider that the server gets in its own name: for CEs, and for payloads to show to
 //! storage.
 
-use super::{SessionError, Sessions};
+use super::{Documents, SessionError, Sessions, secret};
+use crate::{
+    kept::Source,
+    provider::{ProviderError, Providers},
+};
 use async_trait::async_trait;
 use spinor_model::{
     id::{GroupName, VoName},
     policy::{CredentialSource, Proxy},
     protocol::DataToken,
     registry::ClientToken,
-    time::Timestamp,
+    time::{Clock, Timestamp},
 };
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-/// The last one, until when it is good, and when another one is asked for.
-pub(super) struct Kept {
-    token: String,
-    expires: Timestamp,
-    renew: Timestamp,
+/// Where tokens of the server's own come from.
+pub(super) struct Tokens {
+    pub providers: Arc<Providers>,
+    pub documents: Arc<dyn Documents>,
+    pub secrets: PathBuf,
+    pub clock: Arc<dyn Clock>,
 }
 
-impl Kept {
-    fn given(&self, now: Timestamp) -> DataToken {
-        let expires_in = self.expires.since(now).as_secs();
-        DataToken { access_token: self.token.clone(), expires_in }
+#[async_trait]
+impl Source for Tokens {
+    type Key = (VoName, ClientToken);
+    type Made = String;
+    type Error = SessionError;
+    const MARGIN: Duration = Duration::from_secs(30);
+
+    async fn make(
+        &self,
+        (vo, wanted): &(VoName, ClientToken),
+    ) -> Result<(String, Timestamp), SessionError> {
+        let document = self.documents.document(vo);
+        let identity = document.as_ref().and_then(|document| document.identity.as_ref());
+        let none = || SessionError::Bad(format!("VO {vo} has no provider (`identity`)"));
+        let secret = secret(&self.secrets, vo);
+        let asked = self.clock.now();
+        let made =
+            self.providers.own_token(identity.ok_or_else(none)?, secret.as_deref(), wanted).await?;
+        let (token, life) = made;
+        let scopes = wanted.scopes.iter().cloned().collect::<Vec<_>>().join(" ");
+        tracing::info!(%vo, scopes, seconds = life.as_secs(), "a token of our own");
+        Ok((token, asked.plus(life)))
+    }
+
+    fn again(why: String) -> SessionError {
+        ProviderError::Again(why).into()
     }
 }
-
-type Slot = Arc<tokio::sync::Mutex<Option<Kept>>>;
-/// By VO and what is wanted: one that has a slow provider does not hold up others.
-pub(super) type Slots = Mutex<HashMap<(VoName, ClientToken), Slot>>;
 
 impl Sessions {
     /// A token for a group's payloads, with more than half of its life before it.
@@ -59,36 +78,8 @@ impl Sessions {
         vo: &VoName,
         wanted: &ClientToken,
     ) -> Result<DataToken, SessionError> {
-        let document = self.document(vo)?;
-        let identity = document
-            .identity
-            .as_ref()
-            .ok_or_else(|| SessionError::Bad(format!("VO {vo} has no provider (`identity`)")))?;
-        let slot = {
-            let mut slots = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.entry((vo.clone(), wanted.clone())).or_default().clone()
-        };
-        let mut kept = slot.lock().await;
-        let now = self.now();
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.renew > now) {
-            return Ok(kept.given(now));
-        }
-        let scopes = wanted.scopes.iter().cloned().collect::<Vec<_>>().join(" ");
-        match self.providers.own_token(identity, self.secret(vo).as_deref(), wanted).await {
-            Ok((token, life)) => {
-                tracing::info!(%vo, scopes, seconds = life.as_secs(), "a token of our own");
-                let (expires, renew) = (now.plus(life), now.plus(life / 2));
-                Ok(kept.insert(Kept { token, expires, renew }).given(now))
-            }
-            // What there is will do while the provider is away.
-            Err(error) => match kept.as_ref().filter(|kept| kept.expires > now.plus(MARGIN)) {
-                Some(kept) => {
-                    tracing::warn!(%vo, scopes, %error, "a token of our own is not renewed");
-                    Ok(kept.given(now))
-                }
-                None => Err(error.into()),
-            },
-        }
+        let (access_token, until) = self.tokens.get((vo.clone(), wanted.clone())).await?;
+        Ok(DataToken { access_token, expires_in: until.since(self.now()).as_secs() })
     }
 }
 
@@ -103,6 +94,3 @@ impl CredentialSource for Sessions {
         self.named_proxy(vo, name).await
     }
 }
-
-/// With less left of its life a token is not given out.
-const MARGIN: Duration = Duration::from_secs(30);
