@@ -128,6 +128,34 @@ fn a_pilot_asks_for_gpus_and_gives_each_job_its_own() {
     }
 }
 
+/// Ten thousand jobs come at once, and go: pilots fill the queue within two rounds, and then no more are sent.
+#[test]
+fn supply_follows_a_burst_on_a_real_cluster_and_stops_with_it() {
+    if support::seen_on_sqlite() {
+        return;
+    }
+    let slurm = Slurm::up();
+    let server = server_with(&slurm, "slurm");
+    let began = std::time::Instant::now();
+    let jobs = sleepers(&server, 2, 10_000);
+    let submitted = began.elapsed();
+    server.until("its queue is not filled", || server.pilots().len() == 100);
+    println!("10,000 jobs in {submitted:?}, 100 pilots {:?} later", began.elapsed() - submitted);
+    let now = "2026-01-01T00:00:00Z";
+    let gone = |job: &i64| (job.to_string(), serde_json::json!({now: {"Status": "Killed"}}));
+    let gone: serde_json::Map<String, _> = jobs.iter().map(gone).collect();
+    let member = server.member("lab_user", "ada");
+    let gone = serde_json::Value::from(gone).to_string();
+    let (status, told) = server.request("PATCH", "/api/jobs/status", Some(&member), &gone);
+    assert_eq!(status, 200, "{told}");
+    server.until("the last one is not killed", || server.status(jobs[9_999]) == "Killed");
+    let sent = server.pilots().len();
+    // More than twenty rounds; some pilots that run have looked in vain and ended by then.
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    assert_eq!(server.pilots().len(), sent);
+    assert!(server.pilots().iter().any(|pilot| !pilot["ended"].is_null()));
+}
+
 /// A server with one CE, and the file of its table.
 fn server_with(slurm: &Slurm, example: &str) -> Server {
     let server = Server::start();
