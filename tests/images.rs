@@ -9,14 +9,22 @@ mod support;
 
 use image::{SAID, description, publish, said};
 use registry::Registry;
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use support::{LAB, Server};
 
+/// A server whose pilots run images; one image lies in `unpacked`. The worker's apptainer is of no use.
 fn with_images() -> Server {
-    let server = Server::start();
-    server
-        .apply(&LAB.replace("cores = 2, memory_mb", "images = true, cores = 2, memory_mb"))
-        .unwrap();
+    let broken = tempfile::tempdir().unwrap().keep();
+    let apptainer = broken.join("apptainer");
+    fs::write(&apptainer, "#!/bin/sh\nexit 1\n").unwrap();
+    fs::set_permissions(apptainer, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", broken.display(), std::env::var("PATH").unwrap());
+    let server = Server::start_in("", &[("PATH", &path)]);
+    let images = format!(
+        "images = true, image_directories = [\"{}\"], cores = 2, memory_mb",
+        server.scratch().join("unpacked").display()
+    );
+    server.apply(&LAB.replace("cores = 2, memory_mb", &images)).unwrap();
     server.file("in.txt", "brought along\n");
     server
 }
@@ -40,7 +48,7 @@ fn a_payload_runs_in_an_image_of_a_registry() {
 #[test]
 fn a_payload_runs_in_an_image_that_lies_on_the_worker() {
     let server = with_images();
-    let root = server.scratch().join("unpacked");
+    let root = server.scratch().join("unpacked/tools");
     for folder in ["usr/bin", "etc"] {
         fs::create_dir_all(root.join(folder)).unwrap();
     }
@@ -55,6 +63,15 @@ fn a_payload_runs_in_an_image_that_lies_on_the_worker() {
     let said = said(&server, job);
     assert!(said.starts_with("of the directory\ngone\n\n/job\n/job\nbrought along\n"), "{said}");
     assert!(!Path::new("/etc/new").exists());
+    // What lies elsewhere is no image, whatever leads there.
+    std::os::unix::fs::symlink("/", server.scratch().join("unpacked/all")).unwrap();
+    for elsewhere in ["/tmp", root.with_file_name("all").to_str().unwrap()] {
+        let job = server.submit(&description(elsewhere)).unwrap()[0];
+        server.until_status(job, "Failed");
+        let member = server.member("lab_user", "ada");
+        let shown = server.json(&member, &["job", "show", &job.to_string()]).to_string();
+        assert!(shown.contains("images may lie here in"), "{shown}");
+    }
 }
 
 #[test]

@@ -49,6 +49,24 @@ fn two_owners_share_a_pilot_and_see_nothing_of_each_other() {
     assert!(time(&grace, "claimed") < time(&ada, "ended"), "one after the other: {ada} {grace}");
 }
 
+/// What a job brings and sets counts inside its walls, and not for what makes them.
+#[test]
+fn a_payload_brings_no_walls_of_its_own() {
+    let server = Server::start();
+    server
+        .apply(&LAB.replace("cores = 2, memory_mb", "isolate = true, cores = 2, memory_mb"))
+        .unwrap();
+    server.file("bwrap", "#!/bin/sh\necho out; ps -e | grep -c spinor\n");
+    let description = serde_json::json!({
+        "executable": "/bin/sh", "arguments": ["-c", "/bin/chmod +x bwrap; echo $PATH; /bin/ps -e | /bin/grep -c spinor"],
+        "environment": {"PATH": ".:/nowhere", "LD_PRELOAD": "./none.so"},
+        "input_sandbox": ["bwrap"], "stdout": "out", "requirements": {"wall_time": 600},
+    });
+    let job = server.submit(&description.to_string()).unwrap()[0];
+    server.until("it did not end", || ["Done", "Failed"].contains(&&*server.status(job)));
+    assert_eq!(said(&server, "ada", job), ".:/nowhere\n0\n");
+}
+
 #[test]
 fn a_payload_that_is_ended_may_tidy_up_first() {
     let server = Server::start();

@@ -118,11 +118,15 @@ async fn behind_a_proxy_program_pilot_and_sandboxes_go_through_it() {
     tokio::task::block_in_place(|| {
         let (sshd, directory) = (Real::up("sshd", "SSH_PORT"), tempfile::tempdir().unwrap());
         put_key(&server, &sshd);
-        let worker = format!("preamble = \"export http_proxy=http://127.0.0.1:{port}\"");
+        let bound = "taskset --pid --cpu-list 0 $$ >/dev/null";
+        let worker = format!("preamble = \"export http_proxy=http://127.0.0.1:{port}; {bound}\"");
         let ce = table(&sshd, directory.path(), "", &worker);
+        let ce = ce.replace("queues.short = {", "queues.short = { tags = [\"limits:cores\"],");
         server.apply(&support::lab_with("", &ce)).unwrap();
         server.file("in.txt", "hello\n");
-        let job = server.submit(JOB).unwrap()[0];
+        let bound = JOB.replace("{\"wall_time\"", "{\"tags\": \"limits:cores\", \"wall_time\"");
+        assert_ne!(bound, JOB);
+        let job = server.submit(&bound).unwrap()[0];
         server.until_status(job, "Done");
         assert!(output(&server, job).starts_with("hello\n"));
         until_pilots_end(&server);

@@ -33,15 +33,17 @@ pub trait Source: Send + Sync + 'static {
 /// The last one of a key.
 struct Last<M> {
     made: Option<(M, Timestamp)>,
-    /// When another one is to be had.
+    /// When another one is to be had, and when whoever asks waits for it.
     renew: Timestamp,
+    urgent: Timestamp,
     /// Why the last attempt came to nothing, and when.
     failed: Option<(Timestamp, String)>,
 }
 
 impl<M> Default for Last<M> {
     fn default() -> Self {
-        Self { made: None, renew: Timestamp::default(), failed: None }
+        let (renew, urgent) = (Timestamp::default(), Timestamp::default());
+        Self { made: None, renew, urgent, failed: None }
     }
 }
 
@@ -72,8 +74,8 @@ impl<S: Source> Kept<S> {
         Self { source: Arc::new(source), clock, slots: Arc::default() }
     }
 
-    /// A credential with more than half of its life before it, or, while another one cannot be had or is on
-    /// its way, the last one; and until when it is good.
+    /// A credential with more than half of its life before it, or with a quarter, while another one is on its
+    /// way, or the last one, while none can be had; and until when it is good.
     ///
     /// # Errors
     /// If there is none, and none comes.
@@ -82,7 +84,8 @@ impl<S: Source> Kept<S> {
         let mut last = slot.lock().await;
         let now = self.clock.now();
         let good = |(_, until): &&(S::Made, Timestamp)| *until > now.plus(S::MARGIN);
-        if let Some(made) = last.made.as_ref().filter(good).cloned() {
+        let there = last.made.as_ref().filter(good).cloned();
+        if let Some(made) = there.clone().filter(|_| now < last.urgent) {
             if last.renew <= now {
                 last.renew = now.plus(LATER);
                 tokio::spawn(self.clone().renew(key, slot.clone()));
@@ -97,10 +100,17 @@ impl<S: Source> Kept<S> {
                 self.keep(&mut last, made.clone());
                 Ok(made)
             }
-            Err(error) => {
-                last.failed = Some((now, error.to_string()));
-                Err(error)
-            }
+            Err(error) => match there {
+                Some(made) => {
+                    tracing::warn!(%error, "a credential is not renewed");
+                    last.urgent = now.plus(LATER);
+                    Ok(made)
+                }
+                None => {
+                    last.failed = Some((now, error.to_string()));
+                    Err(error)
+                }
+            },
         }
     }
 
@@ -126,8 +136,9 @@ impl<S: Source> Kept<S> {
 
     fn keep(&self, last: &mut Last<S::Made>, made: (S::Made, Timestamp)) {
         let now = self.clock.now();
-        let renew = now.plus(made.1.since(now) / 2);
-        *last = Last { made: Some(made), renew, failed: None };
+        let life = made.1.since(now);
+        let (renew, urgent) = (now.plus(life / 2), now.plus(life / 4 * 3));
+        *last = Last { made: Some(made), renew, urgent, failed: None };
     }
 }
 
@@ -196,6 +207,15 @@ mod tests {
         pass(60);
         assert_eq!(get().await, Ok(1));
         tokio::task::yield_now().await;
+        assert_eq!(get().await, Ok(2));
+        // With little of its life left whoever asks waits for another one, and has the last one if none comes.
+        pass(80);
+        be(FAILS);
+        assert_eq!(get().await, Ok(2));
+        be(GOOD);
+        assert_eq!(get().await, Ok(2));
+        be(HANGS);
+        pass(5);
         assert_eq!(get().await, Ok(2));
     }
 }

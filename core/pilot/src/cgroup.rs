@@ -46,6 +46,12 @@ impl Groups {
         let has = fs::read_to_string(path.join("cgroup.controllers"))?;
         let has = |controller: &str| has.split_whitespace().any(|word| word == controller);
         anyhow::ensure!(has("memory"), "it has no memory controller");
+        let processes = fs::read_to_string(path.join("cgroup.procs"))?;
+        let kin = ancestors();
+        let strange = |process: &&str| !kin.iter().any(|own| own == process);
+        if let Some(process) = processes.lines().find(strange) {
+            anyhow::bail!("it is not the pilot's alone: process {process} is in it");
+        }
         let own = path.join(OWN);
         fs::create_dir(&own)?;
         let enable = |controller: &str| {
@@ -69,6 +75,16 @@ impl Groups {
     pub fn make(&self, name: &str, memory_mb: u64, cores: u32) -> io::Result<Group> {
         let group = Group { path: self.path.join(name) };
         fs::create_dir(&group.path)?;
+        match self.bound(&group, memory_mb, cores) {
+            Ok(()) => Ok(group),
+            Err(error) => {
+                drop(fs::remove_dir(&group.path));
+                Err(error)
+            }
+        }
+    }
+
+    fn bound(&self, group: &Group, memory_mb: u64, cores: u32) -> io::Result<()> {
         let set = |file: &str, value: String| fs::write(group.path.join(file), value);
         set("memory.max", memory_mb.saturating_mul(MIB).to_string())?;
         // Kernels without swap, or before 4.19, have neither.
@@ -77,7 +93,7 @@ impl Groups {
         if self.cores {
             set("cpu.max", format!("{} {PERIOD}", u64::from(cores) * PERIOD))?;
         }
-        Ok(group)
+        Ok(())
     }
 
     /// Leaves the group as it was: who made it takes it away only so.
@@ -100,9 +116,19 @@ impl Drop for Groups {
     }
 }
 
+/// This process and those that it comes from.
+fn ancestors() -> Vec<String> {
+    let parent = |process: &String| {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.to_owned();
+        (parent != "0").then_some(parent)
+    };
+    std::iter::successors(Some(std::process::id().to_string()), parent).collect()
+}
+
 /// Moves the processes of a group, and those that they make meanwhile.
 fn move_all(from: &Path, to: &Path) -> io::Result<()> {
-    loop {
+    for _ in 0..TRIES {
         let processes = fs::read_to_string(from.join("cgroup.procs"))?;
         if processes.trim().is_empty() {
             return Ok(());
@@ -115,6 +141,7 @@ fn move_all(from: &Path, to: &Path) -> io::Result<()> {
             }
         }
     }
+    Err(io::Error::other("its processes do not leave it"))
 }
 
 impl Group {

@@ -47,6 +47,9 @@ pub struct Configuration {
     /// Whether payloads may be run in container images, or none are run at all.
     #[serde(default)]
     pub images: bool,
+    /// Under which directories there may be unpacked images.
+    #[serde(default)]
+    pub image_directories: Vec<PathBuf>,
     /// Whether its worker reaches no network.
     #[serde(default)]
     push: bool,

@@ -20,6 +20,8 @@ pub const PROGRAM: &str = "bwrap";
 /// How payloads of a pilot run.
 #[derive(Debug, Clone)]
 pub struct Isolation {
+    /// Where the program is: who runs it does not look again.
+    program: PathBuf,
     /// Directories that are empty for them, but for their own.
     hidden: Vec<PathBuf>,
     /// Whether they need the machine's devices.
@@ -35,18 +37,24 @@ impl Isolation {
             account.context("payloads cannot be isolated here: the account is unknown")?;
         let more = [Some(account.dir.as_path()), spool.as_deref().and_then(Path::parent)];
         let hidden = hidden(home, more.into_iter().flatten());
-        let isolation = Self { hidden, devices: *gpus > 0 };
+        let program =
+            on_path(PROGRAM).context("payloads cannot be isolated here: bubblewrap is missing")?;
+        let isolation = Self { program, hidden, devices: *gpus > 0 };
         let probe = home.join("isolated");
         std::fs::create_dir_all(&probe)?;
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(&isolation.program);
         command.args(isolation.arguments(&probe)).arg("true").stdin(Stdio::null());
-        let output = command.output();
-        let output = output.context("payloads cannot be isolated here: bubblewrap is missing")?;
+        let output = command.output().context("payloads cannot be isolated here")?;
         if !output.status.success() {
             let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             bail!("payloads cannot be isolated here: {why}");
         }
         Ok(isolation)
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// What stands before a payload's command.
@@ -73,6 +81,12 @@ impl Isolation {
         add(&["--unshare-pid", "--unshare-ipc", "--die-with-parent", "--"], &[]);
         arguments
     }
+}
+
+/// A program, where the worker's PATH has it.
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 /// What payloads of a pilot at home here do not see, and `more`. Outer ones come first.

@@ -7,7 +7,7 @@ use crate::{
     process::{self, Ended, Usage},
     sandbox,
     share::Share,
-    start::{self, Begun, NotBegun},
+    start::{self, Around, Begun, NotBegun},
     tokens::{self, Communal, Due, JOB, Renewal},
 };
 use nix::{fcntl::OFlag, sys::signal::Signal, unistd::Pid};
@@ -43,6 +43,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(15);
 const LOOK: Duration = Duration::from_millis(250);
 /// Between a polite signal and the last one.
 const GRACE: Duration = Duration::from_secs(5);
+/// Inputs that are not here within this time are not waited for.
+const PREPARATION: Duration = Duration::from_secs(3600);
 /// Of a stream, kept for people.
 const TAIL: u64 = 4096;
 
@@ -55,9 +57,17 @@ pub async fn run(
     share: Share,
     wish: watch::Receiver<Wish>,
 ) -> Result<(), ClientError> {
-    let started = Instant::now();
-    let (ending, usage) = match prepare(&client, &job, &directory, &means, &share).await {
+    let mut wish = wish;
+    let mut started = Instant::now();
+    let preparing = prepare(&client, &job, &directory, &means, &share);
+    let prepared = tokio::select! {
+        prepared = preparing => prepared,
+        ending = not_waited_for(&mut wish) => Ok(Err(ending)),
+    };
+    let (ending, usage) = match prepared {
         Ok(Ok((begun, due))) => {
+            // What its inputs took is not its time.
+            started = Instant::now();
             let _renewal = Renewal::begin(&client, job.job, &directory, due);
             watch_over(begun, &job, wish, started).await
         }
@@ -95,6 +105,10 @@ async fn prepare(
     if let Err(error) = fs::create_dir_all(directory) {
         return not_started(error.to_string());
     }
+    // From now on it is renewed with each heartbeat.
+    if let Err(error) = tokens::write(&directory.join(JOB), &job.token) {
+        return not_started(error.to_string());
+    }
     for digest in &job.sandboxes {
         let content = client.fetch(digest).await?;
         if Digest::of(&content) != *digest {
@@ -104,15 +118,30 @@ async fn prepare(
             return not_started(error.to_string());
         }
     }
+    let ended = |error: NotBegun| match error {
+        NotBegun::Never(_) => Ending::NotStarted { reason: error.to_string() },
+        NotBegun::Now(reason) => Ending::Lost { reason },
+    };
+    let around = match Around::of(job, means).await {
+        Ok(around) => around,
+        Err(error) => return Ok(Err(ended(error))),
+    };
+    // Last, since their time runs from now on.
     let due = match tokens::fetch_all(client, job, directory).await {
         Ok(due) => due,
         // Not the job's fault: it may have more luck later.
         Err(error) => return Ok(Err(Ending::Lost { reason: format!("no credentials: {error}") })),
     };
-    match start::start(job, directory, means, share).await {
-        Ok(begun) => Ok(Ok((begun, due))),
-        Err(error @ NotBegun::Never(_)) => not_started(error.to_string()),
-        Err(error @ NotBegun::Now(_)) => Ok(Err(Ending::Lost { reason: error.to_string() })),
+    Ok(start::start(job, directory, means, &around, share).map(|begun| (begun, due)).map_err(ended))
+}
+
+/// The payload is not wanted any more before it has begun, or its inputs do not come.
+async fn not_waited_for(wish: &mut watch::Receiver<Wish>) -> Ending {
+    let unwanted = wish.wait_for(|wish| *wish != Wish::Run);
+    match tokio::time::timeout(PREPARATION, unwanted).await {
+        Ok(Ok(wish)) if *wish == Wish::Kill => Ending::Killed,
+        Ok(_) => Ending::Lost { reason: "its pilot was told to end".to_owned() },
+        Err(_) => Ending::Lost { reason: "its inputs were not here in an hour".to_owned() },
     }
 }
 

@@ -4,9 +4,14 @@ use nix::{
     sched::{CpuSet, sched_getaffinity},
     unistd::Pid,
 };
+use std::path::Path;
 
-/// Variables that say which GPUs a program may take: NVIDIA's and AMD's.
-const VISIBLE: [&str; 2] = ["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"];
+/// Variables that say which GPUs a program may take: NVIDIA's and AMD's. Both together would hide GPUs of AMD's
+/// twice.
+const NVIDIA: &str = "CUDA_VISIBLE_DEVICES";
+const AMD: &str = "ROCR_VISIBLE_DEVICES";
+/// Where AMD's driver is.
+const AMD_DEVICE: &str = "/dev/kfd";
 /// What they say for none at all.
 const NONE: &str = "-1";
 
@@ -27,6 +32,21 @@ pub struct Share {
     gpus: Option<Vec<String>>,
 }
 
+/// What says which GPUs a program may take here.
+fn variable() -> &'static str {
+    if Path::new(AMD_DEVICE).exists() { AMD } else { NVIDIA }
+}
+
+/// Cores that the machine has, as `0-3,8`.
+fn online() -> usize {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(last.parse::<usize>().ok()? + 1 - first.parse::<usize>().ok()?)
+    };
+    text.trim().split(',').filter_map(count).sum()
+}
+
 /// Cores that this process may run on.
 pub fn affinity() -> Vec<usize> {
     let set = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
@@ -36,19 +56,31 @@ pub fn affinity() -> Vec<usize> {
 impl Shares {
     /// What a slot of so many has.
     pub fn find(cores: u32, gpus: u32) -> Self {
-        let told = VISIBLE.iter().find_map(|name| std::env::var(name).ok());
-        Self::of(cores, affinity(), gpus, told)
+        let told = std::env::var(variable()).ok();
+        Self::of(cores, affinity(), online(), gpus, told)
     }
 
-    fn of(cores: u32, affinity: Vec<usize>, gpus: u32, told: Option<String>) -> Self {
-        // With more than its own in sight it would choose the same ones as its neighbours.
-        let exact = affinity.len() == cores as usize;
+    fn of(
+        cores: u32,
+        affinity: Vec<usize>,
+        online: usize,
+        gpus: u32,
+        told: Option<String>,
+    ) -> Self {
+        // With others' in sight it would choose the same ones as its neighbours; and who sees the whole machine
+        // may not be alone there.
+        let exact = affinity.len() == cores as usize && affinity.len() < online;
         let count = gpus as usize;
         let names = |text: String| text.split(',').map(|name| name.trim().to_owned()).collect();
         let mut devices: Vec<String> =
             told.map(names).unwrap_or_else(|| (0..count).map(|n| n.to_string()).collect());
         devices.truncate(count);
         Self { cores: exact.then_some(affinity), gpus: (count > 0).then_some(devices) }
+    }
+
+    /// How many GPUs there are.
+    pub fn gpus(&self) -> u32 {
+        self.gpus.as_ref().map_or(0, |gpus| u32::try_from(gpus.len()).unwrap_or(u32::MAX))
     }
 
     /// Whether payloads are bound to cores of their own.
@@ -86,8 +118,8 @@ impl Share {
     pub fn variables(&self) -> Vec<(String, String)> {
         let Some(gpus) = &self.gpus else { return Vec::new() };
         let devices = if gpus.is_empty() { NONE.to_owned() } else { gpus.join(",") };
-        let visible = VISIBLE.iter().map(|name| ((*name).to_owned(), devices.clone()));
-        visible.chain([("SPINOR_GPUS".to_owned(), gpus.len().to_string())]).collect()
+        let count = ("SPINOR_GPUS".to_owned(), gpus.len().to_string());
+        vec![(variable().to_owned(), devices), count]
     }
 }
 
@@ -98,7 +130,8 @@ mod tests {
     #[test]
     fn payloads_have_cores_and_gpus_of_their_own() {
         let told = Some("GPU-b, GPU-a".to_owned());
-        let mut shares = Shares::of(4, vec![2, 3, 8, 9], 2, told);
+        let mut shares = Shares::of(4, vec![2, 3, 8, 9], 16, 3, told);
+        assert_eq!(shares.gpus(), 2);
         let (one, two) = (shares.take(3, 1), shares.take(1, 1));
         assert_eq!((&one.cores[..], &two.cores[..]), (&[2, 3, 8][..], &[9][..]));
         let devices = |share: &Share| share.variables()[0].1.clone();
@@ -111,7 +144,9 @@ mod tests {
 
     #[test]
     fn cores_that_may_be_a_neighbours_are_left_alone() {
-        let mut shares = Shares::of(2, vec![0, 1, 2, 3], 0, None);
+        assert!(online() >= affinity().len());
+        assert!(!Shares::of(4, vec![0, 1, 2, 3], 4, 0, None).binds());
+        let mut shares = Shares::of(2, vec![0, 1, 2, 3], 8, 0, None);
         assert!(!shares.binds());
         assert_eq!(shares.take(1, 0), Share::default());
         assert!(Share::default().variables().is_empty());

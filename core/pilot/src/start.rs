@@ -4,19 +4,20 @@ use crate::{
     cgroup::Group,
     image::{self, Images, NoImage, Root},
     isolation::{self, Isolation},
-    launch::Limits,
+    launch::{Environment, Launch},
     means::Means,
     share::Share,
-    tokens::{self, Communal, JOB},
+    tokens::{Communal, JOB},
 };
 use anyhow::Context;
 use spinor_model::{plan::Plan, protocol::Assignment};
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
 };
 
 /// A payload that has begun.
@@ -32,18 +33,22 @@ pub struct Begun {
 }
 
 /// What a payload runs in.
-enum Around<'a> {
+pub enum Around<'a> {
+    /// The worker as it is.
     Nothing,
+    /// The worker without what it must not see.
     Walls(&'a Isolation),
+    /// An image.
     Image(&'a Images, Root),
 }
 
 impl<'a> Around<'a> {
-    async fn of(job: &Assignment, means: &'a Means) -> Result<Self, NoImage> {
+    /// What a job runs in. Its image, if it has one, is fetched if need be.
+    pub async fn of(job: &Assignment, means: &'a Means) -> Result<Self, NotBegun> {
         let Some(image) = &job.image else {
             return Ok(means.isolation.as_ref().map_or(Self::Nothing, Self::Walls));
         };
-        let none = || NoImage::Trouble(image.to_string(), "this worker runs no images".to_owned());
+        let none = || NotBegun::Now(format!("image {image}: this worker runs no images"));
         let images = means.images.as_ref().ok_or_else(none)?;
         Ok(Self::Image(images, images.root(image).await?))
     }
@@ -56,25 +61,22 @@ impl<'a> Around<'a> {
         }
     }
 
-    fn add_to(
-        &self,
-        command: &mut Command,
-        directory: &Path,
-        variables: Vec<(String, String)>,
-    ) -> io::Result<()> {
+    /// The program around it and that program's arguments.
+    fn words(&self, directory: &Path) -> io::Result<Vec<OsString>> {
+        let (program, arguments) = match self {
+            Self::Nothing => return Ok(Vec::new()),
+            Self::Walls(isolation) => (isolation.program(), isolation.arguments(directory)),
+            Self::Image(images, root) => (images.program(), images.arguments(root, directory)?),
+        };
+        Ok([program.into()].into_iter().chain(arguments).collect())
+    }
+
+    fn environment(&self, variables: Vec<(String, String)>) -> Environment {
         match self {
-            Self::Nothing => {}
-            Self::Walls(isolation) => {
-                command.arg(isolation::PROGRAM).args(isolation.arguments(directory));
-            }
-            Self::Image(images, root) => {
-                command.arg(images.program()).args(images.arguments(root, directory)?);
-                images.furnish(command, root, variables);
-                return Ok(());
-            }
+            Self::Nothing => Environment::Own(variables),
+            Self::Walls(_) => Environment::Walled(variables),
+            Self::Image(images, root) => images.environment(root, variables),
         }
-        command.envs(variables);
-        Ok(())
     }
 
     fn harsh(&self) -> Option<&'static str> {
@@ -107,25 +109,25 @@ impl From<NoImage> for NotBegun {
 }
 
 /// Starts a job's payload in its directory, where all that it needs is.
-pub async fn start(
+pub fn start(
     job: &Assignment,
     directory: &Path,
     means: &Means,
+    around: &Around<'_>,
     share: &Share,
 ) -> Result<Begun, NotBegun> {
-    let around = Around::of(job, means).await?;
     let group = group(job, directory, means)?;
-    let failure = directory.with_extension(format!("{}.failure", job.attempt));
-    let limits = Limits {
+    let beside = |what: &str| directory.with_extension(format!("{}.{what}", job.attempt));
+    let launch = Launch {
         cores: share.cores.clone(),
         group: group.as_ref().map(|group| group.path().to_owned()),
         data_mb: (group.is_none() && job.gpus == 0).then(|| far_beyond(job.memory_limit_mb)),
         file_mb: (job.scratch_mb > 0).then_some(job.scratch_mb),
-        failure: failure.clone(),
+        environment: around.environment(variables(job, around.place(directory), share)),
+        failure: beside("failure"),
     };
-    let spawned = spawn(job, directory, &around, &limits, share);
-    match spawned {
-        Ok(leader) => Ok(Begun { leader, group, harsh: around.harsh(), failure }),
+    match spawn(job, directory, around, &launch, &beside("launch")) {
+        Ok(leader) => Ok(Begun { leader, group, harsh: around.harsh(), failure: launch.failure }),
         Err(error) => {
             group.into_iter().for_each(Group::end);
             Err(NotBegun::Never(error))
@@ -150,17 +152,15 @@ fn spawn(
     job: &Assignment,
     directory: &Path,
     around: &Around<'_>,
-    limits: &Limits,
-    share: &Share,
+    launch: &Launch,
+    told: &Path,
 ) -> anyhow::Result<Child> {
     let Plan { command: words, stdout, stderr, .. } = &job.plan;
     let (program, arguments) = words.split_first().context("the plan has no command")?;
-    tokens::write(&directory.join(JOB), &job.token)?;
-    let place = around.place(directory);
-    let program = found(directory, place, program)?;
-    let mut command = limits.command()?;
-    around.add_to(&mut command, directory, variables(job, place, share))?;
+    let program = found(directory, around.place(directory), program)?;
+    let mut command = launch.command(told)?;
     command
+        .args(around.words(directory)?)
         .arg(program)
         .args(arguments)
         .current_dir(directory)

@@ -9,12 +9,14 @@ use crate::{
     slot::Slot,
     tokens,
 };
+use futures::FutureExt;
 use spinor_model::{
     id::{AttemptNumber, JobId, UserName},
     protocol::{Assignment, Beat, Heartbeat, HeartbeatAnswer, JobOrder, Match, Started},
 };
 use std::{
     collections::BTreeMap,
+    panic::AssertUnwindSafe,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -78,6 +80,8 @@ pub async fn work(configuration: Configuration) -> anyhow::Result<()> {
     let shares = Shares::find(slot.cores, configuration.gpus);
     let means = Means::find(&configuration, &shares)?;
     configuration.tags = means.tags(&configuration.tags);
+    // Those that the worker shows; others would be nobody's to use.
+    configuration.gpus = configuration.gpus.min(shares.gpus());
     let (client, started) = tokio::select! {
         started = Client::start(&configuration) => started?,
         _ = terminate.recv() => return Ok(()),
@@ -254,7 +258,11 @@ impl Pilot {
             );
             let (client, means) = (self.client.clone(), self.means.clone());
             self.payloads.spawn(async move {
-                (key, payload::run(client, job, directory, means, share, wished).await)
+                let run = payload::run(client, job, directory, means, share, wished);
+                // What breaks one payload's handling leaves the others alone.
+                let ended = AssertUnwindSafe(run).catch_unwind().await;
+                let broken = |_| Err(ClientError::Refused("its handling broke".to_owned()));
+                (key, ended.unwrap_or_else(broken))
             });
         }
     }

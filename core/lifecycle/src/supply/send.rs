@@ -105,7 +105,8 @@ impl Lifecycle {
             "wall_time": wall_time,
             "gpus": gpus,
             "scratch_mb": scratch_mb,
-            "tags": place.queue.tags(),
+            "tags": place.queue.told(),
+            "image_directories": place.queue.image_directories,
             "attributes": place.queue.attributes,
             "program": {
                 "url": format!("{}/api/pilots/program/{}", self.url, self.program),

@@ -86,6 +86,9 @@ pub struct Queue {
     /// can is tagged [`IMAGES`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub images: bool,
+    /// Under which directories of the workers there may be unpacked images.
+    #[serde(default = "default_image_directories")]
+    pub image_directories: Vec<String>,
     /// What its slots are known for.
     #[serde(default)]
     pub tags: BTreeSet<String>,
@@ -110,6 +113,10 @@ fn one() -> u32 {
     1
 }
 
+fn default_image_directories() -> Vec<String> {
+    vec!["/cvmfs".to_owned()]
+}
+
 fn default_architecture() -> String {
     "x86_64".to_owned()
 }
@@ -120,6 +127,14 @@ impl Queue {
         let mut tags = self.tags.clone();
         tags.extend(self.isolate.then(|| ISOLATED.to_owned()));
         tags.extend(self.images.then(|| IMAGES.to_owned()));
+        tags
+    }
+
+    /// What a pilot is told that its slot is known for. What it must see to itself it says itself: one that is
+    /// older than that cannot.
+    pub fn told(&self) -> BTreeSet<String> {
+        let mut tags = self.tags();
+        tags.retain(|tag| ![IMAGES, LIMITS_MEMORY, LIMITS_CORES].contains(&tag.as_str()));
         tags
     }
 

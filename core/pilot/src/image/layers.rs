@@ -16,6 +16,8 @@ use std::{
 };
 use tar::{Archive, Entry, EntryType};
 
+/// Bytes of a layer, unpacked: a small one can be made to fill any disk.
+const MOST: u64 = 64 << 30;
 const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
 
@@ -31,7 +33,8 @@ pub fn apply(layer: &Path, root: &Path) -> io::Result<()> {
         Some(SandboxFormat::Gzip) => Box::new(MultiGzDecoder::new(file)),
         Some(SandboxFormat::Bzip2) | None => Box::new(file),
     };
-    Layer { root: root.canonicalize()?, own: HashSet::new() }.apply(Archive::new(content))
+    Layer { root: root.canonicalize()?, own: HashSet::new() }
+        .apply(Archive::new(content.take(MOST)))
 }
 
 /// A layer being laid.
@@ -92,9 +95,21 @@ impl Layer {
         Ok(())
     }
 
+    /// A second name of a file, which is named from the image's root.
+    fn link(&self, entry: &Entry<'_, impl Read>, path: &Path) -> io::Result<()> {
+        let to = entry.link_name()?.ok_or_else(|| outside(path))?;
+        let (to, parent) = (self.place(&inside(&to)?)?, path.parent().unwrap_or(Path::new("")));
+        fs::create_dir_all(self.root.join(parent))?;
+        match (to, self.place(path)?) {
+            (Some(to), Some(place)) => fs::hard_link(to, place),
+            _ => Err(outside(path)),
+        }
+    }
+
     fn lay(&self, entry: &mut Entry<'_, impl Read>, path: &Path) -> io::Result<()> {
         let kind = entry.header().entry_type();
-        let file = matches!(kind, EntryType::Regular | EntryType::Continuous);
+        let file =
+            matches!(kind, EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse);
         let link = matches!(kind, EntryType::Symlink | EntryType::Link);
         if !file && !link && kind != EntryType::Directory {
             return Ok(());
@@ -104,6 +119,9 @@ impl Layer {
             if !there || kind != EntryType::Directory {
                 remove(&place)?;
             }
+        }
+        if kind == EntryType::Link {
+            return self.link(entry, path);
         }
         if !entry.unpack_in(&self.root)? {
             return Err(outside(path));
@@ -155,6 +173,7 @@ mod tests {
         File(&'a str),
         Directory,
         Link(&'a str),
+        SameAs(&'a str),
     }
 
     fn layer(entries: &[(&str, Is<'_>)]) -> tempfile::NamedTempFile {
@@ -171,6 +190,10 @@ mod tests {
                 Is::Link(to) => {
                     header.set_entry_type(EntryType::Symlink);
                     header.set_link_name(to).unwrap();
+                }
+                Is::SameAs(other) => {
+                    header.set_entry_type(EntryType::Link);
+                    header.as_old_mut().linkname[..other.len()].copy_from_slice(other.as_bytes());
                 }
             }
             header.set_size(content.len() as u64);
@@ -204,6 +227,7 @@ mod tests {
         let upper = layer(&[
             ("usr/.wh.a", Is::File("")),
             ("usr/b", Is::File("high")),
+            ("usr/same", Is::SameAs("/usr/b")),
             ("opt/new", Is::File("high")),
             ("opt/.wh..wh..opq", Is::File("")),
             ("becomes", Is::File("a file")),
@@ -212,7 +236,7 @@ mod tests {
         apply(upper.path(), root.path()).unwrap();
         assert_eq!(
             listed(root.path()),
-            ["becomes", "lib", "lib/b", "opt", "opt/new", "usr", "usr/b"]
+            ["becomes", "lib", "lib/b", "lib/same", "opt", "opt/new", "usr", "usr/b", "usr/same"]
         );
         assert_eq!(fs::read_to_string(root.path().join("lib/b")).unwrap(), "high");
     }
@@ -224,6 +248,8 @@ mod tests {
         fs::write(&victim, "mine").unwrap();
         let away = ("away", Is::Link(other.path().to_str().unwrap()));
         apply(layer(&[away]).path(), root.path()).unwrap();
+        let theirs = ("own", Is::SameAs("away/victim"));
+        assert!(apply(layer(&[theirs]).path(), root.path()).is_err());
         for name in ["away/victim", "away/.wh.victim", "away/.wh..wh..opq", "../victim"] {
             let error = apply(layer(&[(name, Is::File("theirs"))]).path(), root.path());
             assert!(error.is_err(), "{name}");

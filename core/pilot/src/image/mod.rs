@@ -6,18 +6,24 @@ mod pull;
 
 pub use pull::NoImage;
 
-use crate::{configuration::Configuration, isolation};
+use crate::{configuration::Configuration, isolation, launch::Environment};
 use anyhow::{Context, bail};
-use spinor_model::{id::Digest, image::Image};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use spinor_model::image::Image;
 use std::{
     collections::HashMap,
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
-use tokio::sync::{Mutex, OnceCell};
 
 /// A payload's directory, as it sees it in an image.
 pub const PLACE: &str = "/job";
@@ -45,13 +51,19 @@ pub struct Root {
     environment: Vec<(String, String)>,
 }
 
+/// An image on its way.
+type Fetching = Shared<BoxFuture<'static, Result<Root, NoImage>>>;
+
 /// What runs payloads in images on this worker, and the images that are here.
 pub struct Images {
     entrance: Entrance,
     program: PathBuf,
     devices: bool,
     store: PathBuf,
-    here: Mutex<HashMap<String, Arc<OnceCell<Root>>>>,
+    fetches: AtomicU64,
+    /// Where there may be unpacked ones.
+    directories: Vec<PathBuf>,
+    here: Mutex<HashMap<String, Fetching>>,
 }
 
 impl Images {
@@ -72,12 +84,14 @@ impl Images {
             Entrance::Apptainer => APPTAINER,
             Entrance::Bubblewrap => isolation::PROGRAM,
         };
-        let program = on_path(name).with_context(|| format!("{name} is missing"))?;
+        let program = isolation::on_path(name).with_context(|| format!("{name} is missing"))?;
         let images = Self {
             entrance,
             program,
             devices: configuration.gpus > 0,
             store: configuration.home.join("images"),
+            fetches: AtomicU64::default(),
+            directories: configuration.image_directories.clone(),
             here: Mutex::default(),
         };
         images
@@ -90,15 +104,13 @@ impl Images {
     fn try_it(&self, directory: &Path) -> anyhow::Result<()> {
         let (inside, skeleton) = (directory.join("job"), directory.join("root"));
         fs::create_dir_all(&inside)?;
-        let mounted = programs_in(&skeleton)?;
-        let path = match self.entrance {
-            Entrance::Apptainer => skeleton,
-            Entrance::Bubblewrap => PathBuf::from("/"),
+        let (path, mounted) = match self.entrance {
+            Entrance::Apptainer => (skeleton.clone(), programs_in(&skeleton)?),
+            Entrance::Bubblewrap => (PathBuf::from("/"), Vec::new()),
         };
         let root = Root { path, environment: Vec::new() };
         let mut command = Command::new(&self.program);
         command.args(self.arguments(&root, &inside)?).arg("/bin/true").stdin(Stdio::null());
-        self.furnish(&mut command, &root, Vec::new());
         command.env("APPTAINER_BIND", mounted.join(","));
         let output = command.output()?;
         if !output.status.success() {
@@ -107,31 +119,52 @@ impl Images {
         Ok(())
     }
 
-    /// An image, fetched if it is not here yet.
+    /// An image, fetched if it is not here yet. A fetch that has begun goes on if whoever asked does not wait
+    /// for it.
     pub async fn root(&self, image: &Image) -> Result<Root, NoImage> {
         let name = match image {
             Image::Registry(reference) => reference,
-            Image::Unpacked(path) => {
-                let there = Path::new(path).is_dir();
-                let none = || NoImage::refused(path, "no such directory on this worker");
-                return there
-                    .then(|| Root { path: path.into(), environment: Vec::new() })
-                    .ok_or_else(none);
-            }
+            Image::Unpacked(path) => return self.unpacked(path),
         };
-        let cell = self.here.lock().await.entry(name.clone()).or_default().clone();
-        cell.get_or_try_init(|| self.fetch(name)).await.cloned()
+        let fetching =
+            lock(&self.here).entry(name.clone()).or_insert_with(|| self.fetch(name)).clone();
+        let root = fetching.await;
+        if root.is_err() {
+            // Whoever asks next tries again.
+            lock(&self.here).remove(name);
+        }
+        root
     }
 
-    async fn fetch(&self, name: &str) -> Result<Root, NoImage> {
-        let path = self.store.join(Digest::of(name.as_bytes()).to_string());
-        let anew = || {
-            drop(fs::remove_dir_all(&path));
-            fs::create_dir_all(&path)
-        };
-        anew().map_err(|error| NoImage::trouble(name, error))?;
-        let environment = pull::pull(name, &path).await?;
-        Ok(Root { path, environment })
+    /// One that lies where images may: other directories would show a payload what it is kept from.
+    fn unpacked(&self, path: &str) -> Result<Root, NoImage> {
+        let there = Path::new(path).canonicalize().ok().filter(|there| there.is_dir());
+        let there =
+            there.ok_or_else(|| NoImage::refused(path, "no such directory on this worker"))?;
+        let allowed = self.directories.iter().filter_map(|folder| folder.canonicalize().ok());
+        match allowed.into_iter().any(|folder| there.starts_with(folder)) {
+            true => Ok(Root { path: there, environment: Vec::new() }),
+            false => {
+                let folders: Vec<_> =
+                    self.directories.iter().map(|d| d.display().to_string()).collect();
+                let why = format!("images may lie here in {}", folders.join(", "));
+                Err(NoImage::refused(path, why))
+            }
+        }
+    }
+
+    fn fetch(&self, name: &str) -> Fetching {
+        // Each attempt has a directory of its own: what was given up may still be written to.
+        let n = self.fetches.fetch_add(1, Ordering::Relaxed);
+        let (path, name) = (self.store.join(n.to_string()), name.to_owned());
+        let fetch = tokio::spawn(async move {
+            fs::create_dir_all(&path).map_err(|error| NoImage::trouble(&name, error))?;
+            let fetched = pull::pull(&name, &path).await;
+            let environment = fetched.inspect_err(|_| drop(fs::remove_dir_all(&path)))?;
+            Ok(Root { path, environment })
+        });
+        let broken = |error: tokio::task::JoinError| NoImage::refused("", error);
+        async move { fetch.await.unwrap_or_else(|error| Err(broken(error))) }.boxed().shared()
     }
 
     /// What brings payloads in.
@@ -212,23 +245,26 @@ impl Images {
         Ok(arguments)
     }
 
-    /// Gives a payload its environment, and the image's.
-    pub fn furnish(&self, command: &mut Command, root: &Root, own: Vec<(String, String)>) {
+    /// A payload's environment: its own, and the image's.
+    pub fn environment(&self, root: &Root, own: Vec<(String, String)>) -> Environment {
         let passed_on = PASSED_ON
             .iter()
             .filter_map(|name| std::env::var(name).ok().map(|value| ((*name).to_owned(), value)));
         let path = ("PATH".to_owned(), PATH.to_owned());
         let all = [path].into_iter().chain(passed_on).chain(root.environment.clone()).chain(own);
         match self.entrance {
+            Entrance::Bubblewrap => Environment::Alone(all.collect()),
             Entrance::Apptainer => {
                 let given = all.filter(|(name, _)| name != "HOME");
-                command.envs(given.map(|(name, value)| (format!("APPTAINERENV_{name}"), value)));
-            }
-            Entrance::Bubblewrap => {
-                command.env_clear().envs(all);
+                let named = |(name, value)| (format!("APPTAINERENV_{name}"), value);
+                Environment::Own(given.map(named).collect())
             }
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An image in which only the places of the worker's programs are; these are to be mounted.
@@ -251,10 +287,4 @@ fn programs_in(root: &Path) -> io::Result<Vec<&'static str>> {
 
 fn words(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
-}
-
-/// A program, where the worker's PATH has it.
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_else(|| OsStr::new(PATH).to_owned());
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }

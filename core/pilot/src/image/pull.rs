@@ -4,7 +4,7 @@ use super::layers;
 use oci_client::{
     Client, Reference,
     client::{ClientConfig, ClientProtocol},
-    errors::OciDistributionError as Error,
+    errors::{OciDistributionError as Error, OciError, OciErrorCode},
     manifest::OciDescriptor,
     secrets::RegistryAuth,
 };
@@ -13,6 +13,7 @@ use std::{
     fs::{self, File},
     io,
     path::Path,
+    time::Duration,
 };
 
 /// Why an image is not here.
@@ -35,11 +36,31 @@ impl NoImage {
         Self::Trouble(image.to_string(), why.to_string())
     }
 
+    /// Only a registry that knows no such image says so for good: whatever else it says may be different in a while.
     fn of(reference: &Reference, error: &Error) -> Self {
+        let unknown = |error: &OciError| {
+            matches!(
+                error.code,
+                OciErrorCode::ManifestUnknown | OciErrorCode::NameUnknown | OciErrorCode::NotFound
+            )
+        };
         match error {
+            Error::ImageManifestNotFoundError(_) | Error::ServerError { code: 404, .. } => {
+                Self::refused(reference, error)
+            }
+            Error::RegistryError { envelope, .. } if envelope.errors.iter().any(unknown) => {
+                Self::refused(reference, error)
+            }
             Error::RequestError(why) => Self::trouble(reference, root_of(why)),
-            Error::IoError(_) => Self::trouble(reference, error),
-            Error::ServerError { code, .. } if *code >= 500 => Self::trouble(reference, error),
+            _ => Self::trouble(reference, error),
+        }
+    }
+
+    /// A layer that cannot be unpacked can be so nowhere, unless it is the worker's disk.
+    fn unpacking(reference: &Reference, error: &io::Error) -> Self {
+        use nix::libc::{EDQUOT, EIO, ENOSPC};
+        match error.raw_os_error() {
+            Some(ENOSPC | EIO | EDQUOT) => Self::trouble(reference, error),
             _ => Self::refused(reference, error),
         }
     }
@@ -56,46 +77,58 @@ fn root_of(error: &dyn std::error::Error) -> String {
 
 #[derive(Default, Deserialize)]
 struct Configuration {
-    #[serde(default)]
-    config: Inner,
+    config: Option<Inner>,
 }
 
 #[derive(Default, Deserialize)]
 struct Inner {
-    #[serde(default, rename = "Env")]
-    environment: Vec<String>,
+    #[serde(rename = "Env")]
+    environment: Option<Vec<String>>,
 }
+
+/// A configuration is a few KiB, and is read into memory.
+const MAX_CONFIGURATION: i64 = 4 << 20;
+/// A registry that says nothing for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Brings an image into an empty directory; its environment.
 pub async fn pull(name: &str, root: &Path) -> Result<Vec<(String, String)>, NoImage> {
     let reference: Reference = name.parse().map_err(|error| NoImage::refused(name, error))?;
     let client = client(&reference);
     let trouble = |error: Error| NoImage::of(&reference, &error);
-    let pulled = client.pull_manifest_and_config(&reference, &RegistryAuth::Anonymous).await;
-    let (manifest, digest, configuration) = pulled.map_err(trouble)?;
+    let pulled = client.pull_image_manifest(&reference, &RegistryAuth::Anonymous).await;
+    let (manifest, digest) = pulled.map_err(trouble)?;
+    if manifest.config.size > MAX_CONFIGURATION {
+        return Err(NoImage::refused(name, "its configuration is too large"));
+    }
+    let mut configuration = Vec::new();
+    client.pull_blob(&reference, &manifest.config, &mut configuration).await.map_err(trouble)?;
+    let configuration: Configuration =
+        serde_json::from_slice(&configuration).map_err(|error| NoImage::refused(name, error))?;
     let bytes: i64 = manifest.layers.iter().map(|layer| layer.size).sum();
     tracing::info!(image = %reference, digest, mb = bytes >> 20, "fetching an image");
     for layer in &manifest.layers {
-        lay(&client, &reference, layer, root).await.map_err(trouble)?;
+        lay(&client, &reference, layer, root).await?;
     }
     complete(root).map_err(|error| NoImage::trouble(name, error))?;
-    let configuration: Configuration =
-        serde_json::from_str(&configuration).map_err(|error| NoImage::refused(name, error))?;
-    let variables = configuration.config.environment;
+    let variables = configuration.config.unwrap_or_default().environment.unwrap_or_default();
     let pair = |text: String| text.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned()));
     Ok(variables.into_iter().filter_map(pair).collect())
 }
 
-/// Makes what is mounted upon: images seldom have all of it.
+/// Makes what is mounted upon: images seldom have all of it. What is there, be it a link, stays, and is not followed.
 pub fn complete(root: &Path) -> io::Result<()> {
-    for folder in ["dev", "proc", "sys", "tmp", "var/tmp", "etc"] {
-        fs::create_dir_all(root.join(folder))?;
+    let real = |path: &Path| fs::symlink_metadata(path).is_ok_and(|there| there.is_dir());
+    for folder in ["dev", "proc", "sys", "tmp", "etc", "var", "var/tmp"] {
+        let folder = root.join(folder);
+        if folder.parent().is_some_and(real) && fs::symlink_metadata(&folder).is_err() {
+            fs::create_dir(folder)?;
+        }
     }
     for file in ["passwd", "group", "hosts", "resolv.conf"] {
-        // What is there, be it a link to nowhere, stays.
-        match File::create_new(root.join("etc").join(file)) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+        let file = root.join("etc").join(file);
+        if file.parent().is_some_and(real) && fs::symlink_metadata(&file).is_err() {
+            File::create_new(file)?;
         }
     }
     Ok(())
@@ -106,7 +139,8 @@ fn client(reference: &Reference) -> Client {
     let host = reference.resolve_registry().split(':').next().unwrap_or_default();
     let here = host == "localhost" || host == "127.0.0.1";
     let protocol = if here { ClientProtocol::Http } else { ClientProtocol::Https };
-    Client::new(ClientConfig { protocol, ..ClientConfig::default() })
+    let (read_timeout, connect_timeout) = (Some(PATIENCE), Some(PATIENCE));
+    Client::new(ClientConfig { protocol, read_timeout, connect_timeout, ..ClientConfig::default() })
 }
 
 async fn lay(
@@ -114,14 +148,40 @@ async fn lay(
     reference: &Reference,
     layer: &OciDescriptor,
     root: &Path,
-) -> Result<(), Error> {
+) -> Result<(), NoImage> {
     let packed = root.with_extension("layer");
+    let worker = |error: io::Error| NoImage::trouble(reference, error);
+    let file = tokio::fs::File::create(&packed).await.map_err(worker)?;
     // Checks the layer's digest.
-    client.pull_blob(reference, layer, tokio::fs::File::create(&packed).await?).await?;
+    let pulled = client.pull_blob(reference, layer, file).await;
+    pulled.map_err(|error| NoImage::of(reference, &error))?;
     let (from, to) = (packed.clone(), root.to_owned());
-    tokio::task::spawn_blocking(move || layers::apply(&from, &to))
-        .await
-        .map_err(io::Error::other)??;
-    tokio::fs::remove_file(packed).await?;
-    Ok(())
+    let laid = tokio::task::spawn_blocking(move || layers::apply(&from, &to)).await;
+    let laid = laid.map_err(|error| NoImage::refused(reference, error))?;
+    laid.map_err(|error| NoImage::unpacking(reference, &error))?;
+    tokio::fs::remove_file(packed).await.map_err(worker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_image_lacks_is_made_inside_it() {
+        let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(other.path(), root.path().join("etc")).unwrap();
+        std::os::unix::fs::symlink(other.path(), root.path().join("var")).unwrap();
+        complete(root.path()).unwrap();
+        assert!(root.path().join("proc").is_dir());
+        assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0);
+        complete(root.path()).unwrap();
+    }
+
+    #[test]
+    fn a_configuration_may_say_nothing_of_its_environment() {
+        for text in ["{}", r#"{"config": null}"#, r#"{"config": {"Env": null}}"#] {
+            let read: Configuration = serde_json::from_str(text).unwrap();
+            assert!(read.config.unwrap_or_default().environment.is_none());
+        }
+    }
 }

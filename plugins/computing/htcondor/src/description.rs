@@ -31,10 +31,6 @@ pub fn of(settings: &Settings, pilots: &[Pilot]) -> String {
     for (what, file) in [("output", "out"), ("error", "err")] {
         text.push_str(&format!("{what} = {}\n", settings.file("$(stamp)", file)));
     }
-    for line in &settings.submit {
-        text.push_str(line);
-        text.push('\n');
-    }
     // All are one queue's.
     let first = pilots.first();
     for (what, amount) in
@@ -43,6 +39,10 @@ pub fn of(settings: &Settings, pilots: &[Pilot]) -> String {
         if amount > 0 {
             text.push_str(&format!("request_{what} = {amount}\n"));
         }
+    }
+    for line in &settings.submit {
+        text.push_str(line);
+        text.push('\n');
     }
     text.push_str("queue stamp,cores,memory,minutes,queue_name from (\n");
     for pilot in pilots {
