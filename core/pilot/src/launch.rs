@@ -25,6 +25,8 @@ use std::{
     process::{Command, ExitCode},
 };
 
+/// The program's name: the server's own program is the pilot if it is called so.
+pub const NAME: &str = "spinor-pilot";
 /// The word that asks for it.
 pub const WORD: &str = "launch";
 /// Exit code of a payload that could not begin, as a shell has it.
@@ -74,7 +76,7 @@ impl Launch {
         options.write(true).create(true).truncate(true).mode(0o600);
         options.open(file)?.write_all(&serde_json::to_vec(self)?)?;
         let mut command = Command::new("/proc/self/exe");
-        command.arg0(crate::NAME).arg(WORD).arg(file);
+        command.arg0(NAME).arg(WORD).arg(file);
         Ok(command)
     }
 

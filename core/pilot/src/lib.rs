@@ -22,14 +22,14 @@ mod start;
 mod tokens;
 mod work;
 
+pub use launch::NAME;
+
 use configuration::Configuration;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-/// The program's name: the server's own program is the pilot if it is called so.
-pub const NAME: &str = "spinor-pilot";
 /// Exit code of a pilot whose configuration or secret is not taken.
 const REFUSED: u8 = 2;
 /// Exit code of a pilot that was cut off from its server for too long.
