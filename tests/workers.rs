@@ -1,5 +1,5 @@
 //! Workers as sites have them: behind a proxy, and with other distributions than the server's.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 #[path = "support/image.rs"]
 mod image;
