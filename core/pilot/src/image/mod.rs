@@ -269,6 +269,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// An image in which only the places of the worker's programs are; these are to be mounted.
 fn programs_in(root: &Path) -> io::Result<Vec<&'static str>> {
+    fs::create_dir_all(root)?;
     pull::complete(root)?;
     let mut mounted = Vec::new();
     for folder in ["/usr", "/bin", "/lib", "/lib64"] {
