@@ -105,10 +105,6 @@ async fn prepare(
     if let Err(error) = fs::create_dir_all(directory) {
         return not_started(error.to_string());
     }
-    // From now on it is renewed with each heartbeat.
-    if let Err(error) = tokens::write(&directory.join(JOB), &job.token) {
-        return not_started(error.to_string());
-    }
     for digest in &job.sandboxes {
         let content = client.fetch(digest).await?;
         if Digest::of(&content) != *digest {
@@ -117,6 +113,10 @@ async fn prepare(
         if let Err(error) = sandbox::unpack(&content, directory) {
             return not_started(error.to_string());
         }
+    }
+    // After what the job brings, which may be of that name. From now on each heartbeat renews it.
+    if let Err(error) = tokens::write(&directory.join(JOB), &job.token) {
+        return not_started(error.to_string());
     }
     let ended = |error: NotBegun| match error {
         NotBegun::Never(_) => Ending::NotStarted { reason: error.to_string() },

@@ -157,14 +157,14 @@ impl Images {
         // Each attempt has a directory of its own: what was given up may still be written to.
         let n = self.fetches.fetch_add(1, Ordering::Relaxed);
         let (path, name) = (self.store.join(n.to_string()), name.to_owned());
+        let broken = NoImage::refused(&name, "fetching it broke");
         let fetch = tokio::spawn(async move {
             fs::create_dir_all(&path).map_err(|error| NoImage::trouble(&name, error))?;
             let fetched = pull::pull(&name, &path).await;
             let environment = fetched.inspect_err(|_| drop(fs::remove_dir_all(&path)))?;
             Ok(Root { path, environment })
         });
-        let broken = |error: tokio::task::JoinError| NoImage::refused("", error);
-        async move { fetch.await.unwrap_or_else(|error| Err(broken(error))) }.boxed().shared()
+        async move { fetch.await.unwrap_or(Err(broken)) }.boxed().shared()
     }
 
     /// What brings payloads in.
