@@ -7,7 +7,7 @@ mod image;
 mod registry;
 mod support;
 
-use image::{SAID, description, publish, said};
+use image::{SAID, description, publish};
 use registry::Registry;
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use support::{LAB, Server};
@@ -36,7 +36,7 @@ fn a_payload_runs_in_an_image_of_a_registry() {
     publish(&reference);
     let job = server.submit(&description(&format!("docker://{reference}"))).unwrap()[0];
     server.until_status(job, "Done");
-    assert_eq!(said(&server, job), SAID);
+    assert_eq!(server.printed("ada", job), SAID);
     let none = format!("docker://{}/science/none:1", registry.host);
     let job = server.submit(&description(&none)).unwrap()[0];
     server.until_status(job, "Failed");
@@ -60,7 +60,7 @@ fn a_payload_runs_in_an_image_that_lies_on_the_worker() {
     fs::write(root.join("etc/whose"), "of the directory\n").unwrap();
     let job = server.submit(&description(root.to_str().unwrap())).unwrap()[0];
     server.until_status(job, "Done");
-    let said = said(&server, job);
+    let said = server.printed("ada", job);
     assert!(said.starts_with("of the directory\ngone\n\n/job\n/job\nbrought along\n"), "{said}");
     assert!(!Path::new("/etc/new").exists());
     // What lies elsewhere is no image, whatever leads there.

@@ -5,17 +5,15 @@ mod support;
 
 use support::{LAB, Server};
 
-/// What a job wrote, so far as it is known.
-fn said(server: &Server, user: &str, job: i64) -> String {
-    let member = server.member("lab_user", user);
-    let logs = server.run(&member, &["job", "logs", &job.to_string()]);
-    String::from_utf8(logs.stdout).unwrap()
+/// Where payloads are kept apart.
+fn isolated() -> String {
+    LAB.replace("cores = 2, memory_mb", "isolate = true, cores = 2, memory_mb")
 }
 
 #[test]
 fn two_owners_share_a_pilot_and_see_nothing_of_each_other() {
     let server = Server::start();
-    let isolated = LAB.replace("cores = 2, memory_mb", "isolate = true, cores = 2, memory_mb");
+    let isolated = isolated();
     let tagged = isolated.replace("isolate = true", "tags = [\"isolated\"]");
     let why = server.apply(&tagged).unwrap_err();
     assert!(why.contains("ces.here.queues.all.tags") && why.contains("isolate = true"), "{why}");
@@ -41,7 +39,7 @@ fn two_owners_share_a_pilot_and_see_nothing_of_each_other() {
     };
     for (user, job) in jobs {
         server.until("a job is not done", || show((user, job))["job"]["status"] == "Done");
-        assert_eq!(said(&server, user, job), "1\n0\nread-only\nown\n");
+        assert_eq!(server.printed(user, job), "1\n0\nread-only\nown\n");
     }
     let [ada, grace] = jobs.map(|job| show(job)["attempts"][0].clone());
     assert_eq!(ada["pilot"], grace["pilot"], "{ada} {grace}");
@@ -53,9 +51,7 @@ fn two_owners_share_a_pilot_and_see_nothing_of_each_other() {
 #[test]
 fn a_payload_brings_no_walls_of_its_own() {
     let server = Server::start();
-    server
-        .apply(&LAB.replace("cores = 2, memory_mb", "isolate = true, cores = 2, memory_mb"))
-        .unwrap();
+    server.apply(&isolated()).unwrap();
     server.file("bwrap", "#!/bin/sh\necho out; ps -e | grep -c spinor\n");
     let description = serde_json::json!({
         "executable": "/bin/sh", "arguments": ["-c", "/bin/chmod +x bwrap; echo $PATH; /bin/ps -e | /bin/grep -c spinor"],
@@ -64,15 +60,13 @@ fn a_payload_brings_no_walls_of_its_own() {
     });
     let job = server.submit(&description.to_string()).unwrap()[0];
     server.until("it did not end", || ["Done", "Failed"].contains(&&*server.status(job)));
-    assert_eq!(said(&server, "ada", job), ".:/nowhere\n0\n");
+    assert_eq!(server.printed("ada", job), ".:/nowhere\n0\n");
 }
 
 #[test]
 fn a_payload_that_is_ended_may_tidy_up_first() {
     let server = Server::start();
-    server
-        .apply(&LAB.replace("cores = 2, memory_mb", "isolate = true, cores = 2, memory_mb"))
-        .unwrap();
+    server.apply(&isolated()).unwrap();
     let description = serde_json::json!({
         "executable": "sh", "stdout": "out",
         "arguments": ["-c", "trap 'echo tidied; exit 9' TERM; echo begun; while :; do sleep 0.1; done"],
@@ -80,9 +74,9 @@ fn a_payload_that_is_ended_may_tidy_up_first() {
     });
     let job = server.submit(&description.to_string()).unwrap()[0];
     server.until_status(job, "Running");
-    server.until("it never began", || said(&server, "ada", job) == "begun\n");
+    server.until("it never began", || server.printed("ada", job) == "begun\n");
     let ada = server.member("lab_user", "ada");
     assert!(server.run(&ada, &["job", "kill", &job.to_string()]).status.success());
     server.until_status(job, "Killed");
-    server.until("it was not asked", || said(&server, "ada", job) == "begun\ntidied\n");
+    server.until("it was not asked", || server.printed("ada", job) == "begun\ntidied\n");
 }

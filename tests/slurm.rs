@@ -116,9 +116,7 @@ fn a_pilot_asks_for_gpus_and_gives_each_job_its_own() {
         };
         let said = |job: i64| {
             server.until_status(job, "Done");
-            let member = server.member("lab_user", "ada");
-            let logs = server.run(&member, &["job", "logs", &job.to_string()]);
-            String::from_utf8(logs.stdout).unwrap()
+            server.printed("ada", job)
         };
         let one = r#", "gpu": {"count": 1}"#;
         let mut both = [job(one), job(one)].map(said);

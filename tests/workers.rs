@@ -207,7 +207,7 @@ fn where_there_is_apptainer_it_runs_images() {
     server.file("in.txt", "brought along\n");
     let job = server.submit(&image::description(&format!("docker://{reference}"))).unwrap()[0];
     server.until_status(job, "Done");
-    assert_eq!(image::said(&server, job), image::SAID);
+    assert_eq!(server.printed("ada", job), image::SAID);
     until_pilots_end(&server);
 }
 
@@ -250,8 +250,8 @@ fn the_kernel_holds_payloads_to_their_memory_where_it_has_control_groups() {
     let shown =
         server.json(&server.member("lab_user", "ada"), &["job", "show", &fills.to_string()]);
     assert!(shown.to_string().contains("overran its memory of 128 MiB"), "{shown}");
-    assert_eq!(image::said(&server, fills), "134217728\n100000 100000\n");
+    assert_eq!(server.printed("ada", fills), "134217728\n100000 100000\n");
     server.until_status(looks, "Done");
-    assert_eq!(image::said(&server, looks), "nobody\n");
+    assert_eq!(server.printed("ada", looks), "nobody\n");
     until_pilots_end(&server);
 }

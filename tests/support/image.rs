@@ -1,6 +1,5 @@
 //! A container image for tests, and a job that tells what it finds in it.
 
-use super::support::Server;
 use oci_client::{
     Client, Reference,
     client::{ClientConfig, ClientProtocol, Config, ImageLayer},
@@ -103,9 +102,3 @@ pub fn description(image: &str) -> String {
 /// What it says in the image.
 pub const SAID: &str = "of the image\ngone\nhello from the image\n/job\n/job\nbrought along\nread-only\n\
     no python\ntoken\ntmp\n";
-
-/// What a job printed.
-pub fn said(server: &Server, job: i64) -> String {
-    let logs = server.run(&server.member("lab_user", "ada"), &["job", "logs", &job.to_string()]);
-    String::from_utf8(logs.stdout).unwrap()
-}

@@ -310,6 +310,12 @@ impl Server {
         }
     }
 
+    /// What somebody's job printed, so far as it is known.
+    pub fn printed(&self, user: &str, job: i64) -> String {
+        let logs = self.run(&self.member("lab_user", user), &["job", "logs", &job.to_string()]);
+        String::from_utf8(logs.stdout).unwrap()
+    }
+
     /// Waits until a job is in a state.
     pub fn until_status(&self, id: i64, status: &str) {
         self.until(&format!("job {id} never was {status}"), || self.status(id) == status);

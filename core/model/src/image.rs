@@ -8,9 +8,9 @@ use std::{fmt, path::Path, str::FromStr};
 /// ```
 /// use spinor_model::image::Image;
 /// let image: Image = "docker://docker.io/library/debian:12".parse().unwrap();
-/// assert_eq!(image.reference(), Some("docker.io/library/debian:12"));
+/// assert_eq!(image, Image::Registry("docker.io/library/debian:12".to_owned()));
 /// let unpacked: Image = "/cvmfs/unpacked.example.org/debian:12".parse().unwrap();
-/// assert_eq!(unpacked.reference(), None);
+/// assert!(matches!(unpacked, Image::Unpacked(_)));
 /// assert!("debian".parse::<Image>().is_err());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,16 +31,6 @@ pub struct BadImage(String);
 
 const SCHEME: &str = "docker://";
 const MAX_LENGTH: usize = 512;
-
-impl Image {
-    /// How it is called in a registry, if it lies in one.
-    pub fn reference(&self) -> Option<&str> {
-        match self {
-            Self::Registry(reference) => Some(reference),
-            Self::Unpacked(_) => None,
-        }
-    }
-}
 
 impl FromStr for Image {
     type Err = BadImage;

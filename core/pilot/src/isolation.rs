@@ -59,27 +59,47 @@ impl Isolation {
 
     /// What stands before a payload's command.
     pub fn arguments(&self, directory: &Path) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> = Vec::new();
-        let mut add = |words: &[&str], paths: &[&Path]| {
-            arguments.extend(words.iter().map(OsString::from));
-            arguments.extend(paths.iter().map(|path| path.as_os_str().to_owned()));
-        };
-        let (root, dev) = (Path::new("/"), Path::new("/dev"));
-        add(&["--ro-bind"], &[root, root]);
-        match self.devices {
-            true => {
-                add(&["--dev-bind"], &[dev, dev]);
-                add(&["--tmpfs", "/dev/shm"], &[]);
-            }
-            false => add(&["--dev"], &[dev]),
-        }
-        add(&["--proc", "/proc"], &[]);
+        let mut options = Options::default();
+        let root = Path::new("/");
+        options.add("--ro-bind", &[root, root]);
+        options.devices(self.devices);
         // What is mounted later lies above.
-        self.hidden.iter().for_each(|hidden| add(&["--tmpfs"], &[hidden]));
-        add(&["--bind"], &[directory, directory]);
-        add(&["--chdir"], &[directory]);
-        add(&["--unshare-pid", "--unshare-ipc", "--die-with-parent", "--"], &[]);
-        arguments
+        self.hidden.iter().for_each(|hidden| options.add("--tmpfs", &[hidden]));
+        options.end(directory, directory)
+    }
+}
+
+/// Options of bubblewrap, in their order.
+#[derive(Default)]
+pub struct Options(Vec<OsString>);
+
+impl Options {
+    /// One more.
+    pub fn add(&mut self, option: &str, paths: &[&Path]) {
+        self.0.push(option.into());
+        self.0.extend(paths.iter().map(|path| path.as_os_str().to_owned()));
+    }
+
+    /// All devices of the machine, or those that every program needs; and the payload's processes.
+    pub fn devices(&mut self, all: bool) {
+        let dev = Path::new("/dev");
+        match all {
+            true => {
+                self.add("--dev-bind", &[dev, dev]);
+                self.add("--tmpfs", &[Path::new("/dev/shm")]);
+            }
+            false => self.add("--dev", &[dev]),
+        }
+        self.add("--proc", &[Path::new("/proc")]);
+    }
+
+    /// The payload's directory, at its place, and what every payload has: the program comes next.
+    pub fn end(mut self, directory: &Path, place: &Path) -> Vec<OsString> {
+        self.add("--bind", &[directory, place]);
+        self.add("--chdir", &[place]);
+        let last = ["--unshare-pid", "--unshare-ipc", "--die-with-parent", "--"];
+        last.iter().for_each(|option| self.add(option, &[]));
+        self.0
     }
 }
 

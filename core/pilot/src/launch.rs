@@ -34,7 +34,7 @@ const CANNOT: u8 = 126;
 const MIB: u64 = 1 << 20;
 
 /// What a payload may have, and is told.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Launch {
     /// Cores to run on; empty means any of the pilot's.
     pub cores: Vec<usize>,
@@ -59,12 +59,6 @@ pub enum Environment {
     Walled(Vec<(String, String)>),
     /// Bubblewrap, and there are no others.
     Alone(Vec<(String, String)>),
-}
-
-impl Default for Environment {
-    fn default() -> Self {
-        Self::Own(Vec::new())
-    }
 }
 
 impl Launch {

@@ -22,6 +22,7 @@ mod start;
 mod tokens;
 mod work;
 
+pub use image::protocol;
 pub use launch::NAME;
 
 use configuration::Configuration;

@@ -55,9 +55,8 @@ pub async fn run(
     directory: PathBuf,
     means: Arc<Means>,
     share: Share,
-    wish: watch::Receiver<Wish>,
+    mut wish: watch::Receiver<Wish>,
 ) -> Result<(), ClientError> {
-    let mut wish = wish;
     let mut started = Instant::now();
     let preparing = prepare(&client, &job, &directory, &means, &share);
     let prepared = tokio::select! {

@@ -32,9 +32,14 @@ pub struct Share {
     gpus: Option<Vec<String>>,
 }
 
+/// Whether the worker's GPUs are AMD's.
+pub fn amd() -> bool {
+    Path::new(AMD_DEVICE).exists()
+}
+
 /// What says which GPUs a program may take here.
 fn variable() -> &'static str {
-    if Path::new(AMD_DEVICE).exists() { AMD } else { NVIDIA }
+    if amd() { AMD } else { NVIDIA }
 }
 
 /// Cores that the machine has, as `0-3,8`.

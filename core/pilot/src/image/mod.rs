@@ -4,9 +4,14 @@
 mod layers;
 mod pull;
 
-pub use pull::NoImage;
+pub use pull::{NoImage, protocol};
 
-use crate::{configuration::Configuration, isolation, launch::Environment};
+use crate::{
+    configuration::Configuration,
+    isolation::{self, Options},
+    launch::Environment,
+    share,
+};
 use anyhow::{Context, bail};
 use futures::{
     FutureExt,
@@ -195,19 +200,14 @@ impl Images {
             arguments.extend(words(&["--bind", SOFTWARE]));
         }
         if self.devices {
-            let amd = Path::new("/dev/kfd").exists();
-            arguments.extend(words(&[if amd { "--rocm" } else { "--nv" }]));
+            arguments.extend(words(&[if share::amd() { "--rocm" } else { "--nv" }]));
         }
         arguments.push(root.path.as_os_str().to_owned());
         arguments
     }
 
     fn bubblewrap(&self, root: &Root, directory: &Path) -> io::Result<Vec<OsString>> {
-        let mut arguments = Vec::new();
-        let mut add = |option: &str, paths: &[&Path]| {
-            arguments.push(OsString::from(option));
-            arguments.extend(paths.iter().map(|path| path.as_os_str().to_owned()));
-        };
+        let mut options = Options::default();
         for entry in fs::read_dir(&root.path)? {
             let entry = entry?;
             let (path, name) = (entry.path(), entry.file_name());
@@ -216,33 +216,23 @@ impl Images {
             }
             let place = Path::new("/").join(&name);
             match fs::read_link(&path) {
-                Ok(to) => add("--symlink", &[&to, &place]),
-                Err(_) => add("--ro-bind", &[&path, &place]),
+                Ok(to) => options.add("--symlink", &[&to, &place]),
+                Err(_) => options.add("--ro-bind", &[&path, &place]),
             }
         }
         for file in ["/etc/resolv.conf", "/etc/hosts"].map(Path::new) {
             // Where there is none nothing can be mounted.
             let place = file.strip_prefix("/").map(|inner| root.path.join(inner));
             if place.is_ok_and(|place| fs::symlink_metadata(place).is_ok_and(|p| p.is_file())) {
-                add("--ro-bind-try", &[file, file]);
+                options.add("--ro-bind-try", &[file, file]);
             }
         }
-        let dev = Path::new("/dev");
-        match self.devices {
-            true => {
-                add("--dev-bind", &[dev, dev]);
-                add("--tmpfs", &[Path::new("/dev/shm")]);
-            }
-            false => add("--dev", &[dev]),
+        options.devices(self.devices);
+        for folder in ["/sys", SOFTWARE].map(Path::new) {
+            options.add("--ro-bind-try", &[folder, folder]);
         }
-        add("--proc", &[Path::new("/proc")]);
-        add("--ro-bind-try", &[Path::new("/sys"), Path::new("/sys")]);
-        add("--ro-bind-try", &[Path::new(SOFTWARE), Path::new(SOFTWARE)]);
-        add("--tmpfs", &[Path::new("/tmp")]);
-        add("--bind", &[directory, Path::new(PLACE)]);
-        add("--chdir", &[Path::new(PLACE)]);
-        arguments.extend(words(&["--unshare-pid", "--unshare-ipc", "--die-with-parent", "--"]));
-        Ok(arguments)
+        options.add("--tmpfs", &[Path::new("/tmp")]);
+        Ok(options.end(directory, Path::new(PLACE)))
     }
 
     /// A payload's environment: its own, and the image's.

@@ -9,6 +9,7 @@ use oci_client::{
     secrets::RegistryAuth,
 };
 use serde::Deserialize;
+use spinor_model::finding::causes;
 use std::{
     fs::{self, File},
     io,
@@ -51,8 +52,7 @@ impl NoImage {
             Error::RegistryError { envelope, .. } if envelope.errors.iter().any(unknown) => {
                 Self::refused(reference, error)
             }
-            Error::RequestError(why) => Self::trouble(reference, root_of(why)),
-            _ => Self::trouble(reference, error),
+            _ => Self::trouble(reference, causes(error)),
         }
     }
 
@@ -64,15 +64,6 @@ impl NoImage {
             _ => Self::refused(reference, error),
         }
     }
-}
-
-/// What lies under an error: `reqwest` says little itself.
-fn root_of(error: &dyn std::error::Error) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    format!("{error}: {deepest}")
 }
 
 #[derive(Default, Deserialize)]
@@ -134,13 +125,21 @@ pub fn complete(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// This machine's registries are spoken to without TLS, as other tools do.
-fn client(reference: &Reference) -> Client {
+/// How a registry is spoken to: this machine's own without TLS, as other tools do.
+pub fn protocol(reference: &Reference) -> ClientProtocol {
     let host = reference.resolve_registry().split(':').next().unwrap_or_default();
     let here = host == "localhost" || host == "127.0.0.1";
-    let protocol = if here { ClientProtocol::Http } else { ClientProtocol::Https };
-    let (read_timeout, connect_timeout) = (Some(PATIENCE), Some(PATIENCE));
-    Client::new(ClientConfig { protocol, read_timeout, connect_timeout, ..ClientConfig::default() })
+    if here { ClientProtocol::Http } else { ClientProtocol::Https }
+}
+
+fn client(reference: &Reference) -> Client {
+    let (protocol, patience) = (protocol(reference), Some(PATIENCE));
+    Client::new(ClientConfig {
+        protocol,
+        read_timeout: patience,
+        connect_timeout: patience,
+        ..ClientConfig::default()
+    })
 }
 
 async fn lay(

@@ -4,7 +4,7 @@
 use anyhow::{Context, bail};
 use oci_client::{
     Client, Reference,
-    client::{ClientConfig, ClientProtocol, Config, ImageLayer},
+    client::{ClientConfig, Config, ImageLayer},
     secrets::RegistryAuth,
 };
 use spinor_plugins::inspect::Anatomy;
@@ -19,11 +19,8 @@ pub fn reference(text: &str) -> Option<anyhow::Result<Reference>> {
     Some(parsed.with_context(|| format!("`{text}`: write oci://HOST/REPOSITORY:TAG")))
 }
 
-/// This machine's registries are spoken to without TLS, as other tools do.
 fn client(reference: &Reference) -> Client {
-    let host = reference.registry().split(':').next().unwrap_or_default();
-    let here = host == "localhost" || host == "127.0.0.1";
-    let protocol = if here { ClientProtocol::Http } else { ClientProtocol::Https };
+    let protocol = spinor_pilot::protocol(reference);
     Client::new(ClientConfig { protocol, ..ClientConfig::default() })
 }
 
