@@ -82,8 +82,14 @@ pub struct Slurm {
 impl Slurm {
     /// Brings both up.
     pub fn up() -> Self {
+        Self::up_in(&[])
+    }
+
+    /// The same, the cluster in an environment.
+    pub fn up_in(environment: &[(&str, &str)]) -> Self {
         let _alone = alone();
-        let (cluster, sshd) = (Real::up("slurm", "SLURM_PORT"), Real::up("sshd", "SSH_PORT"));
+        let cluster = Real::up_in("slurm", "SLURM_PORT", environment);
+        let sshd = Real::up("sshd", "SSH_PORT");
         let pair = |line: &str| {
             let (name, value) = line.split_once('=')?;
             Some((name.to_owned(), value.to_owned()))

@@ -22,6 +22,9 @@ pub struct Configuration {
     pub secret: String,
     /// Cores that the CE granted.
     pub cores: u32,
+    /// Whether it offers them even where it finds fewer.
+    #[serde(default)]
+    pub overcommit: bool,
     /// Memory that the CE granted, in MiB.
     pub memory_mb: u64,
     /// Seconds that the CE granted.

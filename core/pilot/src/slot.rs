@@ -33,15 +33,10 @@ impl Slot {
         attributes.insert("power".to_owned(), format!("{:.1}", power()));
         let granted = Duration::from_secs(configuration.wall_time);
         Self {
-            cores: least(
-                configuration.cores.into(),
-                [
-                    u64::try_from(affinity().len()).ok().filter(|cores| *cores > 0),
-                    cgroup_cores().map(|cores| cores.max(1.0) as u64),
-                ],
-            )
-            .try_into()
-            .unwrap_or(u32::MAX),
+            cores: match configuration.overcommit {
+                true => configuration.cores,
+                false => found_cores(configuration.cores),
+            },
             memory_mb: least(configuration.memory_mb, [cgroup_memory_mb(), machine_memory_mb()]),
             architecture: std::env::consts::ARCH.to_owned(),
             attributes,
@@ -57,6 +52,13 @@ impl Slot {
 
 fn least<const N: usize>(granted: u64, found: [Option<u64>; N]) -> u64 {
     found.into_iter().flatten().fold(granted, u64::min)
+}
+
+/// As many of those granted as there are.
+fn found_cores(granted: u32) -> u32 {
+    let bound = u64::try_from(affinity().len()).ok().filter(|cores| *cores > 0);
+    let given = cgroup_cores().map(|cores| cores.max(1.0) as u64);
+    u32::try_from(least(granted.into(), [bound, given])).unwrap_or(granted)
 }
 
 fn cgroup_file(name: &str) -> Option<String> {
@@ -100,6 +102,11 @@ mod tests {
         assert_eq!(least(4, [None, Some(2)]), 2);
         assert_eq!(least(1, [Some(8), Some(2)]), 1);
         assert!(!affinity().is_empty());
+        assert!(found_cores(1_000_000) < 1_000_000);
+        let configuration = serde_json::json!({"server": "", "stamp": "0".repeat(32), "secret": "", "cores": 1_000_000,
+            "memory_mb": 1, "wall_time": 60, "overcommit": true});
+        let configuration: Configuration = serde_json::from_value(configuration).unwrap();
+        assert_eq!(Slot::find(&configuration, Instant::now()).cores, 1_000_000);
         assert!(machine_memory_mb().is_some_and(|mb| mb > 16));
         assert!(power() > 0.0);
     }

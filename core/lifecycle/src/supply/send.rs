@@ -101,6 +101,7 @@ impl Lifecycle {
             "isolate": place.queue.isolate,
             "images": place.queue.images,
             "cores": cores,
+            "overcommit": place.queue.overcommit,
             "memory_mb": memory_mb,
             "wall_time": wall_time,
             "gpus": gpus,

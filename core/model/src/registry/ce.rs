@@ -59,6 +59,10 @@ pub struct Queue {
     /// Cores of a pilot.
     #[serde(default = "one")]
     pub cores: u32,
+    /// Whether a pilot offers these cores even where it finds fewer: workers whose batch system gives out more
+    /// than they have, for jobs that wait more than they compute.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overcommit: bool,
     /// Memory of a pilot, in MiB.
     pub memory_mb: u64,
     /// Wall time of a pilot, in seconds.
