@@ -213,7 +213,7 @@ fn prepare(
         owner: owner.clone(),
         max_jobs: limits.max_jobs_per_submission,
     };
-    let admitted = handler.admit(&submitted).map_err(|error| match error {
+    let (admitted, plan) = handler.admit_and_plan(&submitted).map_err(|error| match error {
         AdmissionError::Findings(findings) => Refusal::Findings(findings),
         AdmissionError::Policy(error) => error.into(),
     })?;
@@ -221,7 +221,6 @@ fn prepare(
         let limit = limits.max_jobs_per_submission;
         return Err(finding("/parameters", admitted.jobs, format!("the VO allows {limit} jobs")));
     }
-    let plan = handler.plan(&admitted.template)?;
     let jobs = jobs(handler, &admitted)?;
     if let Some(first) = jobs.first() {
         let parameters = Parameters { values: &first.parameters, row: 0, job: JobId(0) };

@@ -18,8 +18,13 @@ use spinor_identity::{
     subject::{Member, Subject},
 };
 use spinor_lifecycle::admission::{Beside, Request};
-use spinor_model::{finding::Finding, jdl, registry::VoDocument, sandbox::SandboxName};
-use std::collections::BTreeSet;
+use spinor_model::{
+    finding::Finding,
+    jdl::{self, Described},
+    registry::VoDocument,
+    sandbox::SandboxName,
+};
+use std::collections::{BTreeSet, HashMap};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -122,25 +127,19 @@ fn requests(
     let job_types: Vec<&str> = document.handling.keys().map(|name| name.as_str()).collect();
     let max_jobs = document.limits.max_jobs_per_submission;
     let (mut requests, mut sandboxes) = (Vec::with_capacity(jdls.len()), BTreeSet::new());
+    // A batch says the same of many jobs.
+    let mut known: HashMap<&str, Described> = HashMap::new();
     for (i, text) in jdls.iter().enumerate() {
-        let place = if jdls.len() > 1 { format!("JDL {i}: ") } else { String::new() };
-        if text.len() > MAX_JDL {
-            let text = format!("{place}{} bytes: a JDL may have {MAX_JDL}", text.len());
-            return Err(Problem::bad_request(text));
-        }
-        let record =
-            jdl::parse(text).map_err(|error| Problem::bad_request(format!("{place}{error}")))?;
-        sandboxes.extend(record.list("InputSandbox").iter().filter_map(|name| name.parse().ok()));
-        let described = jdl::describe(&record, &job_types, max_jobs).map_err(|findings| {
-            let named = |f: Finding| Finding { field: format!("{place}{}", f.field), ..f };
-            client_error(Problem::findings(findings.into_iter().map(named).collect()))
-        })?;
-        if let Some(file) = described.local_files.first() {
-            let text = format!(
-                "{place}InputSandbox: `{file}` is a file of your machine: upload it first, with `diracx-api`, or submit with `spinor job submit`"
-            );
-            return Err(Problem::bad_request(text));
-        }
+        let described = match known.get(text.as_str()) {
+            Some(described) => described.clone(),
+            None => {
+                let place = if jdls.len() > 1 { format!("JDL {i}: ") } else { String::new() };
+                let (described, named) = read(text, &place, &job_types, max_jobs)?;
+                sandboxes.extend(named);
+                known.insert(text, described.clone());
+                described
+            }
+        };
         requests.push(Request {
             vo: member.vo.clone(),
             group: member.group.clone(),
@@ -156,4 +155,31 @@ fn requests(
         });
     }
     Ok((requests, sandboxes))
+}
+
+/// What a JDL says, and the sandboxes that it names.
+fn read(
+    text: &str,
+    place: &str,
+    job_types: &[&str],
+    max_jobs: u32,
+) -> Result<(Described, Vec<SandboxName>), Problem> {
+    if text.len() > MAX_JDL {
+        let text = format!("{place}{} bytes: a JDL may have {MAX_JDL}", text.len());
+        return Err(Problem::bad_request(text));
+    }
+    let record =
+        jdl::parse(text).map_err(|error| Problem::bad_request(format!("{place}{error}")))?;
+    let named = record.list("InputSandbox");
+    let described = jdl::describe(&record, job_types, max_jobs).map_err(|findings| {
+        let named = |f: Finding| Finding { field: format!("{place}{}", f.field), ..f };
+        client_error(Problem::findings(findings.into_iter().map(named).collect()))
+    })?;
+    if let Some(file) = described.local_files.first() {
+        let text = format!(
+            "{place}InputSandbox: `{file}` is a file of your machine: upload it first, with `diracx-api`, or submit with `spinor job submit`"
+        );
+        return Err(Problem::bad_request(text));
+    }
+    Ok((described, named.iter().filter_map(|name| name.parse().ok()).collect()))
 }

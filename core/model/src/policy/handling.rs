@@ -120,6 +120,13 @@ pub trait JobHandler: Send + Sync {
     /// What the pilot must run.
     fn plan(&self, template: &str) -> Result<Plan, PolicyError>;
 
+    /// Admits a description and plans what it became: two questions that are always asked together.
+    fn admit_and_plan(&self, submitted: &Submitted) -> Result<(Admitted, Plan), AdmissionError> {
+        let admitted = self.admit(submitted)?;
+        let plan = self.plan(&admitted.template)?;
+        Ok((admitted, plan))
+    }
+
     /// Judges an ended attempt.
     fn conclude(&self, template: &str, attempt: &EndedAttempt) -> Result<Conclusion, PolicyError>;
 }

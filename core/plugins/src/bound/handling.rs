@@ -2,9 +2,12 @@
 
 use super::Bond;
 use crate::{
-    bindings::handler::{
-        Handler as Exports, HandlerPre,
-        exports::spinor::handling::{admission, conclusion},
+    bindings::{
+        handler::{
+            Handler as Exports, HandlerPre,
+            exports::spinor::handling::{admission, conclusion, planning},
+        },
+        host::spinor::host::types,
     },
     call,
     state::HostState,
@@ -54,6 +57,46 @@ impl Handler {
         self.bond.noted(Digest::of(input.as_bytes()).bucket(u64::MAX), answer)
     }
 
+    /// An answer about a submission, which is noted.
+    fn admission(
+        &self,
+        submitted: &Submitted,
+        started: Instant,
+        answer: Result<admission::Admitted, admission::Rejection>,
+    ) -> Result<Admitted, AdmissionError> {
+        let answer = match answer {
+            Ok(admitted) => self.admitted(admitted),
+            Err(admission::Rejection::Failed(error)) => Err(self.bond.answer(error).into()),
+            Err(admission::Rejection::Findings(findings)) => Err(AdmissionError::Findings(
+                findings
+                    .into_iter()
+                    .map(|f| Finding { field: f.field, value: f.value, message: f.message })
+                    .collect(),
+            )),
+        };
+        if let Some(recorded) = Answer::to_admission(&answer)
+            && submitted.description.len() <= MAX_RECORDED
+        {
+            let question = Question::Admission { submitted: submitted.clone() };
+            self.bond.decided(question, recorded, micros(started));
+        }
+        answer
+    }
+
+    fn planned(&self, answer: Result<planning::Plan, types::Error>) -> Result<Plan, PolicyError> {
+        let plan = answer.map_err(|error| self.bond.answer(error))?;
+        if plan.command.is_empty() {
+            return Err(self.bond.broken("a plan without a command".to_owned()));
+        }
+        Ok(Plan {
+            command: plan.command,
+            environment: plan.environment.into_iter().collect(),
+            stdout: plan.stdout,
+            stderr: plan.stderr,
+            outputs: plan.outputs,
+        })
+    }
+
     fn admitted(&self, answer: admission::Admitted) -> Result<Admitted, AdmissionError> {
         let requirement = parse_requirement(&answer.requirement)?;
         let mut input_sandboxes = Vec::new();
@@ -75,6 +118,16 @@ impl Handler {
             jobs: answer.jobs,
             parameters: answer.parameters,
         })
+    }
+}
+
+fn wit_submission(submitted: &Submitted) -> admission::Submission {
+    admission::Submission {
+        description: submitted.description.clone(),
+        vo: submitted.vo.to_string(),
+        group: submitted.group.to_string(),
+        owner: submitted.owner.to_string(),
+        max_jobs: submitted.max_jobs,
     }
 }
 
@@ -117,34 +170,33 @@ impl JobHandler for Handler {
     }
 
     fn admit(&self, submitted: &Submitted) -> Result<Admitted, AdmissionError> {
-        let submission = admission::Submission {
-            description: submitted.description.clone(),
-            vo: submitted.vo.to_string(),
-            group: submitted.group.to_string(),
-            owner: submitted.owner.to_string(),
-            max_jobs: submitted.max_jobs,
-        };
+        let submission = wit_submission(submitted);
         let started = Instant::now();
         let answer = self.call("admit", &submitted.description, |exports, store, settings| {
             exports.spinor_handling_admission().call_admit(store, settings, &submission)
         })?;
-        let answer = match answer {
-            Ok(admitted) => self.admitted(admitted),
-            Err(admission::Rejection::Failed(error)) => Err(self.bond.answer(error).into()),
-            Err(admission::Rejection::Findings(findings)) => Err(AdmissionError::Findings(
-                findings
-                    .into_iter()
-                    .map(|f| Finding { field: f.field, value: f.value, message: f.message })
-                    .collect(),
-            )),
+        self.admission(submitted, started, answer)
+    }
+
+    /// Both are asked of one instance, since making one takes longer than either answer.
+    fn admit_and_plan(&self, submitted: &Submitted) -> Result<(Admitted, Plan), AdmissionError> {
+        let submission = wit_submission(submitted);
+        let (started, mut plan) = (Instant::now(), None);
+        let answer = self.call("admit", &submitted.description, |exports, store, settings| {
+            let admission = exports.spinor_handling_admission();
+            let answer = admission.call_admit(&mut *store, settings, &submission)?;
+            if let Ok(admitted) = &answer {
+                let planning = exports.spinor_handling_planning();
+                plan = Some(planning.call_prepare(store, settings, &admitted.template)?);
+            }
+            Ok(answer)
+        })?;
+        let admitted = self.admission(submitted, started, answer)?;
+        let plan = match plan {
+            Some(plan) => self.planned(plan)?,
+            None => self.plan(&admitted.template)?,
         };
-        if let Some(recorded) = Answer::to_admission(&answer)
-            && submitted.description.len() <= MAX_RECORDED
-        {
-            let question = Question::Admission { submitted: submitted.clone() };
-            self.bond.decided(question, recorded, micros(started));
-        }
-        answer
+        Ok((admitted, plan))
     }
 
     fn page(
@@ -167,17 +219,7 @@ impl JobHandler for Handler {
         let answer = self.call("plan", template, |exports, store, settings| {
             exports.spinor_handling_planning().call_prepare(store, settings, template)
         })?;
-        let plan = answer.map_err(|error| self.bond.answer(error))?;
-        if plan.command.is_empty() {
-            return Err(self.bond.broken("a plan without a command".to_owned()));
-        }
-        Ok(Plan {
-            command: plan.command,
-            environment: plan.environment.into_iter().collect(),
-            stdout: plan.stdout,
-            stderr: plan.stderr,
-            outputs: plan.outputs,
-        })
+        self.planned(answer)
     }
 
     fn conclude(&self, template: &str, attempt: &EndedAttempt) -> Result<Conclusion, PolicyError> {

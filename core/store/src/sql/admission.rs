@@ -2,7 +2,7 @@
 
 use super::{
     SqlStore,
-    dialect::{Dialect, alone, statement},
+    dialect::{Dialect, Growing, alone, parts, statement},
     gather::Together,
     moves::intern_class,
     rows::{self, to_json},
@@ -227,35 +227,41 @@ async fn missing_sandbox(
     missing.map(|row| rows::parsed(&row, "digest")).transpose()
 }
 
-/// All templates in one statement; their numbers in the same order.
+/// All templates; their numbers in the same order.
 async fn insert_templates(
     c: &mut AnyConnection,
     templates: &[(usize, &NewTemplate)],
     now: Timestamp,
 ) -> Result<Vec<i64>, StoreError> {
-    let mut items = Vec::with_capacity(templates.len());
-    for (n, new) in templates {
-        items.push(json!({
-            "n": n, "vo": new.vo, "group": new.group, "owner": new.owner, "job_type": new.job_type,
-            "key": new.key, "template": new.template, "plan": to_json(&new.plan)?,
-            "requirement": to_json(&new.requirement)?, "planned_by": to_json(&new.planned_by)?,
-            "jobs": new.jobs.len(), "source": rows::plain(&new.source),
-            "input_data": to_json(&new.input_data)?,
-        }));
+    let mut ids: Vec<i64> = Vec::with_capacity(templates.len());
+    for part in parts(templates) {
+        let mut insert = Growing::new(
+            "INSERT INTO templates (vo, grp, owner, job_type, submission_key, template, plan, requirement,
+                planned_by, jobs, submitted, source, input_data) VALUES",
+        );
+        for (_, new) in part {
+            let row = [
+                new.vo.to_string().into(),
+                new.group.to_string().into(),
+                new.owner.to_string().into(),
+                new.job_type.to_string().into(),
+                new.key.clone().into(),
+                new.template.clone().into(),
+                to_json(&new.plan)?.into(),
+                to_json(&new.requirement)?.into(),
+                to_json(&new.planned_by)?.into(),
+                (new.jobs.len() as i64).into(),
+                now.0.into(),
+                rows::plain(&new.source).into(),
+                to_json(&new.input_data)?.into(),
+            ];
+            insert.row(row, "")?;
+        }
+        insert.push(" RETURNING template_id");
+        for row in insert.rows(&mut *c).await? {
+            ids.push(row.try_get("template_id")?);
+        }
     }
-    let text = format!(
-        "INSERT INTO templates (vo, grp, owner, job_type, submission_key, template, plan,
-            requirement, planned_by, jobs, submitted, source, input_data)
-         SELECT value ->> 'vo', value ->> 'group', value ->> 'owner', value ->> 'job_type', value ->> 'key',
-            value ->> 'template', value ->> 'plan', value ->> 'requirement', value ->> 'planned_by',
-            CAST(value ->> 'jobs' AS BIGINT), $2, value ->> 'source', value ->> 'input_data'
-         FROM {} ORDER BY CAST(value ->> 'n' AS BIGINT) RETURNING template_id",
-        Dialect::of(c).items("$1")
-    );
-    let inserted = sqlx::query(statement(text)).bind(to_json(&items)?).bind(now.0);
-    let inserted = inserted.fetch_all(&mut *c).await?;
-    let ids: Result<Vec<i64>, _> = inserted.iter().map(|row| row.try_get("template_id")).collect();
-    let mut ids = ids?;
     ids.sort_unstable();
     let given = templates.iter().zip(&ids).flat_map(|((_, new), id)| {
         new.sandboxes.iter().map(move |digest| json!({"template": id, "digest": digest}))
@@ -316,7 +322,7 @@ fn asked_site(new: &NewTemplate) -> String {
     }
 }
 
-/// All jobs of a shape in one statement; they come back with their templates, in order.
+/// All jobs of a shape; they come back with their templates, in order.
 async fn insert_jobs(
     c: &mut AnyConnection,
     shape: &Shape,
@@ -324,32 +330,30 @@ async fn insert_jobs(
     templates: &BTreeMap<i64, (usize, &NewTemplate)>,
     now: Timestamp,
 ) -> Result<Vec<(i64, JobId)>, StoreError> {
-    let text = format!(
-        "INSERT INTO jobs (template_id, row_number, parameters, class_id, vo, grp, owner, job_type,
-            name, priority, status, minor_status, submitted, updated, job_group, site, person)
-         SELECT CAST(value ->> 'template' AS BIGINT), CAST(value ->> 'row' AS BIGINT), value ->> 'parameters',
-            $1, $2, $3, $4, $5, value ->> 'name', $6, 'Waiting', 'Pilot Agent Submission', $7, $7, $8, $9, $10
-         FROM {} ORDER BY 1, 2 RETURNING job_id, template_id, row_number",
-        Dialect::of(c).items("$11")
-    );
-    let numbered = templates.iter().flat_map(|(template, (_, new))| {
-        let job = move |(row, job): (usize, &NewJob)| json!({"template": template, "row": row, "name": job.name, "parameters": job.parameters});
-        new.jobs.iter().enumerate().map(job)
-    });
-    let inserted = sqlx::query(statement(text))
-        .bind(class.0)
-        .bind(shape.vo.as_str())
-        .bind(shape.group.as_str())
-        .bind(shape.owner.as_str())
-        .bind(shape.job_type.as_str())
-        .bind(i64::from(shape.priority))
-        .bind(now.0)
-        .bind(&shape.job_group)
-        .bind(&shape.site)
-        .bind(&shape.person)
-        .bind(to_json(&numbered.collect::<Vec<_>>())?)
-        .fetch_all(c)
-        .await?;
+    let mut numbered: Vec<(i64, i64, &NewJob)> = Vec::new();
+    for (template, (_, new)) in templates {
+        numbered.extend((0..).zip(&new.jobs).map(|(row, job)| (*template, row, job)));
+    }
+    let mut inserted = Vec::with_capacity(numbered.len());
+    for part in parts(&numbered) {
+        let mut insert = Growing::new(
+            "INSERT INTO jobs (template_id, row_number, parameters, name, class_id, vo, grp, owner,
+                job_type, priority, submitted, updated, job_group, site, person, status, minor_status) VALUES",
+        );
+        insert.hold(class.0)?.hold(shape.vo.to_string())?.hold(shape.group.to_string())?;
+        insert.hold(shape.owner.to_string())?.hold(shape.job_type.to_string())?;
+        insert.hold(i64::from(shape.priority))?.hold(now.0)?.hold(shape.job_group.clone())?;
+        insert.hold(shape.site.clone())?.hold(shape.person.clone())?;
+        for (template, row, job) in part {
+            let parameters = to_json(&job.parameters)?;
+            insert.row(
+                [(*template).into(), (*row).into(), parameters.into(), job.name.clone().into()],
+                ", $1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10, 'Waiting', 'Pilot Agent Submission'",
+            )?;
+        }
+        insert.push(" RETURNING job_id, template_id, row_number");
+        inserted.extend(insert.rows(&mut *c).await?);
+    }
     let mut jobs: Vec<(i64, i64, JobId)> = Vec::with_capacity(inserted.len());
     for row in &inserted {
         let (template, number) = (row.try_get("template_id")?, row.try_get("row_number")?);

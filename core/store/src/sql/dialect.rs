@@ -1,7 +1,7 @@
 //! Where the two databases differ. Everything else is one text for both, with parameters `$1`, `$2`.
 
 use sqlx::{
-    AnyConnection, AnyPool, Arguments, AssertSqlSafe, Encode, Type,
+    AnyConnection, Arguments, AssertSqlSafe, Encode, Executor, Type,
     any::{Any, AnyArguments, AnyRow},
 };
 
@@ -115,13 +115,96 @@ impl Growing {
         &mut self,
         value: T,
     ) -> Result<&mut Self, sqlx::Error> {
-        self.arguments.add(value).map_err(sqlx::Error::Encode)?;
+        self.hold(value)?;
         self.text.push_str(&format!("${}", self.arguments.len()));
         Ok(self)
     }
 
-    /// What the finished statement finds.
-    pub async fn rows(self, pool: &AnyPool) -> Result<Vec<AnyRow>, sqlx::Error> {
-        sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_all(pool).await
+    /// Has one parameter more, which constants may name by its number.
+    pub fn hold<'t, T: Encode<'t, Any> + Type<Any> + 't>(
+        &mut self,
+        value: T,
+    ) -> Result<&mut Self, sqlx::Error> {
+        self.arguments.add(value).map_err(sqlx::Error::Encode)?;
+        Ok(self)
+    }
+
+    /// Goes on with a row of values, the first or another: parameters, and constants behind them.
+    pub fn row<const N: usize>(
+        &mut self,
+        values: [Value; N],
+        constants: &'static str,
+    ) -> Result<&mut Self, sqlx::Error> {
+        self.push(if self.text.ends_with(')') { ", (" } else { " (" });
+        for (n, value) in values.into_iter().enumerate() {
+            self.push(if n == 0 { "" } else { ", " });
+            match value {
+                Value::Number(number) => self.bind(number)?,
+                Value::Text(text) => self.bind(text)?,
+            };
+        }
+        Ok(self.push(constants).push(")"))
+    }
+
+    /// What the finished statement finds, or gives back of what it changed.
+    pub async fn rows<'c>(
+        self,
+        database: impl Executor<'c, Database = Any>,
+    ) -> Result<Vec<AnyRow>, sqlx::Error> {
+        sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_all(database).await
+    }
+}
+
+/// A value of a row.
+pub enum Value {
+    /// A number.
+    Number(i64),
+    /// A text, or none.
+    Text(Option<String>),
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(Some(text))
+    }
+}
+
+impl From<Option<String>> for Value {
+    fn from(text: Option<String>) -> Self {
+        Self::Text(text)
+    }
+}
+
+/// Rows that one statement inserts at most.
+const MOST_ROWS: usize = 64;
+
+/// A list in parts, of few different lengths: a statement is prepared for each.
+pub fn parts<T>(mut all: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let length = 1 << all.len().checked_ilog2()?;
+        let (part, rest) = all.split_at(MOST_ROWS.min(length));
+        all = rest;
+        Some(part)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_all_of_it_in_order() {
+        for length in [0, 1, 3, 64, 100, 200] {
+            let all: Vec<usize> = (0..length).collect();
+            let lengths: Vec<usize> = parts(&all).map(<[_]>::len).collect();
+            assert!(lengths.iter().all(|length| length.is_power_of_two() && *length <= 64));
+            assert_eq!(parts(&all).flatten().copied().collect::<Vec<_>>(), all);
+        }
     }
 }

@@ -51,33 +51,39 @@ impl Writer {
     }
 }
 
-/// Runs `act` in a savepoint, which is undone if it fails.
+/// An operation is undone alone if it fails. It ends as the next begins, or with the commit: each statement is a way
+/// to the database and back.
+const FIRST: &str = "BEGIN IMMEDIATE; SAVEPOINT operation";
+const NEXT: &str = "RELEASE operation; SAVEPOINT operation";
+const UNDO: &str = "ROLLBACK TO operation";
+
+/// Runs `act` in the savepoint that is open, which is undone if it fails.
 async fn isolated<T>(
     connection: &mut AnyConnection,
     act: impl for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    sqlx::query("SAVEPOINT operation").execute(&mut *connection).await?;
     let result = act(connection).await;
     if result.is_err() {
-        sqlx::query("ROLLBACK TO operation").execute(&mut *connection).await?;
+        sqlx::query(UNDO).execute(connection).await?;
     }
-    sqlx::query("RELEASE operation").execute(connection).await?;
     result
 }
 
 async fn write(mut connection: AnyConnection, mut operations: mpsc::Receiver<Operation>) {
     while let Some(first) = operations.recv().await {
-        if let Err(error) = sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await {
+        if let Err(error) = sqlx::query(FIRST).execute(&mut connection).await {
             tracing::error!(%error, "the database cannot be written");
             continue;
         }
         let started = Instant::now();
         let mut replies = vec![first(&mut connection).await];
         while replies.len() < GROUP && started.elapsed() < GROUP_TIME {
-            match operations.try_recv() {
-                Ok(next) => replies.push(next(&mut connection).await),
-                Err(_) => break,
+            let Ok(next) = operations.try_recv() else { break };
+            if let Err(error) = sqlx::query(NEXT).execute(&mut connection).await {
+                tracing::error!(%error, "an operation cannot begin");
+                break;
             }
+            replies.push(next(&mut connection).await);
         }
         let committed = sqlx::query("COMMIT").execute(&mut connection).await;
         if let Err(error) = &committed {
