@@ -39,7 +39,10 @@ async fn a_pool_conforms_and_a_ce_runs_a_campaign() {
     let port = free_port();
     let condor = Htcondor::up(&format!("https://localhost:{port}"), &authority);
     conforms(&condor).await;
-    let campaign = move || campaign(&condor, port, &authority, &certificate);
+    let campaign = move || {
+        campaign(&condor, port, &authority, &certificate);
+        gpus(&condor);
+    };
     tokio::task::spawn_blocking(campaign).await.unwrap();
 }
 
@@ -67,9 +70,6 @@ async fn conforms(condor: &Htcondor) {
 
 fn campaign(condor: &Htcondor, port: u16, authority: &Path, certificate: &Path) {
     let shared = condor.0.told("CONDOR_SHARED");
-    // Its workers have nothing to fetch programs with.
-    let pilot = format!("{shared}/spinor-pilot");
-    std::fs::copy(support::SPINOR, &pilot).unwrap();
     let environment =
         [("SSL_CERT_FILE", authority.display().to_string()), ("TMPDIR", shared.clone())];
     let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
@@ -80,13 +80,32 @@ fn campaign(condor: &Htcondor, port: u16, authority: &Path, certificate: &Path) 
     std::fs::write(secrets.join("identity"), SECRET).unwrap();
     let identity =
         format!("[identity]\nissuer = \"{}\"\nclient_id = \"spinor\"\n", provider.issuer);
-    let own = format!("directory = \"{shared}\"");
-    let table =
-        condor.table(true).replacen(&own, &format!("{own}, worker.program = \"{pilot}\""), 1);
-    server.apply(&support::lab_with(&identity, &table)).unwrap();
+    server.apply(&support::lab_with(&identity, &with_pilot(condor, true))).unwrap();
     let description = r#"{"executable": "echo", "arguments": ["hello from HTCondor"], "stdout": "out",
         "output_sandbox": ["out"], "requirements": {"wall_time": 600}, "parameters": {"i": {"start": 0, "step": 1, "count": 4}}}"#;
     for job in server.submit(description).unwrap() {
         server.until_status(job, "Done");
     }
+}
+
+/// The table of the CE or of the pool, with a pilot program where its workers see it: they have nothing to fetch
+/// one with.
+fn with_pilot(condor: &Htcondor, for_ce: bool) -> String {
+    let shared = condor.0.told("CONDOR_SHARED");
+    let pilot = format!("{shared}/spinor-pilot");
+    if !Path::new(&pilot).exists() {
+        std::fs::copy(support::SPINOR, &pilot).unwrap();
+    }
+    let own = format!("directory = \"{shared}\"");
+    condor.table(for_ce).replacen(&own, &format!("{own}, worker.program = \"{pilot}\""), 1)
+}
+
+/// Two GPUs that the pool gives a pilot go to a job each, by the names that the pool has for them.
+fn gpus(condor: &Htcondor) {
+    let shared = condor.0.told("CONDOR_SHARED");
+    let server = Server::start_in("", &[("TMPDIR", &shared)]);
+    let table = with_pilot(condor, false).replace("{ cores = 1,", "{ cores = 2, gpus = 2,");
+    assert!(table.contains("gpus"), "{table}");
+    server.apply(&support::lab_with("", &table)).unwrap();
+    assert_eq!(server.gpus_of_jobs(), ["1 GPU-a\n", "1 GPU-b\n", "0 -1\n"]);
 }

@@ -106,23 +106,7 @@ fn a_pilot_asks_for_gpus_and_gives_each_job_its_own() {
         let table = slurm.table(example).replace("{ cores = 1,", "{ cores = 2, gpus = 2,");
         assert!(table.contains("gpus"), "{table}");
         server.apply(&support::lab_with("", &table)).unwrap();
-        let job = |gpus: &str| {
-            let script = "echo $SPINOR_GPUS $CUDA_VISIBLE_DEVICES; sleep 4";
-            let description = format!(
-                r#"{{"executable": "sh", "arguments": ["-c", "{script}"], "stdout": "out",
-                    "requirements": {{"wall_time": 600 {gpus}}}}}"#
-            );
-            server.submit(&description).unwrap()[0]
-        };
-        let said = |job: i64| {
-            server.until_status(job, "Done");
-            server.printed("ada", job)
-        };
-        let one = r#", "gpu": {"count": 1}"#;
-        let mut both = [job(one), job(one)].map(said);
-        both.sort();
-        assert_eq!(both, ["1 0\n", "1 1\n"], "{example}");
-        assert_eq!(said(job("")), "0 -1\n");
+        assert_eq!(server.gpus_of_jobs(), ["1 0\n", "1 1\n", "0 -1\n"], "{example}");
     }
 }
 

@@ -316,6 +316,27 @@ impl Server {
         String::from_utf8(logs.stdout).unwrap()
     }
 
+    /// What jobs see of GPUs: two that ask for one each, at the same time and in order, and one that asks for none.
+    pub fn gpus_of_jobs(&self) -> [String; 3] {
+        let job = |gpus: &str| {
+            let script = "echo $SPINOR_GPUS $CUDA_VISIBLE_DEVICES; sleep 4";
+            let description = format!(
+                r#"{{"executable": "sh", "arguments": ["-c", "{script}"], "stdout": "out",
+                    "requirements": {{"wall_time": 600 {gpus}}}}}"#
+            );
+            self.submit(&description).unwrap()[0]
+        };
+        let said = |job: i64| {
+            self.until_status(job, "Done");
+            self.printed("ada", job)
+        };
+        let one = r#", "gpu": {"count": 1}"#;
+        let mut both = [job(one), job(one)].map(said);
+        both.sort();
+        let [first, second] = both;
+        [first, second, said(job(""))]
+    }
+
     /// Waits until a job is in a state.
     pub fn until_status(&self, id: i64, status: &str) {
         self.until(&format!("job {id} never was {status}"), || self.status(id) == status);
