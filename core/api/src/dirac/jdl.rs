@@ -82,7 +82,7 @@ async fn submit(
     let person = person(&app, member, &headers)?;
     let read = move || requests(&jdls, (&who, &person), &document, id.as_deref());
     let read = match body.len() <= SHORT {
-        true => Ok(read()),
+        true => tokio::spawn(async move { read() }).await,
         false => tokio::task::spawn_blocking(read).await,
     };
     let (requests, sandboxes) = read.map_err(|error| {

@@ -73,6 +73,8 @@ async fn write(mut connection: AnyConnection, mut operations: mpsc::Receiver<Ope
     while let Some(first) = operations.recv().await {
         if let Err(error) = sqlx::query(FIRST).execute(&mut connection).await {
             tracing::error!(%error, "the database cannot be written");
+            // Half of it may have been done.
+            drop(sqlx::query("ROLLBACK").execute(&mut connection).await);
             continue;
         }
         let started = Instant::now();
