@@ -26,6 +26,9 @@ pub struct Applied {
     pub took_ms: f64,
     /// Its bindings, each resolved to one version.
     pub bindings: Vec<BindingView>,
+    /// Sites and CEs that were banned before, and are not any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lifted: Vec<String>,
 }
 
 /// A plugin in its place.

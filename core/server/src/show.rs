@@ -39,6 +39,9 @@ pub fn applied(as_json: bool, applied: &Applied) -> anyhow::Result<()> {
         return json(applied);
     }
     println!("VO {} is at revision {}, in {:.0} ms", applied.vo, applied.revision, applied.took_ms);
+    for banned in &applied.lifted {
+        println!("No longer banned, since the document does not say `banned = true`: {banned}");
+    }
     bindings(&applied.bindings);
     Ok(())
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// What can be banned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Banned {
     /// A site: no pilots go there, and those that are there get no jobs.
     Site(SiteName),

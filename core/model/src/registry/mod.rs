@@ -241,6 +241,14 @@ impl VoDocument {
         flag.map(|flag| *flag = banned).is_some()
     }
 
+    /// What is banned.
+    pub fn banned(&self) -> BTreeSet<Banned> {
+        let sites = self.sites.iter().filter(|(_, site)| site.banned);
+        let ces = self.ces.iter().filter(|(_, ce)| ce.banned);
+        let sites = sites.map(|(name, _)| Banned::Site(name.clone()));
+        sites.chain(ces.map(|(name, _)| Banned::Ce(name.clone()))).collect()
+    }
+
     /// Every binding with its place.
     pub fn bindings(&self) -> impl Iterator<Item = (BindingPath, &Binding)> {
         let matching = self.matching.iter().map(|b| (BindingPath::Matching, b));

@@ -181,13 +181,15 @@ impl Administrator {
             deed.plugin = self.subject_of(&vo, path, deed.action);
         }
         self.advance(&vo, revision);
+        let before = revisions.last().map(|stored| stored.document.banned()).unwrap_or_default();
+        let lifted = before.difference(&document.banned()).map(ToString::to_string).collect();
         self.lifecycle.set_document(Arc::new(effective));
         let took_ms = started.elapsed().as_secs_f64() * 1e3;
         let Change { author, action, note } = change;
         tracing::info!(%vo, revision, author, action, note, took_ms, "a document is in force");
         self.remember(Some(&vo), deed, revision, now).await?;
         let bindings = self.bindings(Some(&vo));
-        Ok(Applied { vo: vo.to_string(), revision, took_ms, bindings })
+        Ok(Applied { vo: vo.to_string(), revision, took_ms, bindings, lifted })
     }
 
     /// Puts a VO's document in force over another revision of the installation, even if somebody
