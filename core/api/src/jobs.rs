@@ -70,7 +70,8 @@ async fn submit(
         group: member.group.clone(),
         owner: member.user.clone(),
         description,
-        key: key.map(|key| key.chars().take(128).collect()),
+        times: vec![key.map(|key| key.chars().take(128).collect())],
+        number: None,
         beside: admission::Beside { person, ..Default::default() },
     };
     let lifecycle = app.lifecycle.clone();

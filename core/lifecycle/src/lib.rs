@@ -155,6 +155,8 @@ pub struct Lifecycle {
     held: Mutex<HashSet<ClassId>>,
     observations: Arc<Observations>,
     keeping: tokio::sync::Mutex<()>,
+    /// The threads that ask guests about descriptions, of each VO.
+    asking: Mutex<HashMap<VoName, Arc<tokio::sync::Semaphore>>>,
     concluding: Notify,
     delivering: Notify,
     supplying: Notify,
@@ -213,6 +215,7 @@ impl Lifecycle {
             held: Mutex::default(),
             observations,
             keeping: tokio::sync::Mutex::default(),
+            asking: Mutex::default(),
             concluding: Notify::new(),
             delivering: Notify::new(),
             supplying: Notify::new(),

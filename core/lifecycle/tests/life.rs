@@ -187,7 +187,8 @@ async fn a_big_scan_comes_in_whole_and_once() {
         group: "g".parse().unwrap(),
         owner: "ada".parse().unwrap(),
         description: serde_json::json!({"jobs": 10_000}),
-        key: Some("once".to_owned()),
+        times: vec![Some("once".to_owned())],
+        number: None,
         beside: Default::default(),
     };
     let jobs = world.lifecycle.submit(request.clone()).await.unwrap();
@@ -244,7 +245,8 @@ async fn a_batch_of_unlike_submissions_gives_each_its_own_jobs_once() {
         group: "g".parse().unwrap(),
         owner: "ada".parse().unwrap(),
         description: serde_json::json!({"jobs": jobs, "requirement": {"wall_time": wall_time}}),
-        key: Some(key.to_owned()),
+        times: vec![Some(key.to_owned())],
+        number: None,
         beside: Beside { job_group: Some(job_group.to_owned()), ..Beside::default() },
     };
     // Alike and not, turn about: what is stored together must come back apart.
@@ -256,6 +258,7 @@ async fn a_batch_of_unlike_submissions_gives_each_its_own_jobs_once() {
         request("r/4", 2, 3600, "red"),
     ];
     let taken = world.lifecycle.submit_all(asked[..4].to_vec()).await.unwrap();
+    let taken: Vec<_> = taken.into_iter().map(|times| times.concat()).collect();
     assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [2, 3, 2, 1]);
     for (request, jobs) in asked.iter().zip(&taken) {
         for (row, id) in jobs.iter().enumerate() {
@@ -271,11 +274,56 @@ async fn a_batch_of_unlike_submissions_gives_each_its_own_jobs_once() {
     }
     // A batch that begins with what is there already goes on with what is not.
     let again = world.lifecycle.submit_all(asked.to_vec()).await.unwrap();
+    let again: Vec<_> = again.into_iter().map(|times| times.concat()).collect();
     assert_eq!(again[..4], taken);
     assert_eq!(again[4].len(), 2);
     let waiting: u64 =
         world.lifecycle.store.queues().await.unwrap().iter().map(|(_, jobs)| jobs).sum();
     assert_eq!(waiting, 10);
+}
+
+#[tokio::test]
+async fn a_submission_that_is_asked_for_several_times_has_jobs_for_each() {
+    let world = world(DOCUMENT).await;
+    let request = |keys: &[&str], jobs: u32| Request {
+        vo: "vo".parse().unwrap(),
+        group: "g".parse().unwrap(),
+        owner: "ada".parse().unwrap(),
+        description: serde_json::json!({"jobs": jobs, "requirement": {"wall_time": 60}}),
+        times: keys.iter().map(|key| Some((*key).to_owned())).collect(),
+        number: None,
+        beside: Beside::default(),
+    };
+    let asked = [request(&["r/0", "r/1", "r/3"], 2), request(&["r/2"], 1)];
+    let taken = world.lifecycle.submit_all(asked.to_vec()).await.unwrap();
+    assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [3, 1]);
+    let mut templates = Vec::new();
+    for jobs in &taken[0] {
+        assert_eq!(jobs.len(), 2);
+        for (row, id) in jobs.iter().enumerate() {
+            let job = world.lifecycle.store.job(*id).await.unwrap().unwrap();
+            assert_eq!(job.name, format!("twin {row}"));
+            templates.push(job.template);
+        }
+    }
+    templates.dedup();
+    assert_eq!(templates.len(), 1);
+    // All of it again, its beginning alone, and more of it.
+    assert_eq!(world.lifecycle.submit_all(asked.to_vec()).await.unwrap(), taken);
+    let again = world.lifecycle.submit_all(vec![request(&["r/0"], 2)]).await.unwrap();
+    assert_eq!(again[0], taken[0][..1]);
+    let more = [request(&["r/0", "r/1", "r/3", "r/4"], 2)];
+    let first = world.lifecycle.submit_all(more.to_vec()).await.unwrap();
+    assert_eq!((first[0].len(), &first[0][..3]), (4, &taken[0][..]));
+    assert_eq!(world.lifecycle.submit_all(more.to_vec()).await.unwrap(), first);
+    // A key is a submission, whatever comes with it.
+    let again = world.lifecycle.submit_all(vec![request(&["r/0"], 5)]).await.unwrap();
+    assert_eq!(again[0], taken[0][..1]);
+    let mixed = [request(&["r/2", "r/4", "r/5"], 1)];
+    let mixed = world.lifecycle.submit_all(mixed.to_vec()).await.unwrap().remove(0);
+    assert_eq!(mixed[..2], [taken[1][0].clone(), first[0][3].clone()]);
+    let queues = world.lifecycle.store.queues().await.unwrap();
+    assert_eq!(queues.iter().map(|(_, jobs)| jobs).sum::<u64>(), 6 + 1 + 2 + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,7 +335,8 @@ async fn submissions_at_the_same_moment_are_each_taken_or_refused_alone() {
         group: "g".parse().unwrap(),
         owner: "ada".parse().unwrap(),
         description: serde_json::json!({"jobs": 1, "requirement": {"wall_time": 3600}}),
-        key: Some(key),
+        times: vec![Some(key)],
+        number: None,
         beside: Beside::default(),
     };
     // Fifteen, each sent twice at once.
@@ -321,7 +370,8 @@ async fn a_vo_that_is_full_does_not_have_anothers_jobs_stored_twice() {
         group: "g".parse().unwrap(),
         owner: "ada".parse().unwrap(),
         description: serde_json::json!({"jobs": 1, "requirement": {"wall_time": 3600}}),
-        key: None,
+        times: vec![None],
+        number: None,
         beside: Beside::default(),
     };
     let sent = (0..40).map(|i| world.lifecycle.submit(request(i)));

@@ -128,7 +128,8 @@ impl World {
                     description: serde_json::json!({
                         "jobs": jobs, "requirement": {"wall_time": 60},
                     }),
-                    key: None,
+                    times: vec![None],
+                    number: None,
                     beside: Default::default(),
                 };
                 self.lifecycle.submit(request).await.unwrap();

@@ -6,7 +6,8 @@ use spinor_model::{
     offer::Offer,
     policy::{
         AccountingSink, Alarm, Concern, Decision, Delivery, Fact, Fault, GuestLine, MatchingRule,
-        NoPolicy, Observer, Policies, PolicyError, QueueStanding, RequirementClass, Verdict,
+        NoPolicy, Observer, Policies, PolicyError, QueueStanding, RequirementClass, Submitted,
+        Verdict,
     },
     registry::{Binding, BindingPath, VoDocument},
     requirement::Requirement,
@@ -355,6 +356,39 @@ async fn decisions_are_told_with_all_that_is_needed_to_ask_again() {
     assert_eq!(decisions.len(), 1);
     assert_eq!(&decisions[0].decider, rule.decider());
     assert_eq!(decisions[0].answer, spinor_model::policy::Answer::Verdicts(verdicts));
+}
+
+#[tokio::test]
+async fn a_handler_remembers_what_it_said_and_its_successor_does_not() {
+    const EXECUTABLE: &str = "[handling.executable]\nplugin = \"handling/executable\"";
+    let host = host().await;
+    host.apply(EXECUTABLE).await.unwrap();
+    let job_type = "executable".parse().unwrap();
+    let handler = || host.registry.handler(&vo(), &job_type, "s").unwrap();
+    let submitted = |description: &str| Submitted {
+        description: description.to_owned(),
+        vo: vo(),
+        group: "g".parse().unwrap(),
+        owner: "ada".parse().unwrap(),
+        max_jobs: 10,
+    };
+    let (one, bad) = (submitted(r#"{"executable": "true"}"#), submitted(r#"{"executable": 7}"#));
+    let sweep = submitted(r#"{"executable": "true", "parameters": {"seed": [1, 2]}}"#);
+    let first = handler();
+    assert!(first.remembered(&one).is_none());
+    let said = first.admit_and_plan(&one).unwrap();
+    assert!(first.admit_and_plan(&bad).is_err());
+    assert_eq!(first.admit_and_plan(&sweep).unwrap().0.jobs, 2);
+    let noted = host.notes.decisions.lock().unwrap().clone();
+    assert_eq!(first.remembered(&one), Some(said));
+    let again = host.notes.decisions.lock().unwrap().split_off(noted.len());
+    assert_eq!(again, noted[..1], "what is remembered is recorded as what was asked");
+    let of_bob = Submitted { owner: "bob".parse().unwrap(), ..one.clone() };
+    for other in [&of_bob, &bad, &sweep] {
+        assert!(first.remembered(other).is_none());
+    }
+    host.apply(&format!("{EXECUTABLE}\nsettings = {{ retry_delay_seconds = 4 }}")).await.unwrap();
+    assert!(handler().remembered(&one).is_none());
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use spinor_identity::{
 use spinor_lifecycle::admission::{Beside, Request};
 use spinor_model::{
     finding::Finding,
+    id::JobId,
     jdl::{self, Described},
     registry::VoDocument,
     sandbox::SandboxName,
@@ -85,12 +86,13 @@ async fn submit(
         true => tokio::spawn(async move { read() }).await,
         false => tokio::task::spawn_blocking(read).await,
     };
-    let (requests, sandboxes) = read.map_err(|error| {
+    let Asked { requests, places, sandboxes } = read.map_err(|error| {
         tracing::error!(%error, "a JDL broke its reader");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the JDL cannot be read")
     })??;
-    let several = requests.len() > 1;
-    if several && requests.iter().any(|request| request.description.get("parameters").is_some()) {
+    if places.len() > 1
+        && requests.iter().any(|request| request.description.get("parameters").is_some())
+    {
         let text = "You cannot submit parametric jobs in a bulk fashion: send each in a request of its own";
         return Err(Problem::bad_request(text));
     }
@@ -105,13 +107,15 @@ async fn submit(
         lifecycle.submit_all(requests).await.map_err(|refusal| client_error(refusal.into()))
     });
     let now = app.lifecycle.now().to_string();
-    let view = |id: spinor_model::id::JobId| InsertedJob {
+    let view = |id: JobId| InsertedJob {
         job_id: id.0,
         status: "Received".to_owned(),
         minor_status: "Job accepted".to_owned(),
         time_stamp: now.clone(),
     };
-    let jobs = submitted.await?.into_iter().flatten().map(view).collect();
+    let stored = submitted.await?;
+    let own = |(request, turn): (usize, usize)| stored.get(request)?.get(turn);
+    let jobs = places.into_iter().filter_map(own).flatten().copied().map(view).collect();
     Ok((StatusCode::CREATED, Json(jobs)))
 }
 
@@ -123,34 +127,47 @@ fn client_error(problem: Problem) -> Problem {
     }
 }
 
+/// What JDLs ask for.
+#[derive(Default)]
+struct Asked {
+    /// Of those that are the same, one request.
+    requests: Vec<Request>,
+    /// Of each JDL, its request and its turn there.
+    places: Vec<(usize, usize)>,
+    sandboxes: BTreeSet<SandboxName>,
+}
+
 fn requests(
     jdls: &[String],
     (member, person): (&Member, &str),
     document: &VoDocument,
     id: Option<&str>,
-) -> Result<(Vec<Request>, BTreeSet<SandboxName>), Problem> {
+) -> Result<Asked, Problem> {
     let job_types: Vec<&str> = document.handling.keys().map(|name| name.as_str()).collect();
     let max_jobs = document.limits.max_jobs_per_submission;
-    let (mut requests, mut sandboxes) = (Vec::with_capacity(jdls.len()), BTreeSet::new());
-    // A batch says the same of many jobs.
-    let mut known: HashMap<&str, Described> = HashMap::new();
+    let mut asked = Asked::default();
+    let mut known: HashMap<&str, usize> = HashMap::new();
     for (i, text) in jdls.iter().enumerate() {
-        let described = match known.get(text.as_str()) {
-            Some(described) => described.clone(),
-            None => {
-                let place = if jdls.len() > 1 { format!("JDL {i}: ") } else { String::new() };
-                let (described, named) = read(text, &place, &job_types, max_jobs)?;
-                sandboxes.extend(named);
-                known.insert(text, described.clone());
-                described
-            }
-        };
-        requests.push(Request {
+        let key = id.map(|id| format!("{:.100}/{i}", id));
+        if let Some(place) = known.get(text.as_str())
+            && let Some(request) = asked.requests.get_mut(*place)
+        {
+            asked.places.push((*place, request.times.len()));
+            request.times.push(key);
+            continue;
+        }
+        let place = if jdls.len() > 1 { format!("JDL {i}: ") } else { String::new() };
+        let (described, named) = read(text, &place, &job_types, max_jobs)?;
+        asked.sandboxes.extend(named);
+        known.insert(text, asked.requests.len());
+        asked.places.push((asked.requests.len(), 0));
+        asked.requests.push(Request {
             vo: member.vo.clone(),
             group: member.group.clone(),
             owner: member.user.clone(),
             description: described.description,
-            key: id.map(|id| format!("{:.100}/{i}", id)),
+            times: vec![key],
+            number: (jdls.len() > 1).then_some(i),
             beside: Beside {
                 job_group: described.job_group,
                 source: text.clone(),
@@ -159,7 +176,7 @@ fn requests(
             },
         });
     }
-    Ok((requests, sandboxes))
+    Ok(asked)
 }
 
 /// What a JDL says, and the sandboxes that it names.

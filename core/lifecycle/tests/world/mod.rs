@@ -111,7 +111,8 @@ impl World {
             group: "g".parse().unwrap(),
             owner: owner.parse().unwrap(),
             description: serde_json::json!({"jobs": jobs, "requirement": requirement}),
-            key: None,
+            times: vec![None],
+            number: None,
             beside: Default::default(),
         };
         self.lifecycle.submit(request).await.unwrap()

@@ -8,7 +8,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// A description as it was sent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Submitted {
     /// JSON text.
     pub description: String,
@@ -125,6 +125,11 @@ pub trait JobHandler: Send + Sync {
         let admitted = self.admit(submitted)?;
         let plan = self.plan(&admitted.template)?;
         Ok((admitted, plan))
+    }
+
+    /// What it would say to [`Self::admit_and_plan`], if it remembers that from before: nobody is asked.
+    fn remembered(&self, _submitted: &Submitted) -> Option<(Admitted, Plan)> {
+        None
     }
 
     /// Judges an ended attempt.

@@ -12,6 +12,7 @@ use crate::{
     call,
     state::HostState,
 };
+use quick_cache::{Weighter, sync::Cache};
 use spinor_model::{
     finding::Finding,
     id::Digest,
@@ -23,7 +24,7 @@ use spinor_model::{
     requirement::Requirement,
     time::micros,
 };
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 use wasmtime::{Store, component::InstancePre};
 
 /// Longer descriptions are not recorded.
@@ -33,12 +34,41 @@ const MAX_RECORDED: usize = 64 << 10;
 pub struct Handler {
     bond: Bond,
     pre: HandlerPre<HostState>,
+    /// What it said to descriptions of late, in full. It is pure: it would say the same again.
+    said: Cache<Submitted, Arc<Said>, Bytes>,
+}
+
+/// An answer to a description, and how long it took in microseconds.
+struct Said {
+    admitted: Admitted,
+    plan: Plan,
+    cost_us: u64,
+}
+
+/// Answers that a handler remembers: so many, if they are short, and so many bytes.
+const MOST_SAID: usize = 1_000;
+const MOST_BYTES: u64 = 4 << 20;
+
+/// What an answer takes, in bytes, about.
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Submitted, Arc<Said>> for Bytes {
+    fn weight(&self, submitted: &Submitted, said: &Arc<Said>) -> u64 {
+        let Said { admitted, plan, .. } = &**said;
+        let texts = submitted.description.len() + admitted.template.len();
+        let words = plan.command.iter().map(String::len).sum::<usize>();
+        let variables = plan.environment.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+        // The rest is what a requirement takes.
+        (texts + words + variables + 1_024) as u64
+    }
 }
 
 impl Handler {
     /// Checks that all hooks are there.
     pub fn new(bond: Bond, pre: InstancePre<HostState>) -> wasmtime::Result<Self> {
-        Ok(Self { bond, pre: HandlerPre::new(pre)? })
+        let said = Cache::with_weighter(MOST_SAID, MOST_BYTES, Bytes);
+        Ok(Self { bond, pre: HandlerPre::new(pre)?, said })
     }
 
     /// One call of the guest; `input` is all that it is asked about.
@@ -61,7 +91,7 @@ impl Handler {
     fn admission(
         &self,
         submitted: &Submitted,
-        started: Instant,
+        cost_us: u64,
         answer: Result<admission::Admitted, admission::Rejection>,
     ) -> Result<Admitted, AdmissionError> {
         let answer = match answer {
@@ -74,13 +104,22 @@ impl Handler {
                     .collect(),
             )),
         };
-        if let Some(recorded) = Answer::to_admission(&answer)
+        self.record(submitted, &answer, cost_us);
+        answer
+    }
+
+    fn record(
+        &self,
+        submitted: &Submitted,
+        answer: &Result<Admitted, AdmissionError>,
+        cost_us: u64,
+    ) {
+        if let Some(recorded) = Answer::to_admission(answer)
             && submitted.description.len() <= MAX_RECORDED
         {
             let question = Question::Admission { submitted: submitted.clone() };
-            self.bond.decided(question, recorded, micros(started));
+            self.bond.decided(question, recorded, cost_us);
         }
-        answer
     }
 
     fn planned(&self, answer: Result<planning::Plan, types::Error>) -> Result<Plan, PolicyError> {
@@ -175,7 +214,14 @@ impl JobHandler for Handler {
         let answer = self.call("admit", &submitted.description, |exports, store, settings| {
             exports.spinor_handling_admission().call_admit(store, settings, &submission)
         })?;
-        self.admission(submitted, started, answer)
+        self.admission(submitted, micros(started), answer)
+    }
+
+    fn remembered(&self, submitted: &Submitted) -> Option<(Admitted, Plan)> {
+        let said = self.said.get(submitted)?;
+        self.bond.breaker.good();
+        self.record(submitted, &Ok(said.admitted.clone()), said.cost_us);
+        Some((said.admitted.clone(), said.plan.clone()))
     }
 
     /// Both are asked of one instance, since making one takes longer than either answer.
@@ -191,11 +237,17 @@ impl JobHandler for Handler {
             }
             Ok(answer)
         })?;
-        let admitted = self.admission(submitted, started, answer)?;
+        let cost_us = micros(started);
+        let admitted = self.admission(submitted, cost_us, answer)?;
         let plan = match plan {
             Some(plan) => self.planned(plan)?,
             None => self.plan(&admitted.template)?,
         };
+        // What stands for many jobs takes time in any case.
+        if admitted.jobs == 1 && admitted.parameters.is_empty() {
+            let said = Said { admitted: admitted.clone(), plan: plan.clone(), cost_us };
+            self.said.insert(submitted.clone(), Arc::new(said));
+        }
         Ok((admitted, plan))
     }
 

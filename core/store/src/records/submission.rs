@@ -28,8 +28,8 @@ pub struct NewTemplate {
     pub input_data: Vec<String>,
     /// For whom a robot submits; empty if its owner does.
     pub person: String,
-    /// Makes a repeated submission the same submission.
-    pub key: Option<String>,
+    /// The times that it was asked for: with a key, a repeated submission is the same submission.
+    pub times: Vec<Option<String>>,
     /// The normalised description.
     pub template: String,
     /// What its jobs run.
@@ -42,8 +42,15 @@ pub struct NewTemplate {
     pub priority: u8,
     /// Input sandboxes.
     pub sandboxes: Vec<Digest>,
-    /// Its jobs.
+    /// Its jobs, each as often as it was asked for.
     pub jobs: Vec<NewJob>,
+}
+
+impl NewTemplate {
+    /// How many jobs it brings.
+    pub fn count(&self) -> usize {
+        self.jobs.len() * self.times.len()
+    }
 }
 
 /// A job on its way in.
@@ -60,9 +67,9 @@ pub struct NewJob {
 pub enum Submission {
     /// All is in; `changes` is what the queues gained.
     Stored {
-        /// The jobs of each template, in order. What was in already, under the same key, has the jobs of
-        /// the first time.
-        jobs: Vec<Vec<JobId>>,
+        /// The jobs of each template, of each time that it was asked for. What was in already, under the same keys,
+        /// has the jobs that it had.
+        jobs: Vec<Vec<Vec<JobId>>>,
         /// What the queues gained.
         changes: Vec<QueueChange>,
     },

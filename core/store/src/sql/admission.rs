@@ -70,18 +70,28 @@ async fn submit(
     asked: &[Asked],
 ) -> Result<Result<Vec<Submission>, Submission>, StoreError> {
     let templates: Vec<&NewTemplate> = asked.iter().flat_map(|one| one.templates.iter()).collect();
-    let mut jobs = repeated(c, &templates).await?;
-    let mut queues: Vec<Option<QueueKey>> = vec![None; templates.len()];
-    let new: Vec<(usize, &NewTemplate)> =
-        (0..).zip(templates).filter(|(i, _)| jobs.get(*i).is_some_and(Vec::is_empty)).collect();
-    if let Some((_, first)) = new.first() {
-        if let Some(refusal) = refused(c, asked, first, &new).await? {
+    let mut jobs = Vec::with_capacity(templates.len());
+    let mut new: Vec<New<'_>> = Vec::new();
+    for (number, (of, before)) in (0..).zip(templates.iter().zip(repeated(c, &templates).await?)) {
+        let done = before.turns.len().min(of.times.len());
+        if done < of.times.len() {
+            let fresh = |key: &&String| !before.keys.contains(*key);
+            let missing = of.times.iter().skip(done).chain(&of.times);
+            let key = missing.flatten().find(fresh).cloned();
+            new.push(New { number, of, key, times: of.times.len() - done });
+        }
+        jobs.push(before.turns.into_iter().take(done).collect::<Vec<_>>());
+    }
+    let mut queues: Vec<Option<(QueueKey, usize)>> = vec![None; templates.len()];
+    if let Some(first) = new.first() {
+        if let Some(refusal) = refused(c, asked, first.of, &new).await? {
             return Ok(Err(refusal));
         }
         let now = asked.iter().map(|one| one.now).max().unwrap_or(Timestamp(0));
         for (number, (queue, own)) in store(c, &new, now).await? {
-            if let (Some(of), Some(jobs)) = (queues.get_mut(number), jobs.get_mut(number)) {
-                (*of, *jobs) = (Some(queue), own);
+            if let (Some(to), Some(jobs)) = (queues.get_mut(number), jobs.get_mut(number)) {
+                *to = Some((queue, own.iter().map(Vec::len).sum()));
+                jobs.extend(own);
             }
         }
     }
@@ -90,12 +100,47 @@ async fn submit(
     Ok(Ok(asked.iter().map(one).collect()))
 }
 
+/// A template that is not there yet, or not as often as it was asked for.
+struct New<'a> {
+    /// Its place among all.
+    number: usize,
+    of: &'a NewTemplate,
+    key: Option<String>,
+    /// How often it is not there yet.
+    times: usize,
+}
+
+impl New<'_> {
+    fn count(&self) -> usize {
+        self.of.jobs.len() * self.times
+    }
+}
+
+/// Jobs of a template by their rows, sorted.
+type Rows = BTreeMap<i64, Vec<JobId>>;
+
+/// The jobs of each time that a template was asked for: there are as many of each row.
+fn turns(rows: &Rows) -> Vec<Vec<JobId>> {
+    let times = rows.values().map(Vec::len).max().unwrap_or(0);
+    let turn = |turn| rows.values().filter_map(|jobs| jobs.get(turn)).copied().collect();
+    (0..times).map(turn).collect()
+}
+
+/// What is there of a template.
+#[derive(Default)]
+struct Before {
+    keys: BTreeSet<String>,
+    turns: Vec<Vec<JobId>>,
+}
+
 /// What a submission got: jobs that are there already change no queue.
-fn answer(stored: impl Iterator<Item = (Vec<JobId>, Option<QueueKey>)>) -> Submission {
+fn answer(
+    stored: impl Iterator<Item = (Vec<Vec<JobId>>, Option<(QueueKey, usize)>)>,
+) -> Submission {
     let (mut all, mut gained) = (Vec::new(), HashMap::new());
     for (jobs, queue) in stored {
-        if let Some(queue) = queue {
-            *gained.entry(queue).or_insert(0) += jobs.len() as i64;
+        if let Some((queue, new)) = queue {
+            *gained.entry(queue).or_insert(0) += new as i64;
         }
         all.push(jobs);
     }
@@ -107,12 +152,12 @@ async fn refused(
     c: &mut AnyConnection,
     asked: &[Asked],
     first: &NewTemplate,
-    new: &[(usize, &NewTemplate)],
+    new: &[New<'_>],
 ) -> Result<Option<Submission>, StoreError> {
     if let Some(max_waiting) = asked.iter().find_map(|one| one.max_waiting) {
         alone(c, &format!("waiting {}", first.vo)).await?;
         let waiting = waiting(c, &first.vo).await?;
-        if waiting + new.iter().map(|(_, new)| new.jobs.len() as u64).sum::<u64>() > max_waiting {
+        if waiting + new.iter().map(|new| new.count() as u64).sum::<u64>() > max_waiting {
             return Ok(Some(Submission::OverQuota { waiting }));
         }
     }
@@ -122,79 +167,74 @@ async fn refused(
 /// Stores what is new: the queue and the jobs of each.
 async fn store(
     c: &mut AnyConnection,
-    new: &[(usize, &NewTemplate)],
+    new: &[New<'_>],
     now: Timestamp,
-) -> Result<BTreeMap<usize, (QueueKey, Vec<JobId>)>, StoreError> {
+) -> Result<BTreeMap<usize, (QueueKey, Vec<Vec<JobId>>)>, StoreError> {
     let ids = insert_templates(c, new, now).await?;
-    let mut shapes: BTreeMap<Shape, BTreeMap<i64, (usize, &NewTemplate)>> = BTreeMap::new();
+    let mut shapes: BTreeMap<Shape, BTreeMap<i64, &New<'_>>> = BTreeMap::new();
     for (new, id) in new.iter().zip(&ids) {
-        shapes.entry(Shape::of(new.1)?).or_default().insert(*id, *new);
+        shapes.entry(Shape::of(new.of)?).or_default().insert(*id, new);
     }
     let mut stored = BTreeMap::new();
     for (shape, templates) in shapes {
         let class = shape.class(c).await?;
-        for (template, job) in insert_jobs(c, &shape, class, &templates, now).await? {
-            if let Some((number, _)) = templates.get(&template) {
-                let queue = || QueueKey { class, owner: shape.owner.clone() };
-                stored.entry(*number).or_insert_with(|| (queue(), Vec::new())).1.push(job);
-            }
+        let mut jobs = insert_jobs(c, &shape, class, &templates, now).await?;
+        for (id, new) in templates {
+            let rows = jobs.remove(&id).unwrap_or_default();
+            let queue = QueueKey { class, owner: shape.owner.clone() };
+            stored.insert(new.number, (queue, turns(&rows)));
         }
     }
-    log(c, &ids, now).await?;
     Ok(stored)
 }
 
-/// Every job was received, and waits.
-async fn log(c: &mut AnyConnection, templates: &[i64], now: Timestamp) -> Result<(), StoreError> {
-    let text = format!(
-        "INSERT INTO events (job_id, attempt, time, status, minor_status, source)
-         SELECT job_id, 0, $1, first.status, first.minor_status, 'JobManager' FROM jobs
-         CROSS JOIN (SELECT 1 AS n, 'Received' AS status, 'Job accepted' AS minor_status
-            UNION ALL SELECT 2, 'Waiting', 'Pilot Agent Submission') AS first
-         WHERE template_id IN {} ORDER BY job_id, first.n",
-        Dialect::of(c).numbers("$2")
-    );
-    sqlx::query(statement(text)).bind(now.0).bind(to_json(&templates)?).execute(c).await?;
-    Ok(())
-}
-
-/// Jobs of those that were taken on before, under the same keys; none of the others.
+/// What was taken on before, under the same keys.
 async fn repeated(
     c: &mut AnyConnection,
     templates: &[&NewTemplate],
-) -> Result<Vec<Vec<JobId>>, StoreError> {
-    let mut jobs = vec![Vec::new(); templates.len()];
+) -> Result<Vec<Before>, StoreError> {
+    let mut found: Vec<Before> = templates.iter().map(|_| Before::default()).collect();
     let keyed = |(n, new): (usize, &&NewTemplate)| {
-        let key = new.key.as_ref()?;
-        Some(json!({"n": n, "vo": new.vo, "owner": new.owner, "key": key}))
+        let (vo, owner) = (new.vo.clone(), new.owner.clone());
+        let asked = move |(turn, key): (usize, Option<String>)| {
+            Some(json!({"n": n, "turn": turn, "vo": vo, "owner": owner, "key": key?}))
+        };
+        new.times.clone().into_iter().enumerate().filter_map(asked)
     };
-    let asked: Vec<_> = templates.iter().enumerate().filter_map(keyed).collect();
+    let asked: Vec<_> = templates.iter().enumerate().flat_map(keyed).collect();
     if asked.is_empty() {
-        return Ok(jobs);
+        return Ok(found);
     }
     // Two requests with one key, at the same time on two servers, are one submission as well.
     // Requests number their descriptions behind a slash: one lock for all of them.
     let request = |key: &str| key.rsplit_once('/').map_or(key, |(request, _)| request).to_owned();
     let requests = templates
         .iter()
-        .filter_map(|new| Some(format!("{} {} {}", new.vo, new.owner, request(new.key.as_ref()?))));
+        .filter_map(|new| new.times.iter().flatten().next().map(|key| (new, request(key))))
+        .map(|(new, request)| format!("{} {} {request}", new.vo, new.owner));
     for request in requests.collect::<BTreeSet<_>>() {
         alone(c, &format!("submission {request}")).await?;
     }
     let text = format!(
-        "SELECT asked.n, jobs.job_id FROM (SELECT CAST(value ->> 'n' AS BIGINT) AS n, value ->> 'vo' AS vo,
-            value ->> 'owner' AS owner, value ->> 'key' AS submission_key FROM {}) AS asked
+        "SELECT asked.n, submission_key, jobs.row_number, jobs.job_id FROM (SELECT CAST(value ->> 'n' AS BIGINT) AS n,
+            CAST(value ->> 'turn' AS BIGINT) AS turn, value ->> 'vo' AS vo, value ->> 'owner' AS owner,
+            value ->> 'key' AS submission_key FROM {}) AS asked
          JOIN templates USING (vo, owner, submission_key) JOIN jobs USING (template_id)
-         ORDER BY asked.n, jobs.row_number",
+         ORDER BY asked.n, asked.turn, jobs.row_number, jobs.job_id",
         Dialect::of(c).items("$1")
     );
+    let mut of_keys: BTreeMap<(usize, usize), Rows> = BTreeMap::new();
     for row in sqlx::query(statement(text)).bind(to_json(&asked)?).fetch_all(c).await? {
         let number = usize::try_from(row.try_get::<i64, _>("n")?).unwrap_or(usize::MAX);
-        if let Some(jobs) = jobs.get_mut(number) {
-            jobs.push(JobId(row.try_get("job_id")?));
-        }
+        let Some(before) = found.get_mut(number) else { continue };
+        before.keys.insert(row.try_get("submission_key")?);
+        let rows = of_keys.entry((number, before.keys.len())).or_default();
+        rows.entry(row.try_get("row_number")?).or_default().push(JobId(row.try_get("job_id")?));
     }
-    Ok(jobs)
+    for ((number, _), rows) in of_keys {
+        found[number].turns.extend(turns(&rows));
+    }
+    Ok(found)
 }
 
 async fn waiting(c: &mut AnyConnection, vo: &VoName) -> Result<u64, StoreError> {
@@ -207,9 +247,9 @@ async fn waiting(c: &mut AnyConnection, vo: &VoName) -> Result<u64, StoreError> 
 
 async fn missing_sandbox(
     c: &mut AnyConnection,
-    templates: &[(usize, &NewTemplate)],
+    templates: &[New<'_>],
 ) -> Result<Option<Digest>, StoreError> {
-    let of_one = |(_, new): &(usize, &NewTemplate)| {
+    let of_one = |New { of: new, .. }: &New<'_>| {
         let (vo, owner) = (new.vo.clone(), new.owner.clone());
         let named = |digest| json!({"vo": vo, "owner": owner, "digest": digest});
         new.sandboxes.iter().map(named).collect::<Vec<_>>()
@@ -230,7 +270,7 @@ async fn missing_sandbox(
 /// All templates; their numbers in the same order.
 async fn insert_templates(
     c: &mut AnyConnection,
-    templates: &[(usize, &NewTemplate)],
+    templates: &[New<'_>],
     now: Timestamp,
 ) -> Result<Vec<i64>, StoreError> {
     let mut ids: Vec<i64> = Vec::with_capacity(templates.len());
@@ -239,18 +279,18 @@ async fn insert_templates(
             "INSERT INTO templates (vo, grp, owner, job_type, submission_key, template, plan, requirement,
                 planned_by, jobs, submitted, source, input_data) VALUES",
         );
-        for (_, new) in part {
+        for one @ New { of: new, key, .. } in part {
             let row = [
                 new.vo.to_string().into(),
                 new.group.to_string().into(),
                 new.owner.to_string().into(),
                 new.job_type.to_string().into(),
-                new.key.clone().into(),
+                key.clone().into(),
                 new.template.clone().into(),
                 to_json(&new.plan)?.into(),
                 to_json(&new.requirement)?.into(),
                 to_json(&new.planned_by)?.into(),
-                (new.jobs.len() as i64).into(),
+                (one.count() as i64).into(),
                 now.0.into(),
                 rows::plain(&new.source).into(),
                 to_json(&new.input_data)?.into(),
@@ -263,8 +303,8 @@ async fn insert_templates(
         }
     }
     ids.sort_unstable();
-    let given = templates.iter().zip(&ids).flat_map(|((_, new), id)| {
-        new.sandboxes.iter().map(move |digest| json!({"template": id, "digest": digest}))
+    let given = templates.iter().zip(&ids).flat_map(|(new, id)| {
+        new.of.sandboxes.iter().map(move |digest| json!({"template": id, "digest": digest}))
     });
     let given: Vec<_> = given.collect();
     if !given.is_empty() {
@@ -322,17 +362,19 @@ fn asked_site(new: &NewTemplate) -> String {
     }
 }
 
-/// All jobs of a shape; they come back with their templates, in order.
+/// All jobs of a shape, by their templates.
 async fn insert_jobs(
     c: &mut AnyConnection,
     shape: &Shape,
     class: ClassId,
-    templates: &BTreeMap<i64, (usize, &NewTemplate)>,
+    templates: &BTreeMap<i64, &New<'_>>,
     now: Timestamp,
-) -> Result<Vec<(i64, JobId)>, StoreError> {
+) -> Result<BTreeMap<i64, Rows>, StoreError> {
     let mut numbered: Vec<(i64, i64, &NewJob)> = Vec::new();
-    for (template, (_, new)) in templates {
-        numbered.extend((0..).zip(&new.jobs).map(|(row, job)| (*template, row, job)));
+    for (template, new) in templates {
+        for (row, job) in (0..).zip(&new.of.jobs) {
+            numbered.extend((0..new.times).map(|_| (*template, row, job)));
+        }
     }
     let mut inserted = Vec::with_capacity(numbered.len());
     for part in parts(&numbered) {
@@ -360,5 +402,9 @@ async fn insert_jobs(
         jobs.push((template, number, JobId(row.try_get("job_id")?)));
     }
     jobs.sort_unstable();
-    Ok(jobs.into_iter().map(|(template, _, job)| (template, job)).collect())
+    let mut of_each: BTreeMap<i64, Rows> = BTreeMap::new();
+    for (template, row, job) in jobs {
+        of_each.entry(template).or_default().entry(row).or_default().push(job);
+    }
+    Ok(of_each)
 }

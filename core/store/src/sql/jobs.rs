@@ -1,6 +1,6 @@
 //! Jobs, by those who own them.
 
-use super::{SqlStore, admission, dialect::Growing, orders, rows, search::list};
+use super::{SqlStore, admission, dialect::Growing, logs, orders, rows, search::list};
 use crate::{
     Again, EventRecord, JobFilter, JobRecord, JobStore, NewTemplate, Operand, OrderAnswer,
     QueueChange, QueueKey, StatusCount, StoreError, Submission,
@@ -81,9 +81,8 @@ impl JobStore for SqlStore {
     }
 
     async fn events(&self, id: JobId) -> Result<Vec<EventRecord>, StoreError> {
-        let found =
-            sqlx::query("SELECT * FROM events WHERE job_id = $1 ORDER BY event_id").bind(id.0);
-        found.fetch_all(&self.readers).await?.iter().map(rows::event).collect()
+        let log = logs::read(&self.readers, self.dialect, &[id]).await?;
+        Ok(log.into_iter().map(|(_, entry)| entry).collect())
     }
 
     async fn class_of(&self, id: JobId) -> Result<Option<Arc<RequirementClass>>, StoreError> {
