@@ -16,7 +16,7 @@ use spinor_identity::{
     subject::Subject,
 };
 use spinor_model::{id::JobId, state::JobState, time::Timestamp};
-use spinor_store::{Changed, JobRecord, ReportAnswer, StatusReport};
+use spinor_store::{Beaten, Changed, JobRecord, ReportAnswer, Reported, Speaker, StatusReport};
 use std::collections::BTreeMap;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -44,6 +44,15 @@ fn few(job: i64, count: usize) -> Result<(), Problem> {
     Err(Problem::bad_request(text))
 }
 
+/// Some jobs, and not too many.
+fn some(jobs: usize) -> Result<(), Problem> {
+    match jobs {
+        0 => Err(Problem::forbidden("name a job")),
+        1..=MAX_JOBS => Ok(()),
+        _ => Err(Problem::bad_request(format!("{jobs} jobs: send {MAX_JOBS} at most"))),
+    }
+}
+
 /// Jobs that the caller may speak for: all of them, or it is an error. Those that are not there are left
 /// out for whoever speaks for the whole VO.
 pub(super) async fn theirs(
@@ -52,40 +61,38 @@ pub(super) async fn theirs(
     ids: impl Iterator<Item = i64>,
 ) -> Result<BTreeMap<i64, JobRecord>, Problem> {
     let ids: Vec<JobId> = ids.map(JobId).collect();
-    if ids.is_empty() {
-        return Err(Problem::forbidden("name a job"));
-    }
-    if ids.len() > MAX_JOBS {
-        return Err(Problem::bad_request(format!("{} jobs: send {MAX_JOBS} at most", ids.len())));
-    }
+    some(ids.len())?;
+    let speaker = speaker(subject);
     let found = app.lifecycle.store.jobs_by_id(&ids).await?;
-    // Another VO's jobs are as if they were not there.
-    let seen = |job: &JobRecord| subject.vo().is_none_or(|vo| *vo == job.vo);
     let found: BTreeMap<i64, JobRecord> =
-        found.into_iter().filter(seen).map(|job| (job.id.0, job)).collect();
-    for id in &ids {
-        let may = match (subject, found.get(&id.0)) {
-            (Subject::Operator { .. }, _) => true,
-            (Subject::Member(member), job) => {
-                let whole_vo =
-                    administers_jobs(subject) || member.properties.contains("GenericPilot");
-                match job {
-                    Some(job) => whole_vo || job.owner == member.user,
-                    None => whole_vo,
-                }
-            }
-            (Subject::Job { job: own, attempt, .. }, Some(job)) => {
-                // A payload speaks while it runs, and for itself.
-                let runs = job.status.is_held_by_pilot() || job.status == JobState::Completing;
-                own == id && job.attempt == *attempt && runs
-            }
-            (Subject::Job { .. } | Subject::Pilot(_), _) => false,
-        };
-        if !may {
-            return Err(Problem::forbidden(format!("job {id} is not yours to speak for")));
-        }
+        found.into_iter().filter(|job| speaker.sees(job)).map(|job| (job.id.0, job)).collect();
+    match ids.iter().find(|id| !speaker.may(**id, found.get(&id.0))) {
+        Some(id) => Err(not_theirs(*id)),
+        None => Ok(found),
     }
-    Ok(found)
+}
+
+/// For which jobs the caller may speak.
+fn speaker(subject: &Subject) -> Speaker {
+    match subject {
+        Subject::Operator { .. } => Speaker::All,
+        Subject::Member(member)
+            if administers_jobs(subject) || member.properties.contains("GenericPilot") =>
+        {
+            Speaker::Vo(member.vo.clone())
+        }
+        Subject::Member(member) => {
+            Speaker::Owner { vo: member.vo.clone(), owner: member.user.clone() }
+        }
+        Subject::Job { job, attempt, vo, .. } => {
+            Speaker::Payload { vo: vo.clone(), job: *job, attempt: *attempt }
+        }
+        Subject::Pilot(_) => Speaker::Nobody,
+    }
+}
+
+fn not_theirs(id: JobId) -> Problem {
+    Problem::forbidden(format!("job {id} is not yours to speak for"))
 }
 
 /// What is said of a job that is not there.
@@ -178,14 +185,22 @@ async fn statuses(
     if force && !administers_jobs(&subject) {
         return Err(Problem::forbidden("force needs the property JobAdministrator"));
     }
-    theirs(&app, &subject, updates.keys().copied()).await?;
-    let by = subject.to_string();
+    some(updates.len())?;
+    if updates.values().any(BTreeMap::is_empty) {
+        // Nothing is said of these, which has to be somebody's to say.
+        theirs(&app, &subject, updates.keys().copied()).await?;
+    }
+    let (speaker, by) = (speaker(&subject), subject.to_string());
     let jobs: Vec<i64> = reports.iter().map(|report| report.job.0).collect();
     let (lifecycle, now) = (app.lifecycle.clone(), app.lifecycle.now());
     let answers = whole(async move {
-        let (answers, changes) = lifecycle.store.report(&reports, &by, now).await?;
-        lifecycle.note(&changes).await?;
-        Ok(answers)
+        match lifecycle.store.report(speaker, reports, by, now).await? {
+            Reported::NotYours(id) => Err(not_theirs(id)),
+            Reported::Heard { answers, changes } => {
+                lifecycle.note(&changes).await?;
+                Ok(answers)
+            }
+        }
     });
     Ok(told(&jobs, answers.await?, app.lifecycle.now()))
 }
@@ -282,15 +297,19 @@ async fn heartbeat(
     bytes: Bytes,
 ) -> Result<Json<Vec<Value>>, Problem> {
     let beats: BTreeMap<i64, Beat> = read(&bytes)?;
-    let found = all_theirs(&app, &subject, beats.keys().copied()).await?;
+    some(beats.len())?;
     let (store, now) = (&app.lifecycle.store, app.lifecycle.now());
-    let ids: Vec<JobId> = found.values().map(|job| job.id).collect();
+    let ids: Vec<JobId> = beats.keys().copied().map(JobId).collect();
     let mut parameters = Vec::new();
     for (id, beat) in beats {
         let of_job = beat.parameters().map(|(name, value)| (JobId(id), name.to_owned(), value));
         parameters.extend(of_job);
     }
-    let commands = store.alive(&ids, &parameters, now).await?;
+    let commands = match store.alive(speaker(&subject), ids, parameters, now).await? {
+        Beaten::Told(commands) => commands,
+        Beaten::NotYours(id) => return Err(not_theirs(id)),
+        Beaten::NotFound(id) => return Err(Problem::not_found(missing(id))),
+    };
     let view =
         |(id, command): (JobId, String)| json!({"job_id": id, "command": command, "arguments": ""});
     Ok(Json(commands.into_iter().map(view).collect()))

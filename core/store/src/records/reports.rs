@@ -1,11 +1,89 @@
 //! What is reported of jobs and pilots by those who run them elsewhere.
 
+use super::{JobRecord, QueueChange};
 use spinor_model::{
-    id::{Digest, GroupName, JobId, Stamp, UserName, VoName},
+    id::{AttemptNumber, Digest, GroupName, JobId, Stamp, UserName, VoName},
     sandbox::SandboxFormat,
     state::JobState,
     time::Timestamp,
 };
+
+/// For which jobs somebody may speak.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Speaker {
+    /// For all.
+    All,
+    /// For all of a VO.
+    Vo(VoName),
+    /// For their own.
+    Owner {
+        /// Their VO.
+        vo: VoName,
+        /// They.
+        owner: UserName,
+    },
+    /// A payload: for its job, while it runs.
+    Payload {
+        /// Its VO.
+        vo: VoName,
+        /// Its job.
+        job: JobId,
+        /// The attempt that it is.
+        attempt: AttemptNumber,
+    },
+    /// For none.
+    Nobody,
+}
+
+impl Speaker {
+    /// Whether a job is there for them: another VO's are as if they were not.
+    pub fn sees(&self, job: &JobRecord) -> bool {
+        match self {
+            Self::All => true,
+            Self::Vo(vo) | Self::Owner { vo, .. } | Self::Payload { vo, .. } => *vo == job.vo,
+            Self::Nobody => false,
+        }
+    }
+
+    /// Whether they may speak for a job; of one that is not there, only who speaks for all of their VO.
+    pub fn may(&self, id: JobId, job: Option<&JobRecord>) -> bool {
+        let job = job.filter(|job| self.sees(job));
+        match (self, job) {
+            (Self::All | Self::Vo(_), _) => true,
+            (Self::Owner { owner, .. }, Some(job)) => *owner == job.owner,
+            (Self::Payload { job: own, attempt, .. }, Some(job)) => {
+                let runs = job.status.is_held_by_pilot() || job.status == JobState::Completing;
+                *own == id && job.attempt == *attempt && runs
+            }
+            (Self::Owner { .. } | Self::Payload { .. } | Self::Nobody, _) => false,
+        }
+    }
+}
+
+/// What became of reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reported {
+    /// They were heard.
+    Heard {
+        /// What became of each.
+        answers: Vec<ReportAnswer>,
+        /// How queues grew or shrank.
+        changes: Vec<QueueChange>,
+    },
+    /// This job is not theirs to speak for.
+    NotYours(JobId),
+}
+
+/// What became of a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beaten {
+    /// It was heard: what jobs are told.
+    Told(Vec<(JobId, String)>),
+    /// This job is not theirs to speak for.
+    NotYours(JobId),
+    /// This job is not there.
+    NotFound(JobId),
+}
 
 /// A report on a job.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -146,6 +146,17 @@ impl Growing {
         Ok(self.push(constants).push(")"))
     }
 
+    /// Does what the finished statement says.
+    pub async fn execute<'c>(
+        &mut self,
+        database: impl Executor<'c, Database = Any>,
+    ) -> Result<(), sqlx::Error> {
+        let (text, arguments) =
+            (std::mem::take(&mut self.text), std::mem::take(&mut self.arguments));
+        sqlx::query_with(AssertSqlSafe(text), arguments).execute(database).await?;
+        Ok(())
+    }
+
     /// What the finished statement finds, or gives back of what it changed.
     pub async fn rows<'c>(
         self,
@@ -157,14 +168,20 @@ impl Growing {
 
 /// A value of a row.
 pub enum Value {
-    /// A number.
-    Number(i64),
+    /// A number, or none.
+    Number(Option<i64>),
     /// A text, or none.
     Text(Option<String>),
 }
 
 impl From<i64> for Value {
     fn from(number: i64) -> Self {
+        Self::Number(Some(number))
+    }
+}
+
+impl From<Option<i64>> for Value {
+    fn from(number: Option<i64>) -> Self {
         Self::Number(number)
     }
 }

@@ -15,6 +15,7 @@ mod facts;
 mod gather;
 mod identity;
 mod jobs;
+mod logs;
 mod migrations;
 mod moves;
 mod nodes;
@@ -27,6 +28,7 @@ mod rows;
 mod sandboxes;
 mod search;
 mod servers;
+mod statuses;
 #[cfg(test)]
 mod testing;
 mod usage;
@@ -59,6 +61,7 @@ pub struct SqlStore {
     counts: counts::Counts,
     submissions: Gather<admission::Asked>,
     beats: Gather<reports::Alive>,
+    told: Gather<statuses::Told>,
 }
 
 #[derive(Clone)]
@@ -73,7 +76,8 @@ enum Writes {
 const CONNECTIONS: u32 = 16;
 
 const SQLITE_WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-    PRAGMA busy_timeout = 30000; PRAGMA foreign_keys = OFF";
+    PRAGMA busy_timeout = 30000; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY;
+    PRAGMA cache_size = -65536";
 const SQLITE_READER: &str = "PRAGMA busy_timeout = 30000; PRAGMA query_only = 1";
 
 impl SqlStore {
@@ -102,8 +106,8 @@ impl SqlStore {
     }
 
     fn over(readers: AnyPool, writes: Writes, dialect: Dialect) -> Self {
-        let (counts, submissions, beats) = Default::default();
-        Self { readers, writes, dialect, counts, submissions, beats }
+        let (counts, submissions, beats, told) = Default::default();
+        Self { readers, writes, dialect, counts, submissions, beats, told }
     }
 
     /// Runs `act` in a transaction; when it returns, what it did is on disk. A transaction that the

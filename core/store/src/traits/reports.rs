@@ -22,21 +22,25 @@ pub trait SearchStore: Send + Sync {
 /// What is reported of jobs and pilots by those who run them elsewhere.
 #[async_trait]
 pub trait ReportStore: Send + Sync {
-    /// Takes reports on jobs, each on its own merits: what became of each.
+    /// Takes reports on jobs, each on its own merits: what became of each. All jobs are the speaker's to speak
+    /// for, or nothing has happened.
     async fn report(
         &self,
-        reports: &[StatusReport],
-        by: &str,
+        speaker: Speaker,
+        reports: Vec<StatusReport>,
+        by: String,
         now: Timestamp,
-    ) -> Result<(Vec<ReportAnswer>, Vec<QueueChange>), StoreError>;
+    ) -> Result<Reported, StoreError>;
 
-    /// Jobs are alive, and say this of themselves: they run, if they did not; what they are told, once.
+    /// Jobs are alive, and say this of themselves: they run, if they did not; what they are told, once. All of
+    /// them are there and the speaker's to speak for, or nothing has happened.
     async fn alive(
         &self,
-        jobs: &[JobId],
-        parameters: &[(JobId, String, serde_json::Value)],
+        speaker: Speaker,
+        jobs: Vec<JobId>,
+        parameters: Vec<(JobId, String, serde_json::Value)>,
         now: Timestamp,
-    ) -> Result<Vec<(JobId, String)>, StoreError>;
+    ) -> Result<Beaten, StoreError>;
 
     /// Fails jobs of a VO that are run elsewhere and have not been heard of since before `before`.
     async fn fail_unheard(

@@ -1,0 +1,447 @@
+//! States of jobs, told by those who run or own them.
+
+use super::{
+    SqlStore,
+    dialect::{Dialect, Growing, parts, statement},
+    gather::Together,
+    moves::{MINOR, moved, release_attempt},
+    rows,
+};
+use crate::{Changed, JobRecord, ReportAnswer, Reported, Speaker, StatusReport, StoreError};
+use spinor_model::{id::JobId, state::JobState, time::Timestamp};
+use sqlx::{AnyConnection, Row};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Reports of somebody.
+#[derive(Clone)]
+pub struct Told {
+    /// Who.
+    pub speaker: Speaker,
+    /// Them.
+    pub reports: Arc<Vec<StatusReport>>,
+    /// Who it is, for those that name no source.
+    pub by: String,
+    /// When.
+    pub now: Timestamp,
+}
+
+impl Together for Told {
+    type Answer = Reported;
+    type Group = ();
+
+    fn group(&self) {}
+
+    async fn alone(self, store: &SqlStore) -> Result<Reported, StoreError> {
+        let all = Self::together(store, vec![self]).await?;
+        let only = all.and_then(|mut all| all.pop());
+        Ok(only.unwrap_or(Reported::Heard { answers: Vec::new(), changes: Vec::new() }))
+    }
+
+    async fn together(
+        store: &SqlStore,
+        told: Vec<Self>,
+    ) -> Result<Option<Vec<Reported>>, StoreError> {
+        let heard = store.write(move |c| Box::pin(async move { hear(c, &told).await })).await?;
+        Ok(Some(heard))
+    }
+}
+
+/// States that whoever runs a job elsewhere may report, or its owner order. The others are this server's.
+const REPORTED: [JobState; 10] = [
+    JobState::Received,
+    JobState::Waiting,
+    JobState::Matched,
+    JobState::Running,
+    JobState::Completing,
+    JobState::Completed,
+    JobState::Done,
+    JobState::Failed,
+    JobState::Killed,
+    JobState::Deleted,
+];
+
+/// What is known of a job.
+struct Known {
+    job: JobRecord,
+    /// Whether a pilot of ours has it.
+    held: bool,
+    /// The time of the newest entry of its log.
+    newest: Timestamp,
+}
+
+/// An entry of a job's log, and what changes with it.
+struct Entry<'a> {
+    of: &'a Known,
+    changed: Changed,
+    /// Whether something newer is known: then it is only logged.
+    late: bool,
+    time: Timestamp,
+    source: String,
+}
+
+/// Takes reports on jobs, each on its own merits: for each job in the order of their times.
+pub async fn hear(c: &mut AnyConnection, told: &[Told]) -> Result<Vec<Reported>, StoreError> {
+    let all = told.iter().flat_map(|one| one.reports.iter().map(|report| report.job));
+    let mut known = known(c, &all.collect()).await?;
+    let mut heard: Vec<Reported> = told.iter().map(|one| allowed(one, &known)).collect();
+    let mut waiting: Vec<(usize, usize)> = Vec::new();
+    for (n, one) in told.iter().enumerate() {
+        if matches!(heard.get(n), Some(Reported::Heard { .. })) {
+            waiting.extend((0..one.reports.len()).map(|i| (n, i)));
+        }
+    }
+    let report = |(n, i): &(usize, usize)| &told[*n].reports[*i];
+    waiting.sort_by_key(|place| (report(place).job, report(place).time));
+    while !waiting.is_empty() {
+        let (mut now, mut later, mut last) = (Vec::new(), Vec::new(), None);
+        for place in waiting {
+            let job = report(&place).job;
+            if last.replace(job) == Some(job) { later.push(place) } else { now.push(place) }
+        }
+        round(c, told, &known, &now, &mut heard).await?;
+        waiting = later;
+        let again: BTreeSet<JobId> = waiting.iter().map(|place| report(place).job).collect();
+        known = self::known(c, &again).await?;
+    }
+    Ok(heard)
+}
+
+/// Whether somebody may speak for all jobs that they name.
+fn allowed(told: &Told, known: &BTreeMap<JobId, Known>) -> Reported {
+    let job = |id| known.get(&id).map(|known| &known.job);
+    let others = told.reports.iter().find(|report| !told.speaker.may(report.job, job(report.job)));
+    match others {
+        Some(report) => Reported::NotYours(report.job),
+        None => {
+            let answers = vec![ReportAnswer::NotFound; told.reports.len()];
+            Reported::Heard { answers, changes: Vec::new() }
+        }
+    }
+}
+
+/// Takes reports on different jobs.
+async fn round(
+    c: &mut AnyConnection,
+    told: &[Told],
+    known: &BTreeMap<JobId, Known>,
+    places: &[(usize, usize)],
+    heard: &mut [Reported],
+) -> Result<(), StoreError> {
+    let mut entries = Vec::with_capacity(places.len());
+    for (n, i) in places {
+        let (one, report) = (&told[*n], &told[*n].reports[*i]);
+        let Some(of) = known.get(&report.job).filter(|known| one.speaker.sees(&known.job)) else {
+            continue;
+        };
+        let Reported::Heard { answers, changes } = &mut heard[*n] else { continue };
+        answers[*i] = match entry(of, report, one) {
+            Err(why) => ReportAnswer::Refused(why),
+            Ok(entry) if entry.late => {
+                entries.push(entry);
+                ReportAnswer::Taken(Changed::default())
+            }
+            Ok(entry) => {
+                changes.extend(entry.changed.status.and_then(|to| moved(&of.job, to)));
+                let changed = entry.changed.clone();
+                entries.push(entry);
+                ReportAnswer::Taken(changed)
+            }
+        };
+    }
+    let written: Vec<&Entry<'_>> = entries.iter().filter(|entry| !entry.late).collect();
+    let now = told.iter().map(|one| one.now).max().unwrap_or_default();
+    write(c, &written, now).await?;
+    for entry in written {
+        if let Some(to) = entry.changed.status {
+            follow_up(c, entry.of, to).await?;
+        }
+    }
+    log(c, &entries).await
+}
+
+/// The entry that a report makes; or why it cannot be so.
+fn entry<'a>(of: &'a Known, report: &StatusReport, told: &Told) -> Result<Entry<'a>, String> {
+    let status = step(of, report)?;
+    // Clocks of workers are not trusted to be ahead.
+    let time = Timestamp(report.time.0.min(told.now.0));
+    let minor = report.minor.as_ref().map(|text| rows::cut(text, MINOR));
+    let application = report.application.as_ref().map(|text| rows::cut(text, 255));
+    let order = matches!(status, Some(JobState::Killed | JobState::Deleted));
+    let late = !order && !report.force && time < of.newest;
+    let begins = |s: &JobState| *s == JobState::Running && of.job.started.is_none();
+    let changed = match late {
+        true => Changed { status: report.status, minor, application, ..Changed::default() },
+        false => Changed {
+            status,
+            minor,
+            application,
+            started: status.filter(begins).map(|_| time),
+            ended: status.filter(|s| s.is_final()).map(|_| time),
+        },
+    };
+    let source = match report.source.as_str() {
+        "" | "Unknown" => &told.by,
+        source => source,
+    };
+    Ok(Entry { of, changed, late, time, source: rows::cut(source, 64) })
+}
+
+/// The state that a report brings a job to, if it does; or why it cannot be.
+fn step(
+    Known { job, held, .. }: &Known,
+    report: &StatusReport,
+) -> Result<Option<JobState>, String> {
+    let wanted = match report.status {
+        // A job that is sent back begins anew.
+        Some(JobState::Rescheduled) => JobState::Received,
+        Some(status) => status,
+        None => return Ok(None),
+    };
+    let order = matches!(wanted, JobState::Killed | JobState::Deleted);
+    if wanted == job.status || (*held && !order && wanted != JobState::Running) {
+        // The pilot that has it says how it ends.
+        return Ok(None);
+    }
+    if report.force {
+        return Ok(Some(wanted));
+    }
+    if !REPORTED.contains(&wanted) {
+        return Err(format!("{wanted} is for this server to say"));
+    }
+    if job.status.is_final() && wanted != JobState::Deleted {
+        return Err(format!("it is {} and stays so; reschedule it", job.status));
+    }
+    // A job that was thought dead is not, if somebody hears of it; what runs is killed on its way out.
+    let from = if job.status == JobState::Stalled { JobState::Running } else { job.status };
+    match job.status.to(wanted).or_else(|_| from.to(wanted)) {
+        Ok(to) => Ok(Some(to)),
+        Err(_) if wanted == JobState::Deleted && from.to(JobState::Killed).is_ok() => {
+            Ok(Some(wanted))
+        }
+        Err(illegal) => Err(illegal.to_string()),
+    }
+}
+
+async fn known(
+    c: &mut AnyConnection,
+    ids: &BTreeSet<JobId>,
+) -> Result<BTreeMap<JobId, Known>, StoreError> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let (ids, those) = (rows::to_json(ids)?, Dialect::of(c).numbers("$1"));
+    if Dialect::of(c) == Dialect::Postgres {
+        // In the order in which everybody holds jobs; what others did meanwhile is seen by the next statement.
+        let hold =
+            format!("SELECT job_id FROM jobs WHERE job_id IN {those} ORDER BY job_id FOR UPDATE");
+        sqlx::query(statement(hold)).bind(&ids).fetch_all(&mut *c).await?;
+    }
+    let text = format!(
+        "SELECT jobs.*,
+            (SELECT count(*) FROM attempts WHERE attempts.job_id = jobs.job_id
+                AND attempts.attempt = jobs.attempt AND state = 'active') AS held,
+            (SELECT coalesce(max(time), 0) FROM events WHERE events.job_id = jobs.job_id) AS newest
+         FROM jobs WHERE job_id IN {those} ORDER BY job_id"
+    );
+    let found = sqlx::query(statement(text)).bind(ids).fetch_all(c).await?;
+    let known = |row| {
+        let job = rows::job(row)?;
+        let held = row.try_get::<i64, _>("held")? > 0;
+        // Each log begins with the submission.
+        let newest = rows::time(row, "newest")?.max(job.submitted);
+        Ok((job.id, Known { job, held, newest }))
+    };
+    found.iter().map(known).collect()
+}
+
+/// Writes what changed of different jobs. What becomes Received is due at once.
+async fn write(
+    c: &mut AnyConnection,
+    entries: &[&Entry<'_>],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for part in parts(entries) {
+        let mut update = Growing::new(
+            "UPDATE jobs SET status = coalesce(column2, status),
+                minor_status = coalesce(column3, minor_status),
+                application_status = coalesce(column4, application_status),
+                started = coalesce(started, column5),
+                ended = CASE WHEN column2 IS NULL THEN ended ELSE column6 END,
+                not_before = CASE WHEN column2 IS NULL THEN not_before ELSE column7 END,
+                updated = $1
+             FROM (VALUES",
+        );
+        update.hold(now.0)?;
+        for Entry { of, changed, .. } in part {
+            let due = (changed.status == Some(JobState::Received)).then_some(now.0);
+            let row = [
+                of.job.id.0.into(),
+                changed.status.map(|status| status.as_str().to_owned()).into(),
+                changed.minor.clone().into(),
+                changed.application.clone().into(),
+                changed.started.map(|time| time.0).into(),
+                changed.ended.map(|time| time.0).into(),
+                due.into(),
+            ];
+            update.row(row, "")?;
+        }
+        update.push(") AS told WHERE job_id = column1").execute(&mut *c).await?;
+    }
+    Ok(())
+}
+
+/// What a job's new state means for the pilot that has it, and for whoever else runs it.
+async fn follow_up(
+    c: &mut AnyConnection,
+    Known { job, held, .. }: &Known,
+    to: JobState,
+) -> Result<(), StoreError> {
+    if *held && to != JobState::Running {
+        release_attempt(c, job).await?;
+    }
+    match to {
+        JobState::Killed | JobState::Deleted if !held => tell_to_end(c, job).await,
+        JobState::Received | JobState::Waiting => forget_commands(c, job.id).await,
+        _ => Ok(()),
+    }
+}
+
+/// Whoever runs a job elsewhere hears with its next heartbeat that it is to end.
+pub(super) async fn tell_to_end(
+    c: &mut AnyConnection,
+    found: &JobRecord,
+) -> Result<(), StoreError> {
+    if found.status.is_held_by_pilot() || found.status == JobState::Completing {
+        sqlx::query("INSERT INTO job_commands (job_id, command) VALUES ($1, 'Kill')")
+            .bind(found.id.0)
+            .execute(c)
+            .await?;
+    }
+    Ok(())
+}
+
+/// What was meant for an attempt is not for the next.
+pub(super) async fn forget_commands(c: &mut AnyConnection, id: JobId) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM job_commands WHERE job_id = $1").bind(id.0).execute(c).await?;
+    Ok(())
+}
+
+async fn log(c: &mut AnyConnection, entries: &[Entry<'_>]) -> Result<(), StoreError> {
+    for part in parts(entries) {
+        let mut insert = Growing::new(
+            "INSERT INTO events (job_id, attempt, time, status, minor_status, application_status, source)
+             VALUES",
+        );
+        for Entry { of: Known { job, .. }, changed, time, source, .. } in part {
+            let row = [
+                job.id.0.into(),
+                i64::from(job.attempt.0).into(),
+                time.0.into(),
+                changed.status.unwrap_or(job.status).as_str().to_owned().into(),
+                changed.minor.as_ref().unwrap_or(&job.minor_status).clone().into(),
+                changed.application.as_ref().unwrap_or(&job.application_status).clone().into(),
+                source.clone().into(),
+            ];
+            insert.row(row, "")?;
+        }
+        insert.execute(&mut *c).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{JobStore, ReportStore, sql::testing::store};
+    use futures::future::join_all;
+
+    /// Jobs 1 and 2 are ada's, 3 is bob's.
+    const JOBS: &str = "INSERT INTO jobs (job_id, template_id, row_number, parameters, class_id, vo, grp, owner,
+            job_type, name, priority, status, minor_status, submitted, updated)
+         SELECT n, 1, 0, '{}', 1, 'vo', 'g', owner, 'User', '', 1, 'Waiting', '', 5, 5
+         FROM (SELECT 1 AS n, 'ada' AS owner UNION ALL SELECT 2, 'ada' UNION ALL SELECT 3, 'bob') AS jobs";
+
+    async fn jobs() -> (SqlStore, tempfile::TempDir) {
+        let (store, directory) = store().await;
+        let write =
+            store.write(|c| Box::pin(async move { Ok(sqlx::query(JOBS).execute(c).await?) }));
+        write.await.unwrap();
+        (store, directory)
+    }
+
+    fn report(job: i64, time: i64, status: Option<JobState>, application: &str) -> StatusReport {
+        StatusReport {
+            job: JobId(job),
+            time: Timestamp(time),
+            status,
+            minor: None,
+            application: Some(application.to_owned()),
+            source: String::new(),
+            force: false,
+        }
+    }
+
+    async fn tell(store: &SqlStore, reports: Vec<StatusReport>) -> Reported {
+        let ada = Speaker::Owner { vo: "vo".parse().unwrap(), owner: "ada".parse().unwrap() };
+        store.report(ada, reports, "ada".to_owned(), Timestamp(100)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_job_moves_in_the_order_of_its_own_times() {
+        let (store, _directory) = jobs().await;
+        let told = tell(
+            &store,
+            vec![
+                report(1, 8, Some(JobState::Running), "b"),
+                report(2, 9, Some(JobState::Done), "x"),
+                report(1, 7, Some(JobState::Matched), "a"),
+                report(1, 6, None, "late"),
+                report(1, 3, None, "early"),
+                report(1, 4, Some(JobState::Done), "early too"),
+            ],
+        );
+        let Reported::Heard { answers, changes } = told.await else { panic!() };
+        let taken = |answer: &ReportAnswer| matches!(answer, ReportAnswer::Taken(_));
+        assert_eq!(
+            answers.iter().map(taken).collect::<Vec<_>>(),
+            [true, false, true, true, true, false]
+        );
+        assert_eq!(changes.iter().map(|change| change.delta).sum::<i64>(), -1);
+        let job = store.job(JobId(1)).await.unwrap().unwrap();
+        assert_eq!((job.status, job.started), (JobState::Running, Some(Timestamp(8))));
+        assert_eq!(job.application_status, "b");
+        let log = store.events(JobId(1)).await.unwrap();
+        let said = log.iter().map(|entry| entry.application_status.as_str());
+        assert_eq!(said.collect::<Vec<_>>(), ["", "", "early", "late", "a", "b"]);
+        assert_eq!(store.job(JobId(2)).await.unwrap().unwrap().status, JobState::Waiting);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_heard_of_whoever_speaks_for_others() {
+        let (store, _directory) = jobs().await;
+        let told = tell(&store, vec![report(1, 8, None, "a"), report(3, 8, None, "a")]).await;
+        assert_eq!(told, Reported::NotYours(JobId(3)));
+        assert_eq!(tell(&store, vec![report(4, 8, None, "a")]).await, Reported::NotYours(JobId(4)));
+        assert_eq!(store.job(JobId(1)).await.unwrap().unwrap().application_status, "");
+    }
+
+    #[tokio::test]
+    async fn what_is_told_at_the_same_moment_is_all_heard_and_others_are_not_held_up() {
+        let (store, _directory) = jobs().await;
+        let one = |n: i64| {
+            let said = format!("step {n}");
+            tell(&store, vec![report(1 + n % 3, 10 + n, None, &said)])
+        };
+        let told = join_all((0..60).map(one)).await;
+        let refused = told.iter().filter(|told| **told == Reported::NotYours(JobId(3))).count();
+        assert_eq!(refused, 20);
+        for id in [1, 2] {
+            assert_eq!(store.events(JobId(id)).await.unwrap().len(), 22);
+            let job = store.job(JobId(id)).await.unwrap().unwrap();
+            assert_eq!(job.application_status, format!("step {}", 56 + id));
+        }
+    }
+}
