@@ -117,7 +117,7 @@ async fn take(
     let text = format!(
         "WITH picked AS MATERIALIZED (
             SELECT job_id FROM jobs WHERE class_id = $3 AND owner = $4 AND status = 'Waiting'
-            ORDER BY priority DESC, job_id LIMIT $5{})
+            ORDER BY priority DESC, job_id LIMIT CAST($5 AS BIGINT){})
          UPDATE jobs SET status = 'Matched', minor_status = 'Assigned', attempt = attempt + 1,
             site = $1, updated = $2, started = NULL
          WHERE job_id IN (SELECT job_id FROM picked)

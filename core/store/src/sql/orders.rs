@@ -3,8 +3,8 @@
 use super::{
     dialect::{Dialect, statement},
     moves::{Move, job, move_job, moved, release_attempt},
-    reports::{forget_commands, tell_to_end},
     rows, sandboxes,
+    statuses::{forget_commands, tell_to_end},
 };
 use crate::{Again, JobRecord, OrderAnswer, QueueChange, StoreError};
 use spinor_model::{
@@ -147,8 +147,8 @@ pub async fn release_due(
     now: Timestamp,
 ) -> Result<Vec<QueueChange>, StoreError> {
     let due = sqlx::query(statement(format!(
-        "SELECT * FROM jobs WHERE not_before <= $1 AND status = 'Received' ORDER BY job_id
-            LIMIT 1000{}",
+        "SELECT * FROM jobs WHERE status = 'Received' AND job_id IN (SELECT job_id FROM jobs
+            WHERE not_before <= $1 AND status = 'Received' ORDER BY not_before LIMIT 1000) ORDER BY job_id{}",
         Dialect::of(c).skip_locked()
     )))
     .bind(now.0)

@@ -5,7 +5,7 @@ use super::{
     SqlStore,
     counts::Counted,
     dialect::{Dialect, Growing},
-    rows,
+    logs, rows,
 };
 use crate::{
     Column, ColumnKind, Condition, EventRecord, Found, Operand, Page, Search, SearchStore,
@@ -48,7 +48,9 @@ fn operand(query: &mut Growing, value: &Operand) -> Result<(), StoreError> {
     match value {
         Operand::Number(number) => query.bind(*number)?,
         Operand::Real(number) => query.bind(*number)?,
-        Operand::Text(text) => query.bind(rows::plain(text))?,
+        // SQLite plans a statement anew for each value that it may compare with the condition of a partial index, or
+        // take for a limit; it does not look into casts.
+        Operand::Text(text) => query.push("CAST(").bind(rows::plain(text))?.push(" AS TEXT)"),
     };
     Ok(())
 }
@@ -211,9 +213,10 @@ impl SearchStore for SqlStore {
             };
             query.push(if *descending { " DESC" } else { "" });
         }
-        query.push(" LIMIT ").bind(i64::from(search.limit))?;
-        query.push(" OFFSET ").bind(i64::try_from(search.offset).unwrap_or(i64::MAX))?;
-        query.push(") AS rows");
+        // In casts, as above.
+        query.push(" LIMIT CAST(").bind(i64::from(search.limit))?.push(" AS BIGINT)");
+        let offset = i64::try_from(search.offset).unwrap_or(i64::MAX);
+        query.push(" OFFSET CAST(").bind(offset)?.push(" AS BIGINT)) AS rows");
         let page = query.rows(&self.readers).await?;
         let mut rows: Vec<Vec<Found>> =
             page.first().map(|row| rows::json(row, "page")).transpose()?.unwrap_or_default();
@@ -241,15 +244,7 @@ impl SearchStore for SqlStore {
     }
 
     async fn logs(&self, jobs: &[JobId]) -> Result<Vec<(JobId, EventRecord)>, StoreError> {
-        if jobs.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: Vec<_> = jobs.iter().map(|job| Operand::Number(job.0)).collect();
-        let mut query = Growing::new("SELECT * FROM events WHERE job_id IN ");
-        list(&mut query, &ids, self.dialect)?;
-        query.push(" ORDER BY job_id, event_id");
-        let found = query.rows(&self.readers).await?;
-        found.iter().map(|row| Ok((JobId(row.try_get("job_id")?), rows::event(row)?))).collect()
+        logs::read(&self.readers, self.dialect, jobs).await
     }
 }
 
