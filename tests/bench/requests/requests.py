@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
-JDL = 'Executable = "/bin/true"; Site = "NOWHERE.never.test"; JobGroup = "load"; CPUTime = 600;'
+REST = 'Site = "NOWHERE.never.test"; JobGroup = "load"; CPUTime = 600;'
+JDL = 'Executable = "/bin/true"; ' + REST
 
 
 @dataclass
@@ -59,13 +60,14 @@ class Case:
     name: str
     method: str
     path: str
-    body: str  # a Lua expression; `id` is one of the target's jobs, another each time
+    body: str  # a Lua expression; `id` is one of the target's jobs, `n` a number, another each time
     connections: int
     units: int = 1
 
 
 def cases(batch: int) -> list[Case]:
     one, many = json.dumps([JDL]), json.dumps([JDL] * batch)
+    unlike = json.dumps([f'Executable = "/bin/true"; Arguments = "|"; {REST}']).split("|")
     search = json.dumps({"search": [{"parameter": "Status", "operator": "eq", "value": "Waiting"}]})
     summary = json.dumps({"grouping": ["Status"]})
     status = '\'{"\' .. id .. \'":{"\' .. os.date("!%Y-%m-%dT%H:%M:%SZ") .. \'":{"ApplicationStatus":"step"}}}\''
@@ -73,6 +75,7 @@ def cases(batch: int) -> list[Case]:
     return [
         Case("submit 1, 8 connections", "POST", "/api/jobs/jdl", f"[==[{one}]==]", 8),
         Case("submit 1, 64 connections", "POST", "/api/jobs/jdl", f"[==[{one}]==]", 64),
+        Case("submit 1 unlike, 64", "POST", "/api/jobs/jdl", " .. n .. ".join(f"[==[{part}]==]" for part in unlike), 64),
         Case(f"submit {batch}, 8 connections", "POST", "/api/jobs/jdl", f"[==[{many}]==]", 8, batch),
         Case("search page of 100, 8", "POST", "/api/jobs/search?per_page=100", f"[==[{search}]==]", 8),
         Case("summary, 8", "POST", "/api/jobs/summary", f"[==[{summary}]==]", 8),
@@ -83,11 +86,11 @@ def cases(batch: int) -> list[Case]:
 
 LUA = """
 local first, last = {first}, {last}
-local id = first
+local id, n = first, os.time() % 100000 * 10000
 wrk.headers["Authorization"] = "Bearer {token}"
 wrk.headers["Content-Type"] = "application/json"
 request = function()
-  id = id + 1
+  id, n = id + 1, n + 1
   if id > last then id = first end
   return wrk.format("{method}", "{path}", nil, {body})
 end
