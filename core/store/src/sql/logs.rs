@@ -1,11 +1,10 @@
 //! Logs of jobs. How each begins is in no table, since it is the same for all.
 
 use super::{
-    dialect::{Dialect, Growing},
+    dialect::{Dialect, statement},
     rows,
-    search::list,
 };
-use crate::{EventRecord, Operand, StoreError};
+use crate::{EventRecord, StoreError};
 use spinor_model::{
     id::{AttemptNumber, JobId},
     state::JobState,
@@ -22,16 +21,16 @@ pub async fn read(
     if jobs.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<_> = jobs.iter().map(|job| Operand::Number(job.0)).collect();
-    let mut query = Growing::new(
+    let text = format!(
         "SELECT jobs.job_id, jobs.submitted, event_id, events.attempt, time, events.status, events.minor_status,
             events.application_status, source
-         FROM jobs LEFT JOIN events ON events.job_id = jobs.job_id WHERE jobs.job_id IN ",
+         FROM jobs LEFT JOIN events ON events.job_id = jobs.job_id WHERE jobs.job_id IN {}
+         ORDER BY jobs.job_id, event_id",
+        dialect.numbers("$1")
     );
-    list(&mut query, &ids, dialect)?;
-    query.push(" ORDER BY jobs.job_id, event_id");
+    let found = sqlx::query(statement(text)).bind(rows::to_json(&jobs)?).fetch_all(readers).await?;
     let mut log: Vec<(JobId, EventRecord)> = Vec::new();
-    for row in query.rows(readers).await? {
+    for row in found {
         let job = JobId(row.try_get("job_id")?);
         let entry = match row.try_get::<Option<i64>, _>("event_id")? {
             Some(_) => Some(rows::event(&row)?),
