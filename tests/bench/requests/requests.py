@@ -80,7 +80,9 @@ def cases(batch: int) -> list[Case]:
         Case("search page of 100, 8", "POST", "/api/jobs/search?per_page=100", f"[==[{search}]==]", 8),
         Case("summary, 8", "POST", "/api/jobs/summary", f"[==[{summary}]==]", 8),
         Case("status, 8", "PATCH", "/api/jobs/status", status, 8),
+        Case("status, 64", "PATCH", "/api/jobs/status", status, 64),
         Case("heartbeat, 8", "PATCH", "/api/jobs/heartbeat", beat, 8),
+        Case("heartbeat, 64", "PATCH", "/api/jobs/heartbeat", beat, 64),
     ]
 
 
