@@ -19,7 +19,8 @@ use spinor_plugins::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -52,10 +53,19 @@ impl Observer for Notes {
     }
 }
 
+/// Of all tests, so that what comes with the server is compiled once.
+fn cache() -> CompiledCache {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-by-host");
+        CompiledCache::open(folder.clone(), &folder.join("key")).unwrap();
+        folder
+    });
+    CompiledCache::open(FOLDER.clone(), &FOLDER.join("key")).unwrap()
+}
+
 async fn host() -> Host {
     let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().to_owned();
-    let cache = CompiledCache::open(data.join("compiled"), &data.join("key")).unwrap();
+    let (data, cache) = (directory.path().to_owned(), cache());
     let loader = Loader { engines: Engines::new().unwrap(), cache, compiler: Compiler::here() };
     let (clock, notes) = (Arc::new(ManualClock::default()), Arc::new(Notes::default()));
     let surroundings = Surroundings {
