@@ -186,15 +186,12 @@ async fn statuses(
         return Err(Problem::forbidden("force needs the property JobAdministrator"));
     }
     some(updates.len())?;
-    if updates.values().any(BTreeMap::is_empty) {
-        // Nothing is said of these, which has to be somebody's to say.
-        theirs(&app, &subject, updates.keys().copied()).await?;
-    }
     let (speaker, by) = (speaker(&subject), subject.to_string());
+    let named = updates.keys().copied().map(JobId).collect();
     let jobs: Vec<i64> = reports.iter().map(|report| report.job.0).collect();
     let (lifecycle, now) = (app.lifecycle.clone(), app.lifecycle.now());
     let answers = whole(async move {
-        match lifecycle.store.report(speaker, reports, by, now).await? {
+        match lifecycle.store.report(speaker, named, reports, by, now).await? {
             Reported::NotYours(id) => Err(not_theirs(id)),
             Reported::Heard { answers, changes } => {
                 lifecycle.note(&changes).await?;

@@ -216,19 +216,19 @@ async fn repeated(
         alone(c, &format!("submission {request}")).await?;
     }
     let text = format!(
-        "SELECT asked.n, submission_key, jobs.row_number, jobs.job_id FROM (SELECT CAST(value ->> 'n' AS BIGINT) AS n,
+        "SELECT asked.n, turn, submission_key, jobs.row_number, jobs.job_id FROM (SELECT CAST(value ->> 'n' AS BIGINT) AS n,
             CAST(value ->> 'turn' AS BIGINT) AS turn, value ->> 'vo' AS vo, value ->> 'owner' AS owner,
             value ->> 'key' AS submission_key FROM {}) AS asked
          JOIN templates USING (vo, owner, submission_key) JOIN jobs USING (template_id)
          ORDER BY asked.n, asked.turn, jobs.row_number, jobs.job_id",
         Dialect::of(c).items("$1")
     );
-    let mut of_keys: BTreeMap<(usize, usize), Rows> = BTreeMap::new();
+    let mut of_keys: BTreeMap<(usize, i64), Rows> = BTreeMap::new();
     for row in sqlx::query(statement(text)).bind(to_json(&asked)?).fetch_all(c).await? {
         let number = usize::try_from(row.try_get::<i64, _>("n")?).unwrap_or(usize::MAX);
         let Some(before) = found.get_mut(number) else { continue };
         before.keys.insert(row.try_get("submission_key")?);
-        let rows = of_keys.entry((number, before.keys.len())).or_default();
+        let rows = of_keys.entry((number, row.try_get("turn")?)).or_default();
         rows.entry(row.try_get("row_number")?).or_default().push(JobId(row.try_get("job_id")?));
     }
     for ((number, _), rows) in of_keys {

@@ -123,7 +123,7 @@ pub async fn conclude(
                 return Ok(Vec::new());
             }
             let Some(job) = moves::job(c, id).await? else { return Ok(Vec::new()) };
-            let minor = "Pilot Agent Submission";
+            let minor = moves::WAITS;
             move_job(c, &job, Move { to: JobState::Waiting, minor, source, now }).await?;
             Ok(moved(&job, JobState::Waiting).into_iter().collect())
         }

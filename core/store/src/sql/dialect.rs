@@ -148,12 +148,10 @@ impl Growing {
 
     /// Does what the finished statement says.
     pub async fn execute<'c>(
-        &mut self,
+        self,
         database: impl Executor<'c, Database = Any>,
     ) -> Result<(), sqlx::Error> {
-        let (text, arguments) =
-            (std::mem::take(&mut self.text), std::mem::take(&mut self.arguments));
-        sqlx::query_with(AssertSqlSafe(text), arguments).execute(database).await?;
+        sqlx::query_with(AssertSqlSafe(self.text), self.arguments).execute(database).await?;
         Ok(())
     }
 

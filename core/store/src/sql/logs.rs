@@ -2,6 +2,7 @@
 
 use super::{
     dialect::{Dialect, statement},
+    moves::WAITS,
     rows,
 };
 use crate::{EventRecord, StoreError};
@@ -57,20 +58,17 @@ fn beginning(submitted: Timestamp) -> [EventRecord; 2] {
         application_status: String::new(),
         source: "JobManager".to_owned(),
     };
-    [entry(JobState::Received, "Job accepted"), entry(JobState::Waiting, "Pilot Agent Submission")]
+    [entry(JobState::Received, "Job accepted"), entry(JobState::Waiting, WAITS)]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{JobStore, sql::testing::store};
+    use crate::{
+        JobStore,
+        sql::testing::{store, waiting},
+    };
 
-    /// Three jobs: one without a log of its own, one that a server logged from its beginning, one that ran.
-    const JOBS: &str =
-        "INSERT INTO jobs (job_id, template_id, row_number, parameters, class_id, vo, grp, owner,
-            job_type, name, priority, status, minor_status, submitted, updated)
-         SELECT n, 1, 0, '{}', 1, 'vo', 'g', 'o', 'User', '', 1, 'Waiting', '', 5, 5
-         FROM (SELECT 1 AS n UNION ALL SELECT 2 UNION ALL SELECT 3) AS numbers";
     const EVENTS: &str =
         "INSERT INTO events (job_id, attempt, time, status, minor_status, source) VALUES
             (2, 0, 5, 'Received', 'Job accepted', 'JobManager'),
@@ -80,13 +78,10 @@ mod tests {
     #[tokio::test]
     async fn every_log_has_its_beginning_once() {
         let (store, _directory) = store().await;
-        let write = store.write(|c| {
-            Box::pin(async move {
-                sqlx::query(JOBS).execute(&mut *c).await?;
-                sqlx::query(EVENTS).execute(c).await?;
-                Ok(())
-            })
-        });
+        // One without a log of its own, one that a server logged from its beginning, one that ran.
+        waiting(&store, &["ada", "ada", "ada"]).await;
+        let write =
+            store.write(|c| Box::pin(async move { Ok(sqlx::query(EVENTS).execute(c).await?) }));
         write.await.unwrap();
         let log = |id| store.events(JobId(id));
         assert_eq!(log(1).await.unwrap(), beginning(Timestamp(5)));

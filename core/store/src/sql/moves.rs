@@ -1,7 +1,7 @@
 //! Moving jobs: the one place that changes a job's state, with the log entry that goes with it.
 
 use super::{
-    dialect::{Dialect, statement},
+    dialect::{Dialect, Growing, parts, statement},
     rows,
 };
 use crate::{AttemptRecord, Changed, JobRecord, QueueChange, QueueKey, StoreError};
@@ -57,70 +57,98 @@ pub async fn move_job(
     change: Move<'_>,
 ) -> Result<(), StoreError> {
     let to = job.status.to(change.to).map_err(|illegal| StoreError::Move(job.id, illegal))?;
-    let minor = rows::cut(change.minor, MINOR);
     let changed = Changed {
         status: Some(to),
-        minor: Some(minor.clone()),
+        minor: Some(rows::cut(change.minor, MINOR)),
         application: None,
         started: (to == JobState::Running).then_some(change.now),
         ended: to.is_final().then_some(change.now),
     };
-    write(c, job.id, &changed, change.now).await?;
-    log(c, job, &Move { minor: &minor, ..change }, "").await
+    let (time, application, source) = (change.now, String::new(), change.source.to_owned());
+    let entry = Entry { job, changed, application, time, source };
+    write(c, &[&entry], change.now).await?;
+    log(c, &[&entry]).await
 }
 
 /// Characters of a minor status.
 pub const MINOR: usize = 128;
 
-/// Writes what changed of a job. What becomes Received is due at once, unless whoever sends it back
+/// The minor status of jobs that wait, in DIRAC's words.
+pub const WAITS: &str = "Pilot Agent Submission";
+
+/// What changes of a job, and the entry of its log that goes with it.
+pub struct Entry<'a> {
+    /// The job, as it was.
+    pub job: &'a JobRecord,
+    /// What changes.
+    pub changed: Changed,
+    /// What the entry says of the payload.
+    pub application: String,
+    /// Since when it is so.
+    pub time: Timestamp,
+    /// Who says so.
+    pub source: String,
+}
+
+/// Writes what changed of different jobs. What becomes Received is due at once, unless whoever sends it back
 /// says otherwise; nothing else has a time to wait for.
 pub async fn write(
     c: &mut AnyConnection,
-    id: JobId,
-    changed: &Changed,
+    entries: &[&Entry<'_>],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let due = (changed.status == Some(JobState::Received)).then_some(now.0);
-    sqlx::query(
-        "UPDATE jobs SET status = coalesce($1, status), minor_status = coalesce($2, minor_status),
-            application_status = coalesce($3, application_status), started = coalesce(started, $4),
-            ended = CASE WHEN CAST($1 AS TEXT) IS NULL THEN ended ELSE $5 END,
-            not_before = CASE WHEN CAST($1 AS TEXT) IS NULL THEN not_before ELSE $6 END, updated = $7
-         WHERE job_id = $8",
-    )
-    .bind(changed.status.map(|status| status.as_str().to_owned()))
-    .bind(changed.minor.clone())
-    .bind(changed.application.clone())
-    .bind(changed.started.map(|time| time.0))
-    .bind(changed.ended.map(|time| time.0))
-    .bind(due)
-    .bind(now.0)
-    .bind(id.0)
-    .execute(c)
-    .await?;
+    for part in parts(entries) {
+        let mut update = Growing::new(
+            "UPDATE jobs SET status = coalesce(column2, status),
+                minor_status = coalesce(column3, minor_status),
+                application_status = coalesce(column4, application_status),
+                started = coalesce(started, column5),
+                ended = CASE WHEN column2 IS NULL THEN ended ELSE column6 END,
+                not_before = CASE WHEN column2 IS NULL THEN not_before ELSE column7 END,
+                updated = $1
+             FROM (VALUES",
+        );
+        update.hold(now.0)?;
+        for Entry { job, changed, .. } in part {
+            let due = (changed.status == Some(JobState::Received)).then_some(now.0);
+            let row = [
+                job.id.0.into(),
+                changed.status.map(|status| status.as_str().to_owned()).into(),
+                changed.minor.clone().into(),
+                changed.application.clone().into(),
+                changed.started.map(|time| time.0).into(),
+                changed.ended.map(|time| time.0).into(),
+                due.into(),
+            ];
+            update.row(row, "")?;
+        }
+        update.push(") AS told WHERE job_id = column1");
+        update.execute(&mut *c).await?;
+    }
     Ok(())
 }
 
-/// Adds an entry to a job's log.
-pub async fn log(
-    c: &mut AnyConnection,
-    job: &JobRecord,
-    change: &Move<'_>,
-    application: &str,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO events (job_id, attempt, time, status, minor_status, application_status, source)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
-    )
-    .bind(job.id.0)
-    .bind(i64::from(job.attempt.0))
-    .bind(change.now.0)
-    .bind(change.to.as_str())
-    .bind(change.minor)
-    .bind(application)
-    .bind(change.source)
-    .execute(c)
-    .await?;
+/// Adds entries to logs of jobs.
+pub async fn log(c: &mut AnyConnection, entries: &[&Entry<'_>]) -> Result<(), StoreError> {
+    for part in parts(entries) {
+        let mut insert = Growing::new(
+            "INSERT INTO events (job_id, attempt, time, status, minor_status, application_status, source)
+             VALUES",
+        );
+        for Entry { job, changed, application, time, source } in part {
+            let row = [
+                job.id.0.into(),
+                i64::from(job.attempt.0).into(),
+                time.0.into(),
+                changed.status.unwrap_or(job.status).as_str().to_owned().into(),
+                changed.minor.as_ref().unwrap_or(&job.minor_status).clone().into(),
+                application.clone().into(),
+                source.clone().into(),
+            ];
+            insert.row(row, "")?;
+        }
+        insert.execute(&mut *c).await?;
+    }
     Ok(())
 }
 

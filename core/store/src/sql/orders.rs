@@ -2,7 +2,7 @@
 
 use super::{
     dialect::{Dialect, statement},
-    moves::{Move, job, move_job, moved, release_attempt},
+    moves::{Move, WAITS, job, move_job, moved, release_attempt},
     rows, sandboxes,
     statuses::{forget_commands, tell_to_end},
 };
@@ -157,8 +157,8 @@ pub async fn release_due(
     let mut changes = Vec::new();
     for row in &due {
         let job = rows::job(row)?;
-        let minor = "Pilot Agent Submission";
-        let change_to = Move { to: JobState::Waiting, minor, source: "JobManager", now };
+        let (minor, source) = (WAITS, "JobManager");
+        let change_to = Move { to: JobState::Waiting, minor, source, now };
         move_job(c, &job, change_to).await?;
         changes.extend(moved(&job, JobState::Waiting));
     }

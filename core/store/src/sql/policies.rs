@@ -129,8 +129,6 @@ fn sender(row: &AnyRow) -> Result<Unfinished, StoreError> {
     })
 }
 
-const WAITS: &str = "Pilot Agent Submission";
-
 #[async_trait]
 impl PolicyStore for SqlStore {
     async fn observe(
@@ -245,7 +243,7 @@ impl PolicyStore for SqlStore {
                             AND status = 'Waiting' AND minor_status LIKE 'Held:%'",
                     )
                     .bind(class.0)
-                    .bind(WAITS.to_owned()),
+                    .bind(super::moves::WAITS.to_owned()),
                 };
                 query.execute(c).await?;
                 Ok(())

@@ -133,8 +133,9 @@ async fn by_server(
     by: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let reports = Arc::new(reports);
-    let told = Told { speaker: Speaker::All, reports, by: by.to_owned(), now };
+    let jobs = reports.iter().map(|report| report.job).collect();
+    let (speaker, reports, by) = (Speaker::All, Arc::new(reports), by.to_owned());
+    let told = Told { speaker, jobs, reports, by, now };
     statuses::hear(c, &[told]).await?;
     Ok(())
 }
@@ -197,12 +198,13 @@ impl ReportStore for SqlStore {
     async fn report(
         &self,
         speaker: Speaker,
+        jobs: Vec<JobId>,
         reports: Vec<StatusReport>,
         by: String,
         now: Timestamp,
     ) -> Result<Reported, StoreError> {
         let reports = Arc::new(reports);
-        self.told.run(self, Told { speaker, reports, by, now }).await
+        self.told.run(self, Told { speaker, jobs, reports, by, now }).await
     }
 
     async fn alive(

@@ -2,9 +2,9 @@
 
 use super::{
     SqlStore,
-    dialect::{Dialect, Growing, parts, statement},
+    dialect::{Dialect, statement},
     gather::Together,
-    moves::{MINOR, moved, release_attempt},
+    moves::{self, Entry, MINOR, moved, release_attempt},
     rows,
 };
 use crate::{Changed, JobRecord, ReportAnswer, Reported, Speaker, StatusReport, StoreError};
@@ -20,7 +20,9 @@ use std::{
 pub struct Told {
     /// Who.
     pub speaker: Speaker,
-    /// Them.
+    /// The jobs that they name, also those of which they say nothing.
+    pub jobs: Vec<JobId>,
+    /// What they say.
     pub reports: Arc<Vec<StatusReport>>,
     /// Who it is, for those that name no source.
     pub by: String,
@@ -72,19 +74,17 @@ struct Known {
     newest: Timestamp,
 }
 
-/// An entry of a job's log, and what changes with it.
-struct Entry<'a> {
-    of: &'a Known,
-    changed: Changed,
-    /// Whether something newer is known: then it is only logged.
-    late: bool,
-    time: Timestamp,
-    source: String,
+/// What a report makes of a job.
+enum Heard<'a> {
+    /// Something newer is known: it is only logged.
+    Late(Entry<'a>),
+    /// It is so.
+    New(Entry<'a>),
 }
 
 /// Takes reports on jobs, each on its own merits: for each job in the order of their times.
 pub async fn hear(c: &mut AnyConnection, told: &[Told]) -> Result<Vec<Reported>, StoreError> {
-    let all = told.iter().flat_map(|one| one.reports.iter().map(|report| report.job));
+    let all = told.iter().flat_map(|one| one.jobs.iter().copied());
     let mut known = known(c, &all.collect()).await?;
     let mut heard: Vec<Reported> = told.iter().map(|one| allowed(one, &known)).collect();
     let mut waiting: Vec<(usize, usize)> = Vec::new();
@@ -111,10 +111,9 @@ pub async fn hear(c: &mut AnyConnection, told: &[Told]) -> Result<Vec<Reported>,
 
 /// Whether somebody may speak for all jobs that they name.
 fn allowed(told: &Told, known: &BTreeMap<JobId, Known>) -> Reported {
-    let job = |id| known.get(&id).map(|known| &known.job);
-    let others = told.reports.iter().find(|report| !told.speaker.may(report.job, job(report.job)));
-    match others {
-        Some(report) => Reported::NotYours(report.job),
+    let job = |id: JobId| known.get(&id).map(|known| &known.job);
+    match told.jobs.iter().find(|id| !told.speaker.may(**id, job(**id))) {
+        Some(id) => Reported::NotYours(*id),
         None => {
             let answers = vec![ReportAnswer::NotFound; told.reports.len()];
             Reported::Heard { answers, changes: Vec::new() }
@@ -130,40 +129,41 @@ async fn round(
     places: &[(usize, usize)],
     heard: &mut [Reported],
 ) -> Result<(), StoreError> {
-    let mut entries = Vec::with_capacity(places.len());
+    let (mut late, mut new) = (Vec::new(), Vec::new());
     for (n, i) in places {
         let (one, report) = (&told[*n], &told[*n].reports[*i]);
         let Some(of) = known.get(&report.job).filter(|known| one.speaker.sees(&known.job)) else {
             continue;
         };
         let Reported::Heard { answers, changes } = &mut heard[*n] else { continue };
-        answers[*i] = match entry(of, report, one) {
+        answers[*i] = match hear_of(of, report, one) {
             Err(why) => ReportAnswer::Refused(why),
-            Ok(entry) if entry.late => {
-                entries.push(entry);
+            Ok(Heard::Late(entry)) => {
+                late.push(entry);
                 ReportAnswer::Taken(Changed::default())
             }
-            Ok(entry) => {
+            Ok(Heard::New(entry)) => {
                 changes.extend(entry.changed.status.and_then(|to| moved(&of.job, to)));
                 let changed = entry.changed.clone();
-                entries.push(entry);
+                new.push((of, entry));
                 ReportAnswer::Taken(changed)
             }
         };
     }
-    let written: Vec<&Entry<'_>> = entries.iter().filter(|entry| !entry.late).collect();
     let now = told.iter().map(|one| one.now).max().unwrap_or_default();
-    write(c, &written, now).await?;
-    for entry in written {
+    let written: Vec<&Entry<'_>> = new.iter().map(|(_, entry)| entry).collect();
+    moves::write(c, &written, now).await?;
+    for (of, entry) in &new {
         if let Some(to) = entry.changed.status {
-            follow_up(c, entry.of, to).await?;
+            follow_up(c, of, to).await?;
         }
     }
-    log(c, &entries).await
+    let all: Vec<&Entry<'_>> = late.iter().chain(written).collect();
+    moves::log(c, &all).await
 }
 
-/// The entry that a report makes; or why it cannot be so.
-fn entry<'a>(of: &'a Known, report: &StatusReport, told: &Told) -> Result<Entry<'a>, String> {
+/// What a report makes of a job; or why it cannot be so.
+fn hear_of<'a>(of: &'a Known, report: &StatusReport, told: &Told) -> Result<Heard<'a>, String> {
     let status = step(of, report)?;
     // Clocks of workers are not trusted to be ahead.
     let time = Timestamp(report.time.0.min(told.now.0));
@@ -186,7 +186,10 @@ fn entry<'a>(of: &'a Known, report: &StatusReport, told: &Told) -> Result<Entry<
         "" | "Unknown" => &told.by,
         source => source,
     };
-    Ok(Entry { of, changed, late, time, source: rows::cut(source, 64) })
+    let application = changed.application.as_ref().unwrap_or(&of.job.application_status).clone();
+    let source = rows::cut(source, 64);
+    let entry = Entry { job: &of.job, changed, application, time, source };
+    Ok(if late { Heard::Late(entry) } else { Heard::New(entry) })
 }
 
 /// The state that a report brings a job to, if it does; or why it cannot be.
@@ -257,42 +260,6 @@ async fn known(
     found.iter().map(known).collect()
 }
 
-/// Writes what changed of different jobs. What becomes Received is due at once.
-async fn write(
-    c: &mut AnyConnection,
-    entries: &[&Entry<'_>],
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    for part in parts(entries) {
-        let mut update = Growing::new(
-            "UPDATE jobs SET status = coalesce(column2, status),
-                minor_status = coalesce(column3, minor_status),
-                application_status = coalesce(column4, application_status),
-                started = coalesce(started, column5),
-                ended = CASE WHEN column2 IS NULL THEN ended ELSE column6 END,
-                not_before = CASE WHEN column2 IS NULL THEN not_before ELSE column7 END,
-                updated = $1
-             FROM (VALUES",
-        );
-        update.hold(now.0)?;
-        for Entry { of, changed, .. } in part {
-            let due = (changed.status == Some(JobState::Received)).then_some(now.0);
-            let row = [
-                of.job.id.0.into(),
-                changed.status.map(|status| status.as_str().to_owned()).into(),
-                changed.minor.clone().into(),
-                changed.application.clone().into(),
-                changed.started.map(|time| time.0).into(),
-                changed.ended.map(|time| time.0).into(),
-                due.into(),
-            ];
-            update.row(row, "")?;
-        }
-        update.push(") AS told WHERE job_id = column1").execute(&mut *c).await?;
-    }
-    Ok(())
-}
-
 /// What a job's new state means for the pilot that has it, and for whoever else runs it.
 async fn follow_up(
     c: &mut AnyConnection,
@@ -329,46 +296,19 @@ pub(super) async fn forget_commands(c: &mut AnyConnection, id: JobId) -> Result<
     Ok(())
 }
 
-async fn log(c: &mut AnyConnection, entries: &[Entry<'_>]) -> Result<(), StoreError> {
-    for part in parts(entries) {
-        let mut insert = Growing::new(
-            "INSERT INTO events (job_id, attempt, time, status, minor_status, application_status, source)
-             VALUES",
-        );
-        for Entry { of: Known { job, .. }, changed, time, source, .. } in part {
-            let row = [
-                job.id.0.into(),
-                i64::from(job.attempt.0).into(),
-                time.0.into(),
-                changed.status.unwrap_or(job.status).as_str().to_owned().into(),
-                changed.minor.as_ref().unwrap_or(&job.minor_status).clone().into(),
-                changed.application.as_ref().unwrap_or(&job.application_status).clone().into(),
-                source.clone().into(),
-            ];
-            insert.row(row, "")?;
-        }
-        insert.execute(&mut *c).await?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{JobStore, ReportStore, sql::testing::store};
+    use crate::{
+        JobStore, ReportStore,
+        sql::testing::{store, waiting},
+    };
     use futures::future::join_all;
 
     /// Jobs 1 and 2 are ada's, 3 is bob's.
-    const JOBS: &str = "INSERT INTO jobs (job_id, template_id, row_number, parameters, class_id, vo, grp, owner,
-            job_type, name, priority, status, minor_status, submitted, updated)
-         SELECT n, 1, 0, '{}', 1, 'vo', 'g', owner, 'User', '', 1, 'Waiting', '', 5, 5
-         FROM (SELECT 1 AS n, 'ada' AS owner UNION ALL SELECT 2, 'ada' UNION ALL SELECT 3, 'bob') AS jobs";
-
     async fn jobs() -> (SqlStore, tempfile::TempDir) {
         let (store, directory) = store().await;
-        let write =
-            store.write(|c| Box::pin(async move { Ok(sqlx::query(JOBS).execute(c).await?) }));
-        write.await.unwrap();
+        waiting(&store, &["ada", "ada", "bob"]).await;
         (store, directory)
     }
 
@@ -385,8 +325,13 @@ mod tests {
     }
 
     async fn tell(store: &SqlStore, reports: Vec<StatusReport>) -> Reported {
+        let jobs = reports.iter().map(|report| report.job).collect();
+        tell_of(store, jobs, reports).await
+    }
+
+    async fn tell_of(store: &SqlStore, jobs: Vec<JobId>, reports: Vec<StatusReport>) -> Reported {
         let ada = Speaker::Owner { vo: "vo".parse().unwrap(), owner: "ada".parse().unwrap() };
-        store.report(ada, reports, "ada".to_owned(), Timestamp(100)).await.unwrap()
+        store.report(ada, jobs, reports, "ada".to_owned(), Timestamp(100)).await.unwrap()
     }
 
     #[tokio::test]
@@ -425,6 +370,8 @@ mod tests {
         let told = tell(&store, vec![report(1, 8, None, "a"), report(3, 8, None, "a")]).await;
         assert_eq!(told, Reported::NotYours(JobId(3)));
         assert_eq!(tell(&store, vec![report(4, 8, None, "a")]).await, Reported::NotYours(JobId(4)));
+        let named = tell_of(&store, vec![JobId(1), JobId(3)], vec![report(1, 8, None, "a")]).await;
+        assert_eq!(named, Reported::NotYours(JobId(3)), "though nothing is said of it");
         assert_eq!(store.job(JobId(1)).await.unwrap().unwrap().application_status, "");
     }
 

@@ -22,11 +22,12 @@ pub trait SearchStore: Send + Sync {
 /// What is reported of jobs and pilots by those who run them elsewhere.
 #[async_trait]
 pub trait ReportStore: Send + Sync {
-    /// Takes reports on jobs, each on its own merits: what became of each. All jobs are the speaker's to speak
-    /// for, or nothing has happened.
+    /// Takes reports on some of the named jobs, each on its own merits: what became of each. All jobs are the
+    /// speaker's to speak for, or nothing has happened.
     async fn report(
         &self,
         speaker: Speaker,
+        jobs: Vec<JobId>,
         reports: Vec<StatusReport>,
         by: String,
         now: Timestamp,
