@@ -210,7 +210,7 @@ async fn search(
     let asked: SearchBody = body(&bytes)?;
     let search = searched(&app, subject.vo(), Table::Pilots, &asked, &page).await?;
     let found = app.lifecycle.store.search(&search).await?;
-    let rows = rows(&search.columns, &found.rows).collect();
+    let rows = rows(&search.columns, &found.rows)?;
     Ok(paged("pilots", &search, found.total, rows))
 }
 
@@ -221,6 +221,6 @@ async fn summary(
     State(app): State<Shared>,
     Extension(subject): Extension<Subject>,
     bytes: Bytes,
-) -> Result<Json<Vec<Value>>, Problem> {
+) -> Result<Response, Problem> {
     counted(&app, &subject, Table::Pilots, &bytes).await
 }

@@ -3,15 +3,15 @@
 mod answers;
 mod period;
 
-pub(super) use answers::{Row, Shown, paged, rows};
+pub(super) use answers::{Row, paged, rows};
 
 use crate::{Shared, problem::Problem};
 use axum::{body::Bytes, http::StatusCode};
 use period::period;
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use spinor_model::id::VoName;
-use spinor_store::{Column, ColumnKind, Condition, Found, Operand, Search, Table, Test};
+use spinor_store::{Column, ColumnKind, Condition, Operand, Search, StoreError, Table, Test};
 use utoipa::{IntoParams, ToSchema};
 
 /// A condition as clients write it.
@@ -189,7 +189,14 @@ pub(super) fn grouping(table: Table, names: &[String]) -> Result<Vec<&'static Co
     if names.is_empty() {
         return Err(unprocessable("grouping is empty: name a column".to_owned()));
     }
-    names.iter().map(|name| column(table, name)).collect()
+    let mut columns = Vec::new();
+    for name in names {
+        let column = column(table, name)?;
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
+    Ok(columns)
 }
 
 /// The order that was asked for, ended so that no two rows are alike.
@@ -283,7 +290,7 @@ async fn regex(
         limit: MAX_TEXTS + 1,
     };
     let texts = app.lifecycle.store.search(&different).await?.rows;
-    if texts.len() > MAX_TEXTS as usize {
+    if texts.count() > MAX_TEXTS as usize {
         let text = format!(
             "regex: {} has over {MAX_TEXTS} different values; narrow it with `like`",
             column.name
@@ -291,13 +298,14 @@ async fn regex(
         return Err(Problem::bad_request(text));
     }
     let matching = tokio::task::spawn_blocking(move || {
-        let text = |found| if let Found::Text(text) = found { Some(text) } else { None };
+        let texts = texts.values()?;
+        let text = |value: &RawValue| serde_json::from_str::<String>(value.get()).ok();
         let found = texts.into_iter().flatten().filter_map(text);
-        found.filter(|text| regex.is_match(text)).map(Operand::Text).collect()
+        Ok(found.filter(|text| regex.is_match(text)).map(Operand::Text).collect())
     });
-    let found =
+    let found: Result<_, StoreError> =
         matching.await.map_err(|_| Problem::bad_request(format!("Invalid regex {pattern}")))?;
-    Ok(Test::In(found, true))
+    Ok(Test::In(found?, true))
 }
 
 fn value_of(spec: &Spec) -> Result<&Value, Problem> {

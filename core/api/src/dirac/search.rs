@@ -1,7 +1,7 @@
 //! Searching and counting jobs.
 
 use super::query::{
-    PageQuery, Row, SearchBody, Shown, SummaryBody, body, conditions, grouping, paged, read, rows,
+    PageQuery, Row, SearchBody, SummaryBody, body, conditions, grouping, paged, read, rows,
     searched,
 };
 use crate::{Guarded, Shared, problem::Problem};
@@ -9,12 +9,12 @@ use axum::{
     Extension, Json,
     body::Bytes,
     extract::{Query, State},
-    response::Response,
+    response::{IntoResponse, Response},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use spinor_identity::{access::Permission, subject::Subject};
 use spinor_model::id::JobId;
-use spinor_store::{EventRecord, Found, Search, Table};
+use spinor_store::{EventRecord, Search, Table};
 use std::collections::BTreeMap;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -48,9 +48,9 @@ async fn search(
         search.columns.insert(0, key);
     }
     let found = app.lifecycle.store.search(&search).await?;
-    let mut shown: Vec<Row<'_>> = rows(&search.columns, &found.rows).collect();
+    let mut shown = rows(&search.columns, &found.rows)?;
     if with_log {
-        add_logs(&app, &found.rows, &mut shown).await?;
+        add_logs(&app, &mut shown).await?;
     }
     if hides_key {
         shown.iter_mut().for_each(|row| row.hidden = 1);
@@ -65,18 +65,16 @@ fn take_log(asked: &mut SearchBody) -> bool {
     names.len() < before
 }
 
-async fn add_logs(app: &Shared, found: &[Vec<Found>], rows: &mut [Row<'_>]) -> Result<(), Problem> {
-    let id = |found: &Vec<Found>| match found.first() {
-        Some(Found::Number(id)) => JobId(*id),
-        _ => JobId(0),
-    };
-    let ids: Vec<JobId> = found.iter().map(id).collect();
+async fn add_logs(app: &Shared, rows: &mut [Row<'_>]) -> Result<(), Problem> {
+    // The key is the first of the columns.
+    let id = |row: &Row<'_>| row.values.first()?.get().parse().ok().map(JobId);
+    let ids: Vec<JobId> = rows.iter().filter_map(id).collect();
     let mut logs: BTreeMap<JobId, Vec<EventRecord>> = BTreeMap::new();
     for (job, event) in app.lifecycle.store.logs(&ids).await? {
         logs.entry(job).or_default().push(event);
     }
-    for (id, row) in ids.iter().zip(rows) {
-        let entries = logs.remove(id).map(log).unwrap_or_default();
+    for row in rows {
+        let entries = id(row).and_then(|id| logs.remove(&id)).map(log).unwrap_or_default();
         row.more = Some((LOG, Value::Array(entries)));
     }
     Ok(())
@@ -108,7 +106,7 @@ async fn summary(
     State(app): State<Shared>,
     Extension(subject): Extension<Subject>,
     bytes: Bytes,
-) -> Result<Json<Vec<Value>>, Problem> {
+) -> Result<Response, Problem> {
     counted(&app, &subject, Table::Jobs, &bytes).await
 }
 
@@ -121,7 +119,7 @@ pub(super) async fn counted(
     subject: &Subject,
     table: Table,
     bytes: &Bytes,
-) -> Result<Json<Vec<Value>>, Problem> {
+) -> Result<Response, Problem> {
     let asked: SummaryBody = read(bytes)?;
     let vo = subject.vo().cloned();
     let search = Search {
@@ -134,18 +132,14 @@ pub(super) async fn counted(
         offset: 0,
         limit: MAX_COUNTS + 1,
     };
-    let counts = app.lifecycle.store.count_by(&search).await?;
-    if counts.len() > MAX_COUNTS as usize {
+    let counted = app.lifecycle.store.count_by(&search).await?;
+    if counted.rows.count() > MAX_COUNTS as usize {
         let text = format!("grouping: over {MAX_COUNTS} different rows; narrow the search");
         return Err(Problem::bad_request(text));
     }
-    let view = |(values, count): (Vec<Found>, u64)| {
-        let values = search.columns.iter().zip(&values);
-        let mut row: Map<String, Value> = values
-            .map(|(column, value)| (column.name.to_owned(), json!(Shown(column, value))))
-            .collect();
-        row.insert("count".to_owned(), json!(count));
-        Value::Object(row)
-    };
-    Ok(Json(counts.into_iter().map(view).collect()))
+    let mut view = rows(&search.columns, &counted.rows)?;
+    for row in &mut view {
+        row.more = row.values.pop().map(|count| ("count", json!(count)));
+    }
+    Ok(Json(view).into_response())
 }

@@ -1,6 +1,7 @@
 //! Searches by the columns that DIRAC's people know.
 
-use serde::{Deserialize, Deserializer, de::Visitor};
+use crate::StoreError;
+use serde_json::value::RawValue;
 use spinor_model::id::VoName;
 
 /// What a column holds.
@@ -173,67 +174,52 @@ pub struct Search {
     pub limit: u32,
 }
 
-/// A value that was found.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Found {
-    /// Nothing.
-    Nothing,
-    /// A whole number, a moment or a flag, as the column's kind says.
-    Number(i64),
-    /// A number with a fraction.
-    Real(f64),
-    /// Text.
-    Text(String),
+/// Rows that were found, each with its values in the order of the search's columns: JSON as the database
+/// wrote it, since most of it goes on to whoever asked as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rows {
+    /// An array of arrays.
+    json: String,
+    count: usize,
 }
 
-impl Found {
-    /// A whole number as one with a fraction.
-    pub(crate) fn widen(&mut self) {
-        if let Self::Number(number) = self {
-            *self = Self::Real(*number as f64);
-        }
+impl Rows {
+    pub(crate) fn new(json: String, count: usize) -> Self {
+        Self { json, count }
     }
-}
 
-impl<'de> Deserialize<'de> for Found {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl Visitor<'_> for Any {
-            type Value = Found;
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a value of a column")
-            }
-
-            fn visit_unit<E>(self) -> Result<Found, E> {
-                Ok(Found::Nothing)
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Found, E> {
-                Ok(Found::Number(number))
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Found, E> {
-                i64::try_from(number).map(Found::Number).map_err(E::custom)
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<Found, E> {
-                Ok(Found::Real(number))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Found, E> {
-                Ok(Found::Text(text.to_owned()))
-            }
+    /// Their values: a number, a text, or `null`; moments are milliseconds since 1970, flags 1 or 0.
+    pub fn values(&self) -> Result<Vec<Vec<&RawValue>>, StoreError> {
+        if self.count == 0 {
+            return Ok(Vec::new());
         }
-        deserializer.deserialize_any(Any)
+        let corrupt = |error: serde_json::Error| StoreError::Corrupt {
+            what: "rows".to_owned(),
+            why: error.to_string(),
+        };
+        serde_json::from_str(&self.json).map_err(corrupt)
     }
 }
 
 /// What a search found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Rows of this page, with values in the order of the search's columns.
-    pub rows: Vec<Vec<Found>>,
+    /// Rows of this page.
+    pub rows: Rows,
     /// Rows in all.
+    pub total: u64,
+}
+
+/// How many there are of each combination of the search's columns.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counted {
+    /// The combinations, each with its number as its last value.
+    pub rows: Rows,
+    /// Their sum.
     pub total: u64,
 }

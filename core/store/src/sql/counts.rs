@@ -1,16 +1,13 @@
 //! Counts of many rows are remembered for a while: whoever looks at a big VO again and again must not
 //! have it counted each time. Counts of few are always fresh.
 
-use crate::{Found, StoreError};
+use crate::{Counted, StoreError};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::Mutex as Turn;
-
-/// Numbers by what they are of.
-pub type Counted = Vec<(Vec<Found>, u64)>;
 
 /// From so many rows on, a count is remembered.
 const MANY: u64 = 10_000;
@@ -59,7 +56,7 @@ impl Counts {
             return Ok(known.counted.clone());
         }
         let counted = Arc::new(count.await?);
-        let many = counted.iter().map(|(_, n)| n).sum::<u64>() >= MANY;
+        let many = counted.total >= MANY;
         let until = Instant::now() + (now.elapsed() * SHARE).min(LONGEST);
         let known = many.then(|| Known { counted: counted.clone(), until });
         match (&mut turn, known) {
@@ -99,9 +96,9 @@ mod tests {
                 let count = async {
                     asked.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(20)).await;
-                    Ok(vec![(Vec::new(), rows)])
+                    Ok(Counted { total: rows, ..Counted::default() })
                 };
-                counts.get(question, count).await.unwrap()[0].1
+                counts.get(question, count).await.unwrap().total
             }
         };
         let times = || asked.swap(0, Ordering::Relaxed);

@@ -3,12 +3,11 @@
 
 use super::{
     SqlStore,
-    counts::Counted,
     dialect::{Dialect, Growing},
     logs, rows,
 };
 use crate::{
-    Column, ColumnKind, Condition, EventRecord, Found, Operand, Page, Search, SearchStore,
+    Column, ColumnKind, Condition, Counted, EventRecord, Operand, Page, Rows, Search, SearchStore,
     StoreError, Table, Test,
 };
 use async_trait::async_trait;
@@ -176,33 +175,32 @@ fn narrowed(query: &mut Growing, search: &Search, dialect: Dialect) -> Result<()
     search.conditions.iter().try_for_each(|one| condition(query, one, dialect))
 }
 
-/// A column by its place: by its name it would be looked for in each row.
-fn found(row: &AnyRow, place: usize, column: &Column) -> Result<Found, StoreError> {
-    Ok(match column.kind {
-        ColumnKind::Text => {
-            row.try_get::<Option<String>, _>(place)?.map_or(Found::Nothing, Found::Text)
-        }
-        ColumnKind::Real => {
-            row.try_get::<Option<f64>, _>(place)?.map_or(Found::Nothing, Found::Real)
-        }
-        ColumnKind::Number | ColumnKind::Time | ColumnKind::Flag => {
-            row.try_get::<Option<i64>, _>(place)?.map_or(Found::Nothing, Found::Number)
-        }
-    })
+/// Begins a statement whose one row are all rows of a subquery, as JSON, and their number: each row, and each
+/// value of it, is dear on its way from the database.
+fn gathering(names: &[&'static str], dialect: Dialect) -> Growing {
+    let [before, after] = dialect.gathered();
+    let mut query = Growing::new("SELECT ");
+    query.push(before);
+    for (i, name) in names.iter().enumerate() {
+        query.push(if i == 0 { "" } else { ", " }).push_column(&format!("\"{name}\""));
+    }
+    query.push(after).push(" AS page, count(*) AS rows");
+    query
+}
+
+fn gathered(row: &AnyRow) -> Result<Rows, StoreError> {
+    Ok(Rows::new(row.try_get("page")?, rows::count(row, "rows")?))
+}
+
+fn names(columns: &[&'static Column]) -> Vec<&'static str> {
+    columns.iter().map(|column| column.name).collect()
 }
 
 #[async_trait]
 impl SearchStore for SqlStore {
     async fn search(&self, search: &Search) -> Result<Page, StoreError> {
-        // One row for all: each row, and each value of it, is dear on its way from the database.
-        let [before, after] = self.dialect.gathered();
-        let mut query = Growing::new("SELECT ");
-        query.push(before);
-        for (i, column) in search.columns.iter().enumerate() {
-            query.push(if i == 0 { "" } else { ", " }).push_column(&format!("\"{}\"", column.name));
-        }
-        query.push(after).push(" AS page FROM (SELECT ");
-        query.push(if search.distinct { "DISTINCT " } else { "" });
+        let mut query = gathering(&names(&search.columns), self.dialect);
+        query.push(if search.distinct { " FROM (SELECT DISTINCT " } else { " FROM (SELECT " });
         columns(&mut query, &search.columns, self.dialect);
         narrowed(&mut query, search, self.dialect)?;
         for (i, (column, descending)) in search.sort.iter().enumerate() {
@@ -216,37 +214,33 @@ impl SearchStore for SqlStore {
         // In casts, as above.
         query.push(" LIMIT CAST(").bind(i64::from(search.limit))?.push(" AS BIGINT)");
         let offset = i64::try_from(search.offset).unwrap_or(i64::MAX);
-        query.push(" OFFSET CAST(").bind(offset)?.push(" AS BIGINT)) AS rows");
+        query.push(" OFFSET CAST(").bind(offset)?.push(" AS BIGINT)) AS found");
         let page = query.rows(&self.readers).await?;
-        let mut rows: Vec<Vec<Found>> =
-            page.first().map(|row| rows::json(row, "page")).transpose()?.unwrap_or_default();
-        // A number without a fraction does not tell that it could have one.
-        let real = |(_, column): &(usize, &&Column)| column.kind == ColumnKind::Real;
-        for (i, _) in search.columns.iter().enumerate().filter(real) {
-            rows.iter_mut().filter_map(|row| row.get_mut(i)).for_each(Found::widen);
-        }
+        let rows = page.first().map(gathered).transpose()?.unwrap_or_default();
+        let seen = search.offset + rows.count() as u64;
         // A page that is not full is the last one, and says how many there are.
-        let last = rows.len() < search.limit as usize && (search.offset == 0 || !rows.is_empty());
-        let total = match last {
-            true => search.offset + rows.len() as u64,
+        let total = match rows.count() {
             // What is remembered may be behind what is seen here.
-            false if rows.is_empty() => self.counted(search).await?,
-            false => self.total(search).await?.max(search.offset + rows.len() as u64),
+            0 if search.offset > 0 || search.limit == 0 => self.counted(search).await?,
+            full if full == search.limit as usize => self.total(search).await?.max(seen),
+            _ => seen,
         };
         Ok(Page { rows, total })
     }
 
-    async fn count_by(&self, search: &Search) -> Result<Vec<(Vec<Found>, u64)>, StoreError> {
+    async fn count_by(&self, search: &Search) -> Result<Arc<Counted>, StoreError> {
         let what = format!("{} rows by", search.limit);
         let question = question(&what, search, &search.columns);
-        let counted = self.counts.get(question, self.counted_by(search)).await?;
-        Ok(Arc::unwrap_or_clone(counted))
+        self.counts.get(question, self.counted_by(search)).await
     }
 
     async fn logs(&self, jobs: &[JobId]) -> Result<Vec<(JobId, EventRecord)>, StoreError> {
         logs::read(&self.readers, self.dialect, jobs).await
     }
 }
+
+/// What a combination's number is called.
+const NUMBER: &str = "number_of_them";
 
 /// What is counted, in words that are the same for the same.
 fn question(what: &str, search: &Search, columns: &[&'static Column]) -> String {
@@ -256,9 +250,14 @@ fn question(what: &str, search: &Search, columns: &[&'static Column]) -> String 
 
 impl SqlStore {
     async fn counted_by(&self, search: &Search) -> Result<Counted, StoreError> {
-        let mut query = Growing::new("SELECT ");
+        let with_number = [names(&search.columns), vec![NUMBER]].concat();
+        let mut query = gathering(&with_number, self.dialect);
+        query
+            .push(", CAST(coalesce(sum(")
+            .push(NUMBER)
+            .push("), 0) AS BIGINT) AS total FROM (SELECT ");
         columns(&mut query, &search.columns, self.dialect);
-        query.push(", count(*) AS n");
+        query.push(", count(*) AS ").push(NUMBER);
         narrowed(&mut query, search, self.dialect)?;
         for clause in [" GROUP BY ", " ORDER BY "] {
             for i in 0..search.columns.len() {
@@ -266,21 +265,19 @@ impl SqlStore {
                 query.push(if i == 0 { clause } else { ", " }).push_column(&(i + 1).to_string());
             }
         }
-        query.push(" LIMIT ").bind(i64::from(search.limit))?;
+        query.push(" LIMIT CAST(").bind(i64::from(search.limit))?.push(" AS BIGINT)) AS found");
+        let made =
+            |row: &AnyRow| Ok(Counted { rows: gathered(row)?, total: rows::count(row, "total")? });
         let counted = query.rows(&self.readers).await?;
-        let count = |row: &AnyRow| {
-            let values = search.columns.iter().enumerate().map(|(i, column)| found(row, i, column));
-            Ok((values.collect::<Result<_, StoreError>>()?, rows::count(row, "n")?))
-        };
-        counted.iter().map(count).collect()
+        counted.first().map_or_else(|| Ok(Counted::default()), made)
     }
 
     async fn total(&self, search: &Search) -> Result<u64, StoreError> {
         let different: &[_] = if search.distinct { &search.columns } else { &[] };
         let question = question("all", search, different);
-        let counted = async { Ok(vec![(Vec::new(), self.counted(search).await?)]) };
-        let counted = self.counts.get(question, counted).await?;
-        Ok(counted.iter().map(|(_, n)| n).sum())
+        let counted =
+            async { Ok(Counted { total: self.counted(search).await?, ..Counted::default() }) };
+        Ok(self.counts.get(question, counted).await?.total)
     }
 
     async fn counted(&self, search: &Search) -> Result<u64, StoreError> {

@@ -4,7 +4,7 @@ use spinor_model::{
     id::{JobId, VoName},
     time::Timestamp,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Searches by the columns that DIRAC's people know.
 #[async_trait]
@@ -13,7 +13,7 @@ pub trait SearchStore: Send + Sync {
     async fn search(&self, search: &Search) -> Result<Page, StoreError>;
 
     /// How many there are of each combination of the search's columns.
-    async fn count_by(&self, search: &Search) -> Result<Vec<(Vec<Found>, u64)>, StoreError>;
+    async fn count_by(&self, search: &Search) -> Result<Arc<Counted>, StoreError>;
 
     /// Logs of several jobs, each the oldest entry first.
     async fn logs(&self, jobs: &[JobId]) -> Result<Vec<(JobId, EventRecord)>, StoreError>;

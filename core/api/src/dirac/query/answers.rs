@@ -5,25 +5,33 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::Value;
+use serde::{
+    Serialize, Serializer,
+    ser::{self, SerializeMap},
+};
+use serde_json::{Value, value::RawValue};
 use spinor_model::time::Timestamp;
-use spinor_store::{Column, ColumnKind, Found, Search};
+use spinor_store::{Column, ColumnKind, Rows, Search, StoreError};
+use std::{fmt::Display, str::FromStr};
 
 /// A value as clients read it.
-pub(in crate::dirac) struct Shown<'a>(pub &'a Column, pub &'a Found);
+pub(in crate::dirac) struct Shown<'a>(pub &'a Column, pub &'a RawValue);
 
 impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match (self.1, self.0.kind) {
-            (Found::Nothing, _) => serializer.serialize_unit(),
-            (Found::Text(text), _) => serializer.serialize_str(text),
-            (Found::Real(number), _) => serializer.serialize_f64(*number),
-            (Found::Number(number), ColumnKind::Time) => Timestamp(*number).serialize(serializer),
-            (Found::Number(number), ColumnKind::Flag) => serializer.serialize_bool(*number != 0),
-            (Found::Number(number), _) => serializer.serialize_i64(*number),
+        let Self(column, value) = self;
+        match (column.kind, value.get()) {
+            (_, "null") | (ColumnKind::Number | ColumnKind::Text, _) => value.serialize(serializer),
+            (ColumnKind::Flag, value) => serializer.serialize_bool(value != "0"),
+            (ColumnKind::Time, value) => Timestamp(number(value)?).serialize(serializer),
+            // One without a fraction does not tell that it could have one.
+            (ColumnKind::Real, value) => serializer.serialize_f64(number(value)?),
         }
     }
+}
+
+fn number<T: FromStr<Err: Display>, E: ser::Error>(text: &str) -> Result<T, E> {
+    text.parse().map_err(E::custom)
 }
 
 /// A row as clients read it: its columns, but for those that were asked for by nobody, and more.
@@ -31,7 +39,7 @@ pub(in crate::dirac) struct Row<'a> {
     /// Its columns.
     pub columns: &'a [&'static Column],
     /// Their values.
-    pub found: &'a [Found],
+    pub values: Vec<&'a RawValue>,
     /// How many of them are not shown: the first.
     pub hidden: usize,
     /// A further field.
@@ -40,10 +48,10 @@ pub(in crate::dirac) struct Row<'a> {
 
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let own = self.columns.iter().zip(self.found).skip(self.hidden);
+        let own = self.columns.iter().zip(&self.values).skip(self.hidden);
         let mut map = serializer.serialize_map(None)?;
-        for (column, found) in own {
-            map.serialize_entry(column.name, &Shown(column, found))?;
+        for (column, value) in own {
+            map.serialize_entry(column.name, &Shown(column, value))?;
         }
         self.more.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
         map.end()
@@ -53,9 +61,10 @@ impl Serialize for Row<'_> {
 /// Rows as clients read them.
 pub(in crate::dirac) fn rows<'a>(
     columns: &'a [&'static Column],
-    found: &'a [Vec<Found>],
-) -> impl Iterator<Item = Row<'a>> {
-    found.iter().map(move |found| Row { columns, found, hidden: 0, more: None })
+    found: &'a Rows,
+) -> Result<Vec<Row<'a>>, StoreError> {
+    let row = |values| Row { columns, values, hidden: 0, more: None };
+    Ok(found.values()?.into_iter().map(row).collect())
 }
 
 /// A page with its place among all rows, as clients expect both.
