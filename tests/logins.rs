@@ -14,7 +14,7 @@ use spinor_identity::{
     token::Keys,
 };
 use spinor_model::{
-    id::{AttemptNumber, JobId},
+    id::{AttemptNumber, Digest, JobId},
     time::{Clock, SystemClock, Timestamp},
 };
 use std::{
@@ -90,11 +90,24 @@ fn run(server: &Server, job: i64) {
 }
 
 fn submit(server: &Server, token: &str) -> i64 {
-    let jdl = r#"Executable = "/bin/true"; Site = "NOWHERE.never.test";"#;
+    submit_with(server, token, "")
+}
+
+fn submit_with(server: &Server, token: &str, more: &str) -> i64 {
+    let jdl = format!(r#"Executable = "/bin/true"; Site = "NOWHERE.never.test"; {more}"#);
     let (status, body) =
         server.request("POST", "/api/jobs/jdl", Some(token), &json!([jdl]).to_string());
     assert_eq!(status, 201, "{body}");
     ids(&body)[0]
+}
+
+/// Uploads a sandbox of these words, which nobody unpacks; its digest and its name.
+fn upload(server: &Server, token: &str, words: &str) -> (Digest, String) {
+    let content = format!("BZh {words}");
+    let digest = Digest::of(content.as_bytes());
+    let path = format!("/api/sandboxes/{digest}");
+    assert_eq!(server.request("PUT", &path, Some(token), &content).0, 204);
+    (digest, format!("SB:SandboxSE|/S3/spinor/{VO}/user/alice/sha256:{digest}.tar.bz2"))
 }
 
 #[test]
@@ -204,7 +217,12 @@ fn vos_do_not_see_each_other_by_any_of_diracxs_routes() {
 fn a_thief_gets_nothing_and_leaves_no_token_in_the_log() {
     let (_provider, server) = Provider::with_server();
     let (alice, stolen) = tokens(&login(&server, "alice", "user"));
-    let (one, sibling) = (submit(&server, &alice), submit(&server, &alice));
+    let [(digest, name), (_, siblings)] =
+        ["one", "sibling"].map(|words| upload(&server, &alice, words));
+    let given =
+        |name: &str| format!("InputSandbox = {{\"{name}\"}}; InputData = {{\"LFN:/vo/a\"}};");
+    let one = submit_with(&server, &alice, &given(&name));
+    let sibling = submit_with(&server, &alice, &given(&siblings));
     // A refresh token that was used is worth nothing, and its person's sessions end.
     let (_, first) = renew(&server, &stolen);
     let second = first["refresh_token"].as_str().unwrap().to_owned();
@@ -240,6 +258,21 @@ fn a_thief_gets_nothing_and_leaves_no_token_in_the_log() {
     // A job's token is good for its own attempt alone, and for nothing that its owner may beside.
     assert_eq!(server.request("POST", "/api/jobs/jdl", Some(&own), "[]").0, 403);
     assert_eq!(server.request("POST", "/api/jobs/search", Some(&own), "{}").0, 403);
+    // It has what the job was given, while that runs.
+    let get = |path: String| server.request("GET", &path, Some(&own), "").0;
+    let sandbox = |name: &str| get(format!("/api/jobs/sandbox?pfn={}", name.replace('|', "%7C")));
+    assert_eq!((sandbox(&name), sandbox(&siblings)), (200, 403));
+    assert_eq!(get(format!("/api/sandboxes/{digest}")), 200);
+    assert_eq!(get(format!("/api/sandboxes/{}", Digest::of(b"BZh sibling"))), 404);
+    for what in ["jdl", "input-data", "parameters", "sandbox"] {
+        let of = |job: i64| get(format!("/api/jobs/{job}/{what}"));
+        assert_eq!((of(one), of(sibling)), (200, 403), "{what}");
+    }
+    let told = json!({one.to_string(): {SystemClock.now().to_string(): {"Status": "Done"}}});
+    let path = "/api/jobs/status?force=true";
+    assert_eq!(server.request("PATCH", path, Some(&server.operator()), &told.to_string()).0, 200);
+    assert_eq!(sandbox(&name), 403, "it has ended");
+    assert_eq!(get(format!("/api/jobs/{one}/jdl")), 403);
 
     // A pilot speaks for itself: with another's name it has nothing to say.
     let pilot = |stamp: &str| {

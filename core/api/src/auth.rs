@@ -85,7 +85,7 @@ fn as_of_now(app: &Shared, subject: Subject) -> Result<Subject, Problem> {
 }
 
 fn wrong_kind(subject: &Subject, wanted: &str) -> Problem {
-    Problem::new(StatusCode::FORBIDDEN, format!("{subject} is no {wanted}"))
+    Problem::forbidden(format!("{subject} is no {wanted}, whose permission this is"))
 }
 
 /// The member that calls.

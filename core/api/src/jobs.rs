@@ -169,8 +169,12 @@ pub(crate) async fn visible(
 
 /// Whether a caller may have a job's files: its owner, and administrators.
 pub(crate) fn owns(subject: &Subject, job: &JobRecord) -> bool {
-    let owner = matches!(subject, Subject::Member(member) if member.user == job.owner);
-    owner || administers_jobs(subject)
+    let own = match subject {
+        Subject::Member(member) => member.user == job.owner,
+        Subject::Job { job: own, .. } => *own == job.id,
+        Subject::Operator { .. } | Subject::Pilot(_) => false,
+    };
+    own || administers_jobs(subject)
 }
 
 /// A job whose files the caller may have.
@@ -179,11 +183,10 @@ pub(crate) async fn own(app: &Shared, subject: &Subject, id: i64) -> Result<JobR
     if owns(subject, &job) {
         return Ok(job);
     }
-    let text = format!(
-        "job {id} belongs to {}: its files are theirs and its VO's administrators'",
+    Err(Problem::forbidden(format!(
+        "job {id} belongs to {}: for its files the property JobAdministrator is missing",
         job.owner
-    );
-    Err(Problem::new(StatusCode::FORBIDDEN, text))
+    )))
 }
 
 /// Shows a job.

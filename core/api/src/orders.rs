@@ -124,11 +124,11 @@ async fn report(
     Json(report): Json<Report>,
 ) -> Result<StatusCode, Problem> {
     let Subject::Job { job, attempt, .. } = subject else {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "only a job may report on itself"));
+        return Err(Problem::forbidden("only a job has the permission to report on itself"));
     };
     if job.0 != id {
-        let text = format!("this token is job {job}'s, not job {id}'s");
-        return Err(Problem::new(StatusCode::FORBIDDEN, text));
+        let text = format!("this token has job {job}'s permission, not job {id}'s");
+        return Err(Problem::forbidden(text));
     }
     let (store, now) = (&app.lifecycle.store, app.lifecycle.now());
     match store.set_application_status(job, attempt, &report.application_status, now).await? {

@@ -96,6 +96,16 @@ impl IntoResponse for Problem {
     }
 }
 
+/// The store's trouble: if its database does not answer, it is worth to ask again.
+fn stored(error: &StoreError) -> Problem {
+    if !error.is_outage() {
+        return internal(error);
+    }
+    tracing::error!(%error, "the database does not answer");
+    let detail = "the server's database does not answer; try again later";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+}
+
 /// Our own trouble: logged whole, told in general.
 fn internal(error: impl std::fmt::Display) -> Problem {
     tracing::error!(%error, "a request failed");
@@ -111,14 +121,15 @@ impl From<BadName> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        internal(error)
+        stored(&error)
     }
 }
 
 impl From<LifecycleError> for Problem {
     fn from(error: LifecycleError) -> Self {
         let status = match &error {
-            LifecycleError::Store(_) | LifecycleError::Task(_) => return internal(error),
+            LifecycleError::Store(error) => return stored(error),
+            LifecycleError::Task(_) => return internal(error),
             LifecycleError::NoVo(_) => StatusCode::NOT_FOUND,
             LifecycleError::NoPolicy(NoPolicy::Tripped { .. }) => StatusCode::SERVICE_UNAVAILABLE,
             LifecycleError::NoPolicy(_) => StatusCode::CONFLICT,

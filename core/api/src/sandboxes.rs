@@ -1,6 +1,6 @@
 //! Sandboxes: uploaded and downloaded by digest.
 
-use crate::{Guarded, Shared, problem::Problem};
+use crate::{Guarded, Shared, dirac::has_sandbox, problem::Problem};
 use axum::{
     Extension,
     body::Body,
@@ -34,7 +34,10 @@ fn uploader(subject: &Subject) -> Result<(VoName, Option<UserName>), Problem> {
     match subject {
         Subject::Member(member) => Ok((member.vo.clone(), Some(member.user.clone()))),
         Subject::Pilot(identity) => Ok((identity.vo.clone(), None)),
-        other => Err(Problem::new(StatusCode::FORBIDDEN, format!("{other} has no sandboxes"))),
+        other => {
+            let permission = Permission::WriteSandboxes;
+            Err(Problem::forbidden(format!("{other} lacks the permission {permission} in a VO")))
+        }
     }
 }
 
@@ -47,7 +50,7 @@ pub(crate) async fn check_quota(app: &Shared, vo: &VoName, size: u64) -> Result<
         return Ok(());
     }
     let text = format!(
-        "VO {vo} has sandboxes of {} MiB, and may have {quota_mb} (`limits.sandbox_quota_mb`): those that no job has are forgotten in time",
+        "VO {vo} has sandboxes of {} MiB, and may have {quota_mb} (`limits.sandbox_quota_mb`): those that no job has are forgotten in time, so delete jobs that are done with",
         used >> 20
     );
     Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text))
@@ -101,7 +104,7 @@ async fn upload(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Downloads a sandbox that one has uploaded; pilots, any of their VO.
+/// Downloads a sandbox that one has uploaded; pilots, any of their VO; payloads, those of their job.
 #[utoipa::path(get, path = "/api/sandboxes/{digest}", tag = "sandboxes",
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
 async fn download(
@@ -111,9 +114,12 @@ async fn download(
 ) -> Result<impl IntoResponse, Problem> {
     let digest = digest_of(&digest)?;
     let none = || Problem::not_found(format!("there is no sandbox {digest} that you may have"));
-    if let Some(vo) = subject.vo() {
+    if let Subject::Job { job, .. } = &subject {
+        if !has_sandbox(&app, &subject, *job, &digest).await? {
+            return Err(none());
+        }
+    } else if let Some(vo) = subject.vo() {
         let owner = match &subject {
-            Subject::Job { owner, .. } => Some(owner),
             Subject::Member(member) if !administers_jobs(&subject) => Some(&member.user),
             _ => None,
         };

@@ -160,6 +160,9 @@ pub struct EventView {
     pub status: String,
     /// More on that.
     pub minor_status: String,
+    /// What the payload said of itself with that.
+    #[serde(default)]
+    pub application_status: String,
     /// Who brought it there.
     pub source: String,
 }
@@ -171,6 +174,7 @@ impl From<EventRecord> for EventView {
             attempt: event.attempt.0,
             status: event.status.to_string(),
             minor_status: event.minor_status,
+            application_status: event.application_status,
             source: event.source,
         }
     }

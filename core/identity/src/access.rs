@@ -10,7 +10,10 @@ pub enum Permission {
     SubmitJobs,
     /// See jobs of one's VO.
     ReadJobs,
-    /// Kill and reschedule jobs: one's own, or the VO's for its administrators.
+    /// See what a job was given and says of itself: one of one's VO; a payload's own.
+    ReadJob,
+    /// Kill and reschedule jobs: one's own, or the VO's for its administrators; generic pilots reschedule what they
+    /// run.
     ManageJobs,
     /// Upload sandboxes.
     WriteSandboxes,
@@ -50,9 +53,10 @@ pub enum Permission {
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::SubmitJobs,
         Self::ReadJobs,
+        Self::ReadJob,
         Self::ManageJobs,
         Self::WriteSandboxes,
         Self::ReadSandboxes,
@@ -87,6 +91,7 @@ pub fn may(subject: &Subject, permission: Permission) -> bool {
         Subject::Operator { .. } => matches!(
             permission,
             ReadJobs
+                | ReadJob
                 | ManageJobs
                 | ReadSandboxes
                 | ReadPilots
@@ -102,10 +107,11 @@ pub fn may(subject: &Subject, permission: Permission) -> bool {
         Subject::Member(member) => {
             let has = |property: &str| member.properties.contains(property);
             match permission {
-                ReadJobs | ReadPlugins | ReadSandboxes | OwnLogin | ReadVo => true,
+                ReadJobs | ReadJob | ReadPlugins | ReadSandboxes | OwnLogin | ReadVo => true,
                 SubmitJobs | WriteSandboxes => has("NormalUser"),
-                ManageJobs => has("NormalUser") || has("JobAdministrator"),
-                ReportJobs => has("NormalUser") || has("JobAdministrator") || has("GenericPilot"),
+                ManageJobs | ReportJobs => {
+                    has("NormalUser") || has("JobAdministrator") || has("GenericPilot")
+                }
                 RegisterPilots => has("GenericPilot") || has("ServiceAdministrator"),
                 ReadPilots => {
                     has("NormalUser") || has("JobAdministrator") || has("ServiceAdministrator")
@@ -118,7 +124,7 @@ pub fn may(subject: &Subject, permission: Permission) -> bool {
         }
         Subject::Pilot(_) => matches!(permission, Pilot | ReadSandboxes | WriteSandboxes),
         Subject::Job { .. } => {
-            matches!(permission, ReportJob | ReportJobs | FetchDataToken | ReadSandboxes)
+            matches!(permission, ReadJob | ReportJob | ReportJobs | FetchDataToken | ReadSandboxes)
         }
     }
 }
@@ -164,6 +170,6 @@ mod tests {
         let subject = member("Nothing");
         let allowed: Vec<_> = Permission::ALL.into_iter().filter(|p| may(&subject, *p)).collect();
         use Permission::*;
-        assert_eq!(allowed, [ReadJobs, ReadSandboxes, OwnLogin, ReadVo, ReadPlugins]);
+        assert_eq!(allowed, [ReadJobs, ReadJob, ReadSandboxes, OwnLogin, ReadVo, ReadPlugins]);
     }
 }

@@ -32,10 +32,13 @@ pub fn thumbprint(key: &VerifyingKey) -> String {
     to_base64(&Sha256::digest(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#)))
 }
 
-/// A token with these claims.
-pub fn sign(claims: &impl Serialize, key: &SigningKey) -> Result<String, serde_json::Error> {
+/// A token with these claims, by a key under its name.
+pub fn sign(
+    claims: &impl Serialize,
+    (kid, key): (&str, &SigningKey),
+) -> Result<String, serde_json::Error> {
     let (typ, alg) = ("JWT".to_owned(), ALGORITHM.to_owned());
-    let header = Header { typ, alg, kid: thumbprint(&key.verifying_key()) };
+    let header = Header { typ, alg, kid: kid.to_owned() };
     let header = to_base64(&serde_json::to_vec(&header)?);
     let claims = to_base64(&serde_json::to_vec(claims)?);
     let signed = format!("{header}.{claims}");

@@ -53,19 +53,21 @@ pub struct PublicKey {
 
 /// Keys as of some moment.
 pub struct KeySet {
-    signing: SigningKey,
+    signing: (String, SigningKey),
     checking: Vec<(String, VerifyingKey)>,
 }
 
 impl KeySet {
-    /// The key that signs.
-    pub fn signing(&self) -> &SigningKey {
-        &self.signing
+    /// The key that signs, and its name.
+    pub fn signing(&self) -> (&str, &SigningKey) {
+        (&self.signing.0, &self.signing.1)
     }
 
-    /// The key of this name.
+    /// The key of this name; earlier servers named each by its thumbprint.
     pub fn checking(&self, kid: &str) -> Option<&VerifyingKey> {
-        self.checking.iter().find(|(name, _)| name == kid).map(|(_, key)| key)
+        let meant =
+            |(name, key): &&(String, VerifyingKey)| name == kid || jws::thumbprint(key) == kid;
+        self.checking.iter().find(meant).map(|(_, key)| key)
     }
 
     /// The public keys.
@@ -96,10 +98,17 @@ impl KeySet {
             if jws::to_base64(signing.verifying_key().as_bytes()) != key.x {
                 return Err("the fields x and d of a key do not belong together".to_owned());
             }
-            keys.push(signing);
+            let name = match key.kid.as_str() {
+                "" => jws::thumbprint(&signing.verifying_key()),
+                name => name.to_owned(),
+            };
+            if keys.iter().any(|(other, _)| *other == name) {
+                return Err(format!("two keys have the kid {name}"));
+            }
+            keys.push((name, signing));
         }
-        let named = |key: &SigningKey| (jws::thumbprint(&key.verifying_key()), key.verifying_key());
-        let checking = keys.iter().map(named).collect();
+        let public = |(name, key): &(String, SigningKey)| (name.clone(), key.verifying_key());
+        let checking = keys.iter().map(public).collect();
         let signing = keys.into_iter().next().ok_or("it has no key")?;
         Ok(Self { signing, checking })
     }
@@ -231,8 +240,30 @@ mod tests {
         fs::write(dir.path().join("token.key"), [7; 32]).unwrap();
         let file = dir.path().join("token.jwks");
         let keys = KeyFile::open(&file).unwrap().current();
-        assert_eq!(keys.signing().to_bytes(), [7; 32]);
+        assert_eq!(keys.signing().1.to_bytes(), [7; 32]);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_key_that_an_operator_brought_keeps_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token.jwks");
+        let named = |name: &str| StoredKey { kid: name.to_owned(), ..fresh(&[7; 32]) };
+        let write = |keys| fs::write(&file, serde_json::to_vec(&StoredKeys { keys }).unwrap());
+        write(vec![fresh(&[7; 32])]).unwrap();
+        let earlier = KeyFile::open(&file).unwrap().current();
+        let earlier = jws::sign(&serde_json::json!({"a": 1}), earlier.signing()).unwrap();
+        write(vec![named("ours"), fresh(&[8; 32])]).unwrap();
+        let keys = KeyFile::open(&file).unwrap().current();
+        assert_eq!((keys.signing().0, &*keys.public()[0].kid), ("ours", "ours"));
+        let read = |token: &str| jws::verify::<serde_json::Value>(token, |kid| keys.checking(kid));
+        let token = jws::sign(&serde_json::json!({"a": 2}), keys.signing()).unwrap();
+        assert_eq!(read(&token).unwrap()["a"], 2);
+        assert_eq!(read(&earlier).unwrap()["a"], 1, "signed when it was named by its thumbprint");
+        write(vec![named("ours"), StoredKey { kid: "ours".to_owned(), ..fresh(&[8; 32]) }])
+            .unwrap();
+        let error = KeyFile::open(&file).err().unwrap().to_string();
+        assert!(error.contains("two keys have the kid ours"), "{error}");
     }
 
     #[test]

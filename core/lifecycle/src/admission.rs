@@ -37,11 +37,11 @@ pub struct Request {
 /// What is kept beside a description.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Beside {
-    /// What its owner calls it together with others.
+    /// What its owner calls it together with others; like texts of the description it may hold parameters.
     pub job_group: Option<String>,
     /// What was sent, if it was not the description.
     pub source: String,
-    /// The logical files that it names.
+    /// The logical files that it names, with parameters as well.
     pub input_data: Vec<String>,
     /// For whom a robot submits; empty if its owner does.
     pub person: String,

@@ -110,7 +110,9 @@ impl Lifecycle {
             asked.banned_sites.extend(class.requirement.banned_sites.iter().cloned());
         }
         asked.banned_sites.insert(pending.attempt.site.clone());
-        let left = asked.sites.is_empty() || !asked.sites.is_subset(&asked.banned_sites);
+        // CEs that it is bound to may all be there.
+        let left = asked.ces.is_empty()
+            && (asked.sites.is_empty() || !asked.sites.is_subset(&asked.banned_sites));
         Ok(left.then_some(asked))
     }
 }

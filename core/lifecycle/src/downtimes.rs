@@ -63,6 +63,11 @@ impl Lifecycle {
         self.downtimes.store(Arc::new(by_host));
     }
 
+    /// Why a CE gets no jobs at the moment, if a downtime is why.
+    pub fn in_downtime(&self, document: &VoDocument, ce: &CeName) -> Option<String> {
+        self.downtime(document, ce).filter(Ahead::closes).map(|ahead| ahead.words)
+    }
+
     /// The first downtime of a CE that is not over.
     pub(crate) fn downtime(&self, document: &VoDocument, ce: &CeName) -> Option<Ahead> {
         let host = document.ces.get(ce)?.host.as_deref()?;

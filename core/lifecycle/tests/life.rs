@@ -3,15 +3,21 @@
 
 mod world;
 
+use spinor_identity::subject::PilotIdentity;
 use spinor_lifecycle::{
     admission::{Beside, Refusal, Request},
     matching::Owners,
 };
 use spinor_model::{
-    id::AttemptNumber, offer::Offer, plan::Ending, registry::VoDocument, state::JobState,
+    id::{AttemptNumber, Digest},
+    offer::Offer,
+    plan::Ending,
+    policy::Decider,
+    registry::VoDocument,
+    state::{JobState, PilotState},
     usage::Ack,
 };
-use spinor_store::{BeatAnswer, Claimed, ResultAnswer};
+use spinor_store::{BeatAnswer, Claimed, NewPilot, ResultAnswer, Search, Table};
 use spinor_twins::TwinRule;
 use std::sync::Arc;
 use world::{DOCUMENT, DONE, pilot, result, slot, world};
@@ -34,6 +40,100 @@ async fn a_job_is_submitted_claimed_run_judged_and_booked() {
     assert_eq!(world.lifecycle.deliver_usage().await.unwrap(), 1);
     assert_eq!(world.lifecycle.deliver_usage().await.unwrap(), 0);
     assert_eq!(world.twins.sink.batches(), [[1]]);
+}
+
+#[tokio::test]
+async fn a_pilot_whose_life_is_over_gets_no_jobs_and_still_brings_its_results() {
+    let world = world(DOCUMENT).await;
+    world.submit(3).await;
+    let [one, other] = ["p1", "p2"].map(|stamp| pilot(stamp, "A"));
+    let new = |pilot: &PilotIdentity| NewPilot {
+        stamp: pilot.stamp.clone(),
+        vo: pilot.vo.clone(),
+        site: pilot.site.clone(),
+        ce: pilot.ce.clone(),
+        queue: pilot.queue.clone(),
+        cores: 1,
+        wall_time: 60,
+        secret_hash: Digest::of(b"secret"),
+        sent_by: Decider {
+            plugin: "test".to_owned(),
+            version: "0.1.0".parse().unwrap(),
+            digest: Digest::of(b""),
+            settings: Digest::of(b""),
+        },
+    };
+    let (store, now) = (&world.lifecycle.store, world.lifecycle.now());
+    store.add_pilots(&[new(&one), new(&other)], now).await.unwrap();
+    let held = world.claim("p1", "A", 1).await.remove(0);
+    store.set_pilot_state(&one.stamp, PilotState::Aborted, "killed", now).await.unwrap();
+    assert_eq!(world.finish("p1", &held, DONE).await, ResultAnswer::Accepted);
+    assert!(world.claim("p1", "A", 1).await.is_empty());
+    assert_eq!(world.claim("p2", "A", 1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_heartbeat_is_seen_in_searches() {
+    let world = world(DOCUMENT).await;
+    world.submit(2).await;
+    let claimed = world.claim("p1", "A", 1).await.remove(0);
+    world.pass(5);
+    world.beat("p1", &claimed).await;
+    let columns = ["HeartBeatTime", "ApplicationStatus"];
+    let columns = columns.map(|name| Table::Jobs.column(name).unwrap()).to_vec();
+    let sort = vec![(Table::Jobs.key(), false)];
+    let (conditions, vo) = (Vec::new(), Some("vo".parse().unwrap()));
+    let search = Search {
+        table: Table::Jobs,
+        vo,
+        conditions,
+        columns,
+        sort,
+        distinct: false,
+        offset: 0,
+        limit: 10,
+    };
+    let found = world.lifecycle.store.search(&search).await.unwrap();
+    let values = found.rows.values().unwrap();
+    let values: Vec<Vec<&str>> =
+        values.iter().map(|row| row.iter().map(|value| value.get()).collect()).collect();
+    let heard = world.lifecycle.now().0.to_string();
+    assert_eq!(values, [[heard.as_str(), "\"Unknown\""], ["null", "\"Unknown\""]]);
+}
+
+#[tokio::test]
+async fn names_of_groups_and_files_have_parameters_put_in() {
+    let world = world(DOCUMENT).await;
+    let request = Request {
+        vo: "vo".parse().unwrap(),
+        group: "g".parse().unwrap(),
+        owner: "ada".parse().unwrap(),
+        description: serde_json::json!({"jobs": 2, "requirement": {"wall_time": 60}}),
+        times: vec![None],
+        number: None,
+        beside: Beside {
+            job_group: Some("run_%(n)s".to_owned()),
+            input_data: vec!["/vo/file_%(n)s".to_owned(), "/vo/100%%".to_owned()],
+            ..Beside::default()
+        },
+    };
+    let jobs = world.lifecycle.submit(request).await.unwrap();
+    let (_, files) = world.lifecycle.store.source(jobs[1]).await.unwrap().unwrap();
+    assert_eq!(files, ["/vo/file_1", "/vo/100%"]);
+    let group = Table::Jobs.column("JobGroup").unwrap();
+    let search = Search {
+        table: Table::Jobs,
+        vo: Some("vo".parse().unwrap()),
+        conditions: Vec::new(),
+        columns: vec![group],
+        sort: vec![(Table::Jobs.key(), false)],
+        distinct: false,
+        offset: 0,
+        limit: 10,
+    };
+    let found = world.lifecycle.store.search(&search).await.unwrap();
+    let groups: Vec<&str> = found.rows.values().unwrap().iter().map(|row| row[0].get()).collect();
+    assert_eq!(groups, ["\"run_0\"", "\"run_1\""]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Whether a slot suits a requirement, and if not, why: the part of matching that no VO decides.
 
 use crate::{offer::Offer, registry::IMAGES, requirement::Requirement};
+use std::{collections::BTreeSet, fmt::Display};
 
 /// The first condition that keeps a job from a slot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,14 +23,14 @@ pub fn fit(asked: &Requirement, offer: &Offer) -> Result<u32, Misfit> {
     at_least("wall_time", asked.wall_seconds(offer.power), offer.wall_time)?;
     at_least("gpu.count", u64::from(asked.gpus()), u64::from(offer.gpus))?;
     at_least("io.scratch_mb", asked.io.scratch_mb, offer.scratch_mb)?;
-    let names = |set: &std::collections::BTreeSet<_>| {
-        set.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
-    };
     if !asked.sites.is_empty() && !asked.sites.contains(&offer.site) {
         return misfit("sites", names(&asked.sites), &offer.site);
     }
     if asked.banned_sites.contains(&offer.site) {
         return misfit("banned_sites", format!("not {}", names(&asked.banned_sites)), &offer.site);
+    }
+    if !asked.ces.is_empty() && !asked.ces.contains(&offer.ce) {
+        return misfit("ces", names(&asked.ces), &offer.ce);
     }
     if let Some(wanted) = asked.cpu.architecture.as_ref().filter(|a| **a != offer.architecture) {
         return misfit("cpu.architecture", wanted.clone(), &offer.architecture);
@@ -46,6 +47,10 @@ pub fn fit(asked: &Requirement, offer: &Offer) -> Result<u32, Misfit> {
         return misfit("image", image.to_string(), "nothing that runs images");
     }
     Ok(cores.max().min(offer.cores))
+}
+
+fn names(set: &BTreeSet<impl Display>) -> String {
+    set.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
 }
 
 fn at_least(condition: &'static str, asked: u64, offered: u64) -> Result<(), Misfit> {
@@ -93,6 +98,7 @@ mod tests {
             (r#"{"wall_time":7200}"#, "wall_time: asks 7200, the slot has 3600"),
             (r#"{"wall_time":9,"gpu":{"count":1}}"#, "gpu.count: asks 1, the slot has 0"),
             (r#"{"wall_time":9,"sites":["A","B"]}"#, "sites: asks A or B, the slot has NORTH"),
+            (r#"{"wall_time":9,"ces":["a","b"]}"#, "ces: asks a or b, the slot has c"),
             (
                 r#"{"wall_time":9,"banned_sites":["NORTH"]}"#,
                 "banned_sites: asks not NORTH, the slot has NORTH",

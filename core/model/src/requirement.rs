@@ -1,6 +1,10 @@
 //! What a job asks for, in the vocabulary that DIRAC's community agreed for its next matcher.
 
-use crate::{id::SiteName, image::Image, tags::TagExpression};
+use crate::{
+    id::{CeName, SiteName},
+    image::Image,
+    tags::TagExpression,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +41,9 @@ pub struct Requirement {
     /// Sites it must not go to.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub banned_sites: BTreeSet<SiteName>,
+    /// The only CEs it may go to; empty means any.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub ces: BTreeSet<CeName>,
     /// Whatever else the VO's rule may look at.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
@@ -53,6 +60,7 @@ impl Default for Requirement {
             tags: None,
             sites: BTreeSet::new(),
             banned_sites: BTreeSet::new(),
+            ces: BTreeSet::new(),
             attributes: BTreeMap::new(),
         }
     }

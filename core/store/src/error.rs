@@ -35,6 +35,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the database does not answer: later it may.
+    pub fn is_outage(&self) -> bool {
+        use sqlx::Error::{Io, PoolClosed, PoolTimedOut, WorkerCrashed};
+        let away = |error| matches!(error, &(Io(_) | PoolClosed | PoolTimedOut | WorkerCrashed));
+        match self {
+            Self::Database(error) => away(error) || is_ending(error),
+            Self::Closed => true,
+            _ => false,
+        }
+    }
+
     /// Whether the database broke off a transaction because it stood in another's way (PostgreSQL's
     /// `deadlock_detected` and `serialization_failure`): the same may work the next time.
     pub(crate) fn is_contention(&self) -> bool {
@@ -46,6 +57,12 @@ impl StoreError {
         let code = error.as_database_error().and_then(|error| error.code());
         code.is_some_and(|code| code == "40P01" || code == "40001")
     }
+}
+
+/// Whether PostgreSQL is being stopped or started (its class 57P).
+fn is_ending(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("57P"))
 }
 
 impl From<object_store::Error> for StoreError {

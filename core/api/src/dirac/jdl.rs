@@ -13,6 +13,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use spinor_identity::{
     access::Permission,
     subject::{Member, Subject},
@@ -20,9 +21,9 @@ use spinor_identity::{
 use spinor_lifecycle::admission::{Beside, Request};
 use spinor_model::{
     finding::Finding,
-    id::JobId,
+    id::{CeName, JobId},
     jdl::{self, Described},
-    registry::VoDocument,
+    registry::{Ce, VoDocument},
     sandbox::SandboxName,
 };
 use std::collections::{BTreeSet, HashMap};
@@ -157,7 +158,8 @@ fn requests(
             continue;
         }
         let place = if jdls.len() > 1 { format!("JDL {i}: ") } else { String::new() };
-        let (described, named) = read(text, &place, &job_types, max_jobs)?;
+        let (mut described, named) = read(text, &place, &job_types, max_jobs)?;
+        name_ces(&mut described.description, &place, document)?;
         asked.sandboxes.extend(named);
         known.insert(text, asked.requests.len());
         asked.places.push((asked.requests.len(), 0));
@@ -177,6 +179,29 @@ fn requests(
         });
     }
     Ok(asked)
+}
+
+/// CEs by their names: JDLs mostly name hosts.
+fn name_ces(description: &mut Value, place: &str, document: &VoDocument) -> Result<(), Problem> {
+    let Some(asked) = description.pointer_mut("/requirements/ces") else { return Ok(()) };
+    let mut names = BTreeSet::new();
+    for text in asked.as_array().into_iter().flatten().filter_map(Value::as_str) {
+        let is_meant = |(name, ce): &(&CeName, &Ce)| {
+            let host = ce.host.as_deref().is_some_and(|host| host.eq_ignore_ascii_case(text));
+            name.as_str() == text || host
+        };
+        let meant: Vec<String> =
+            document.ces.iter().filter(is_meant).map(|(name, _)| name.to_string()).collect();
+        if meant.is_empty() {
+            let known = document.ces.keys().map(CeName::as_str).collect::<Vec<_>>().join(", ");
+            let text =
+                format!("{place}GridCE: VO {} has no CE `{text}`: it has {known}", document.vo);
+            return Err(Problem::bad_request(text));
+        }
+        names.extend(meant);
+    }
+    *asked = json!(names);
+    Ok(())
 }
 
 /// What a JDL says, and the sandboxes that it names.

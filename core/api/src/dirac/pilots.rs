@@ -79,7 +79,8 @@ const MAX_PILOTS: usize = 5_000;
 fn check_vo(subject: &Subject, vo: &VoName) -> Result<(), Problem> {
     match subject.vo() {
         Some(own) if own != vo => {
-            Err(Problem::forbidden(format!("pilots of VO {vo} are not yours to tell of")))
+            let permission = Permission::RegisterPilots;
+            Err(Problem::forbidden(format!("the permission {permission} is missing in VO {vo}")))
         }
         _ => Ok(()),
     }
@@ -162,7 +163,9 @@ async fn metadata(
     let alone =
         matches!(&subject, Subject::Member(m) if !m.properties.contains("ServiceAdministrator"));
     if alone && told.len() > 1 {
-        return Err(Problem::forbidden("a pilot tells of one pilot at a time"));
+        return Err(Problem::forbidden(
+            "for several pilots at a time the property ServiceAdministrator is missing",
+        ));
     }
     let store = &app.lifecycle.store;
     let stamps: Vec<Stamp> = told.keys().filter_map(|name| name.parse().ok()).collect();
@@ -177,7 +180,7 @@ async fn metadata(
         check_vo(&subject, vo).map_err(|_| none())?;
         if *own {
             let text = format!(
-                "pilot {stamp} is this server's own: what is known of it comes from itself"
+                "nobody has the permission for pilot {stamp}: it is this server's own, and what is known of it comes from itself"
             );
             return Err(Problem::forbidden(text));
         }

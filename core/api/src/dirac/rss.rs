@@ -5,7 +5,10 @@ use crate::{Guarded, Shared, auth::vo_of, problem::Problem};
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use serde_json::{Map, Value, json};
 use spinor_identity::{access::Permission, subject::Subject};
-use spinor_model::registry::VoDocument;
+use spinor_model::{
+    id::CeName,
+    registry::{Ce, VoDocument},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
@@ -17,10 +20,13 @@ pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
         .merge(read(routes!(fts)))
 }
 
-fn leaf(banned: bool) -> Value {
-    match banned {
-        true => json!({"all": {"allowed": false, "reason": "banned by the VO's document"}}),
-        false => json!({"all": {"allowed": true, "warnings": null}}),
+const BANNED: &str = "banned by the VO's document";
+
+/// What may be used, unless there is a reason against it.
+fn leaf(reason: Option<String>) -> Value {
+    match reason {
+        Some(reason) => json!({"all": {"allowed": false, "reason": reason}}),
+        None => json!({"all": {"allowed": true, "warnings": null}}),
     }
 }
 
@@ -53,8 +59,13 @@ async fn compute(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     answer(&app, &subject, &headers, |document| {
-        let banned = |site| document.sites.get(site).is_some_and(|site| site.banned);
-        document.ces.iter().map(|(name, ce)| (name.to_string(), leaf(banned(&ce.site)))).collect()
+        let closed = |name: &CeName, ce: &Ce| {
+            let site = document.sites.get(&ce.site);
+            let banned = ce.banned || site.is_some_and(|site| site.banned);
+            let reason = banned.then(|| BANNED.to_owned());
+            reason.or_else(|| app.lifecycle.in_downtime(document, name))
+        };
+        document.ces.iter().map(|(name, ce)| (name.to_string(), leaf(closed(name, ce)))).collect()
     })
 }
 
@@ -66,7 +77,11 @@ async fn site(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     answer(&app, &subject, &headers, |document| {
-        document.sites.iter().map(|(name, site)| (name.to_string(), leaf(site.banned))).collect()
+        document
+            .sites
+            .iter()
+            .map(|(name, site)| (name.to_string(), leaf(site.banned.then(|| BANNED.to_owned()))))
+            .collect()
     })
 }
 

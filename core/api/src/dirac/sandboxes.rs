@@ -258,26 +258,47 @@ fn named(pfn: &str) -> Result<SandboxName, Problem> {
     pfn.parse().map_err(|error| Problem::bad_request(format!("pfn: {error}")))
 }
 
-/// Whose sandboxes a caller may have: one's own, or the VO's for its administrators.
-fn check_owner(subject: &Subject, name: &SandboxName) -> Result<(), Problem> {
-    let owner = match subject {
+/// Whose sandboxes a caller may have: one's own, or the VO's for its administrators; a payload, its job's.
+async fn check_owner(app: &Shared, subject: &Subject, name: &SandboxName) -> Result<(), Problem> {
+    let theirs = match subject {
         Subject::Operator { .. } => true,
         Subject::Member(member) => {
             member.vo == name.vo && (member.user == name.user || administers_jobs(subject))
         }
-        Subject::Job { vo, owner, .. } => *vo == name.vo && *owner == name.user,
+        Subject::Job { job, vo, owner, .. } => {
+            *vo == name.vo
+                && *owner == name.user
+                && has_sandbox(app, subject, *job, &name.digest).await?
+        }
         Subject::Pilot(_) => false,
     };
-    if owner {
+    if theirs {
         return Ok(());
     }
-    Err(Problem::forbidden(format!("the sandbox is {}'s of VO {}", name.user, name.vo)))
+    let missing = match subject {
+        Subject::Job { .. } => "a job's token has the permission for that job's sandboxes alone",
+        _ => "for others' sandboxes the property JobAdministrator of their VO is missing",
+    };
+    Err(Problem::forbidden(format!("the sandbox is {}'s of VO {}: {missing}", name.user, name.vo)))
+}
+
+/// Whether a payload that runs was given a sandbox with its job, or an earlier attempt left it.
+pub(crate) async fn has_sandbox(
+    app: &Shared,
+    subject: &Subject,
+    job: JobId,
+    digest: &Digest,
+) -> Result<bool, Problem> {
+    let job = own(app, subject, job.0).await?;
+    let all = app.lifecycle.store.job_sandboxes(job).await?;
+    let named = |name: &String| name.parse::<SandboxName>().ok();
+    Ok(all.iter().filter_map(|(_, name)| named(name)).any(|name| name.digest == *digest))
 }
 
 /// A sandbox that is here, and that the caller may have.
 async fn stored(app: &Shared, subject: &Subject, pfn: &str) -> Result<SandboxName, Problem> {
     let name = named(pfn)?;
-    check_owner(subject, &name)?;
+    check_owner(app, subject, &name).await?;
     match settle(app, &name).await? {
         true => Ok(name),
         false => Err(Problem::bad_request("Sandbox not found")),

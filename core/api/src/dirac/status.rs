@@ -47,7 +47,7 @@ fn few(job: i64, count: usize) -> Result<(), Problem> {
 /// Some jobs, and not too many.
 fn some(jobs: usize) -> Result<(), Problem> {
     match jobs {
-        0 => Err(Problem::forbidden("name a job")),
+        0 => Err(Problem::forbidden("permission is asked for jobs: name one")),
         1..=MAX_JOBS => Ok(()),
         _ => Err(Problem::bad_request(format!("{jobs} jobs: send {MAX_JOBS} at most"))),
     }
@@ -92,7 +92,9 @@ fn speaker(subject: &Subject) -> Speaker {
 }
 
 fn not_theirs(id: JobId) -> Problem {
-    Problem::forbidden(format!("job {id} is not yours to speak for"))
+    Problem::forbidden(format!(
+        "job {id} is not yours to speak for: a payload has the permission for its own job while it runs, and people need the property JobAdministrator for others' jobs"
+    ))
 }
 
 /// What is said of a job that is not there.

@@ -37,11 +37,11 @@ async fn openid_configuration(State(app): State<Shared>) -> Json<Value> {
         "device_authorization_endpoint": format!("{url}/api/auth/device"),
         "revocation_endpoint": format!("{url}/api/auth/revoke"),
         "jwks_uri": format!("{url}/.well-known/jwks.json"),
-        "grant_types_supported": ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code", "refresh_token"],
+        "grant_types_supported": ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code", "refresh_token", "client_credentials"],
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
         "token_endpoint_auth_signing_alg_values_supported": ["Ed25519"],
-        "token_endpoint_auth_methods_supported": ["none"],
+        "token_endpoint_auth_methods_supported": ["none", "client_secret_post"],
         "code_challenge_methods_supported": ["S256"],
     }))
 }

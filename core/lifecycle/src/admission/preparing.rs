@@ -13,6 +13,10 @@ use std::{collections::BTreeMap, sync::Arc};
 /// DIRAC's group of jobs that are in none.
 const NO_GROUP: &str = "00000000";
 
+/// Characters of a job's name, and of its group's.
+const MAX_NAME: usize = 255;
+const MAX_GROUP: usize = 64;
+
 /// Rows asked of a handler at a time.
 const PAGE: u32 = 5_000;
 
@@ -74,19 +78,22 @@ fn template(handled: Handled, limits: &Limits) -> Result<NewTemplate, Refusal> {
         let limit = limits.max_jobs_per_submission;
         return Err(finding("/parameters", admitted.jobs, format!("the VO allows {limit} jobs")));
     }
-    let jobs = jobs(&*handler, &admitted)?;
+    let names = Names::of(&admitted, beside.job_group.as_deref())?;
+    let jobs = jobs(&*handler, &admitted, &names)?;
     if let Some(first) = jobs.first() {
         let parameters = Parameters { values: &first.parameters, row: 0, job: JobId(0) };
         plan.filled(parameters).map_err(|bad| finding("", "", bad.to_string()))?;
+        for file in &beside.input_data {
+            parameters.fill(file).map_err(|bad| finding("InputData", file, bad.to_string()))?;
+        }
     }
     let Submitted { vo, group, owner, .. } = submitted;
-    let Beside { job_group, source, input_data, person } = beside;
+    let Beside { source, input_data, person, .. } = beside;
     Ok(NewTemplate {
         vo,
         group,
         owner,
         job_type,
-        job_group: job_group.unwrap_or_else(|| NO_GROUP.to_owned()),
         source,
         input_data,
         person,
@@ -101,27 +108,60 @@ fn template(handled: Handled, limits: &Limits) -> Result<NewTemplate, Refusal> {
     })
 }
 
-fn jobs(handler: &dyn JobHandler, admitted: &Admitted) -> Result<Vec<NewJob>, Refusal> {
-    let name = &admitted.name;
-    if name.contains('\0') {
-        return Err(finding("/name", name, "contains a NUL character"));
+/// What jobs are called, before parameters are put in.
+struct Names<'a> {
+    name: &'a str,
+    group: &'a str,
+}
+
+impl<'a> Names<'a> {
+    fn of(admitted: &'a Admitted, group: Option<&'a str>) -> Result<Self, Refusal> {
+        let names = Self { name: &admitted.name, group: group.unwrap_or(NO_GROUP) };
+        for (field, text) in [("/name", names.name), ("JobGroup", names.group)] {
+            if text.contains('\0') {
+                return Err(finding(field, text, "contains a NUL character"));
+            }
+            if text.replace("%%", "").contains("%j") {
+                return Err(finding(field, text, "%j is not known when a job is named"));
+            }
+        }
+        Ok(names)
     }
-    if name.replace("%%", "").contains("%j") {
-        return Err(finding("/name", name, "%j is not known when a job is named"));
+
+    fn job(&self, row: u32, parameters: BTreeMap<String, String>) -> Result<NewJob, Refusal> {
+        let nul = parameters.iter().find(|(_, value)| value.contains('\0'));
+        if let Some((field, value)) = nul {
+            return Err(finding(
+                &format!("/parameters/{field}"),
+                value,
+                "contains a NUL character",
+            ));
+        }
+        let filled = |field: &str, text: &str, length: usize| {
+            let values = Parameters { values: &parameters, row, job: JobId(0) };
+            let filled = values.fill(text).map_err(|bad| finding(field, text, bad.to_string()))?;
+            Ok::<String, Refusal>(filled.chars().take(length).collect())
+        };
+        let name = filled("/name", self.name, MAX_NAME)?;
+        let job_group = filled("JobGroup", self.group, MAX_GROUP)?;
+        Ok(NewJob { name, job_group, parameters })
+    }
+}
+
+fn jobs(
+    handler: &dyn JobHandler,
+    admitted: &Admitted,
+    names: &Names<'_>,
+) -> Result<Vec<NewJob>, Refusal> {
+    if admitted.parameters.is_empty() {
+        return (0..admitted.jobs).map(|row| names.job(row, BTreeMap::new())).collect();
     }
     let mut jobs = Vec::with_capacity(admitted.jobs as usize);
-    if admitted.parameters.is_empty() {
-        for row in 0..admitted.jobs {
-            jobs.push(job(name, row, BTreeMap::new())?);
-        }
-        return Ok(jobs);
-    }
     while (jobs.len() as u32) < admitted.jobs {
         let offset = jobs.len() as u32;
         let columns = handler.page(&admitted.template, offset, PAGE)?;
-        let rows = rows(handler, admitted, columns)?;
-        for values in rows {
-            jobs.push(job(name, jobs.len() as u32, values)?);
+        for values in rows(handler, admitted, columns)? {
+            jobs.push(names.job(jobs.len() as u32, values)?);
         }
     }
     Ok(jobs)
@@ -148,15 +188,4 @@ fn rows(
         }
     }
     Ok(rows)
-}
-
-fn job(name: &str, row: u32, parameters: BTreeMap<String, String>) -> Result<NewJob, Refusal> {
-    let nul = parameters.iter().find(|(_, value)| value.contains('\0'));
-    if let Some((field, value)) = nul {
-        return Err(finding(&format!("/parameters/{field}"), value, "contains a NUL character"));
-    }
-    let filled = Parameters { values: &parameters, row, job: JobId(0) }
-        .fill(name)
-        .map_err(|bad| finding("/name", name, bad.to_string()))?;
-    Ok(NewJob { name: filled.chars().take(255).collect(), parameters })
 }

@@ -2,16 +2,18 @@
 
 use super::{Record, Value, parameters::Parameters};
 use crate::{finding::Finding, id::Digest, offer::default_power, requirement::MAX_WORK};
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, json};
+use std::collections::BTreeMap;
 
 /// A JDL as a job description, and what is kept beside it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Described {
     /// The description.
     pub description: serde_json::Value,
-    /// `JobGroup`, if it says one.
+    /// `JobGroup`, if it says one. It may hold parameters, as texts of the description do.
     pub job_group: Option<String>,
-    /// `InputData`: logical file names.
+    /// `InputData`: logical file names, which may hold parameters.
     pub input_data: Vec<String>,
     /// Files of the input sandbox that lie beside the JDL.
     pub local_files: Vec<String>,
@@ -22,6 +24,22 @@ const DEFAULT_WORK: i64 = 86_400;
 
 /// MiB that a slot must have if the JDL does not say.
 const DEFAULT_RAM: i64 = 512;
+/// Where parameters are put in.
+const FILLED: [&str; 9] = [
+    "Executable",
+    "Arguments",
+    "JobName",
+    "JobGroup",
+    "StdOutput",
+    "StdError",
+    "OutputSandbox",
+    "InputData",
+    "ExecutionEnvironment",
+];
+/// Where they are not.
+const PLAIN: [&str; 8] =
+    ["JobType", "InputSandbox", "Site", "BannedSites", "GridCE", "Platform", "Tags", "Tag"];
+
 /// MiB that no job reaches.
 const NO_LIMIT: i64 = 10_000_000;
 
@@ -89,7 +107,7 @@ impl Reading<'_> {
         }
         // A job's number is not known yet when it is named.
         let name = self.text("JobName").unwrap_or_else(|| "Unknown".to_owned());
-        put("name", json!(self.parameters.text(&name).replace("%j", "%%j")));
+        put("name", json!(self.nameless(&name)));
         let streams = ["StdOutput", "StdError"].map(|name| self.text(name));
         let [stdout, stderr] = streams.map(|s| s.map(|s| self.parameters.text(&s)));
         let stdout = stdout.unwrap_or_else(|| "std.out".to_owned());
@@ -105,6 +123,10 @@ impl Reading<'_> {
         put("optional_outputs", json!(true));
         let (sandboxes, local_files) = self.input_sandbox();
         put("input_sandboxes", json!(sandboxes));
+        let environment = self.environment();
+        if !environment.is_empty() {
+            put("environment", json!(environment));
+        }
         if let Some(priority) =
             self.number("Priority", 0..=10).or(self.number("UserPriority", 0..=10))
         {
@@ -114,21 +136,51 @@ impl Reading<'_> {
         if let Some(parameters) = self.parameters.to_json() {
             put("parameters", parameters);
         }
-        for field in ["JobGroup", "JobType", "InputData", "InputSandbox", "Site"] {
+        for field in PLAIN {
             let text = self.jdl.list(field).join(",");
             // A job's number is not put in, and no mistake.
             let others = text.replace("%j", "");
             if self.parameters.text(&others) != others.replace('%', "%%") {
-                let message = "holds a parameter: they are put into Executable, Arguments, JobName, StdOutput, StdError and OutputSandbox alone";
+                let message = format!(
+                    "holds a parameter, which cannot be put in here; where they can: {}",
+                    FILLED.join(", ")
+                );
                 self.wrong(field, text, message);
             }
         }
-        let job_group = self.text("JobGroup").map(|group| group.chars().take(64).collect());
+        let output_data = self.jdl.list("OutputData").join(", ");
+        if !output_data.is_empty() {
+            let message = "is not uploaded by this server's pilots: leave it out, and let the payload upload it (with BEARER_TOKEN_FILE or X509_USER_PROXY where the VO gives one), or name it in OutputSandbox";
+            self.wrong("OutputData", output_data, message);
+        }
+        let job_group = self.text("JobGroup").map(|group| self.nameless(&group));
         let input_data = self.jdl.list("InputData");
-        let input_data =
-            input_data.iter().map(|lfn| lfn.trim_start_matches("LFN:").to_owned()).collect();
+        let lfn = |lfn: &String| self.nameless(lfn.trim_start_matches("LFN:"));
+        let input_data = input_data.iter().map(lfn).collect();
         let description = serde_json::Value::Object(description);
         Described { description, job_group, input_data, local_files }
+    }
+
+    /// A text of a job whose number is not known yet.
+    fn nameless(&self, text: &str) -> String {
+        self.parameters.text(text).replace("%j", "%%j")
+    }
+
+    /// `ExecutionEnvironment`: `NAME=VALUE` with values as in a URL, several of them in a list or behind semicolons.
+    fn environment(&mut self) -> BTreeMap<String, String> {
+        let mut environment = BTreeMap::new();
+        for item in self.jdl.list("ExecutionEnvironment") {
+            for variable in item.split(';').map(str::trim).filter(|variable| !variable.is_empty()) {
+                match variable.split_once('=') {
+                    Some((name, value)) if !name.trim().is_empty() => {
+                        let value = percent_decode_str(value).decode_utf8_lossy();
+                        environment.insert(name.trim().to_owned(), self.parameters.text(&value));
+                    }
+                    _ => self.wrong("ExecutionEnvironment", variable, "must be NAME=VALUE"),
+                }
+            }
+        }
+        environment
     }
 
     fn job_type(&mut self, job_types: &[&str]) -> String {
@@ -165,13 +217,18 @@ impl Reading<'_> {
     fn requirements(&mut self) -> serde_json::Value {
         let work = self.number("CPUTime", 1..=MAX_WORK as i64).unwrap_or(DEFAULT_WORK);
         let mut cpu = json!({"work": work});
-        let (min, max) = self.cores();
+        let mut tags = self.jdl.list("Tags");
+        tags.extend(self.jdl.list("Tag"));
+        let (min, max) = self.cores(&mut tags);
         let whole = self.jdl.get("WholeNode").map(ToString::to_string);
         let whole = whole.is_some_and(|w| w.eq_ignore_ascii_case("true") || w == "yes");
         let max = if whole { 1024 } else { max };
         cpu["num_cores"] = json!({"min": min, "max": max});
         // MinRAM is what a slot must have; a job is ended only for using more than its MaxRAM.
-        let request = self.number("MinRAM", 1..=10_000_000).unwrap_or(DEFAULT_RAM);
+        let request = self.number("MinRAM", 1..=10_000_000);
+        // In GB, as DIRAC's earlier JDLs have it.
+        let memory = self.number("Memory", 1..=10_000).map(|gigabytes| gigabytes * 1024);
+        let request = request.or(memory).unwrap_or(DEFAULT_RAM);
         let limit = self.number("MaxRAM", 1..=10_000_000);
         if let Some(limit) = limit.filter(|limit| *limit < request) {
             self.wrong("MaxRAM", limit, format!("is less than MinRAM, {request}"));
@@ -180,8 +237,6 @@ impl Reading<'_> {
         // What rules see; slots are asked for the time that the work takes on them.
         let wall_time = work.unsigned_abs().div_ceil(default_power().into());
         let mut requirements = json!({"wall_time": wall_time, "cpu": cpu});
-        let mut tags = self.jdl.list("Tags");
-        tags.extend(self.jdl.list("Tag"));
         if whole {
             tags.push("WholeNode".to_owned());
         }
@@ -200,21 +255,25 @@ impl Reading<'_> {
         } else if !banned.is_empty() {
             requirements["banned_sites"] = json!(banned);
         }
-        let mut attributes = Map::new();
-        for (field, name) in [("Platform", "platform"), ("GridCE", "grid-ce")] {
-            let value = self.jdl.list(field).join(",");
-            if !value.is_empty() && !value.eq_ignore_ascii_case("any") {
-                attributes.insert(name.to_owned(), json!(value));
-            }
+        let ces: Vec<String> = self.jdl.list("GridCE").into_iter().filter(any).collect();
+        if !ces.is_empty() {
+            requirements["ces"] = json!(ces);
         }
-        if !attributes.is_empty() {
-            requirements["attributes"] = serde_json::Value::Object(attributes);
+        let platform = self.jdl.list("Platform").join(",");
+        if !platform.is_empty() && any(&platform) {
+            requirements["attributes"] = json!({"platform": platform});
         }
         requirements
     }
 
-    fn cores(&mut self) -> (i64, i64) {
+    /// How many cores, at least and at most. Tags that DIRAC gives to jobs of several cores say no more than that.
+    fn cores(&mut self, tags: &mut Vec<String>) -> (i64, i64) {
+        tags.retain(|tag| !tag.eq_ignore_ascii_case("MultiProcessor"));
+        let number = |tag: &String| tag.strip_suffix("Processors")?.parse().ok();
+        let tagged: Option<i64> =
+            tags.extract_if(.., |tag| number(tag).is_some()).filter_map(|tag| number(&tag)).max();
         let fixed = self.number("NumberOfProcessors", 1..=1024);
+        let fixed = fixed.or(tagged.filter(|_| self.jdl.get("MinNumberOfProcessors").is_none()));
         let min = fixed.or(self.number("MinNumberOfProcessors", 1..=1024)).unwrap_or(1);
         let max = fixed.or(self.number("MaxNumberOfProcessors", 1..=1024)).unwrap_or(min);
         if max < min {
@@ -276,6 +335,40 @@ mod tests {
         assert_eq!(described.description, expected);
         assert_eq!(described.job_group.as_deref(), Some("g7"));
         assert_eq!(described.input_data, ["/vo/a", "/vo/b"]);
+    }
+
+    #[test]
+    fn what_dirac_means_is_meant_here() {
+        let of = |text: &str| describe(&format!("Executable = \"x\"; {text}")).unwrap();
+        let asked = |text: &str| of(text).description["requirements"].clone();
+        assert_eq!(asked("GridCE = \"ce.cern.ch\";")["ces"], json!(["ce.cern.ch"]));
+        assert_eq!(asked("GridCE = \"ANY\";").get("ces"), None);
+        assert_eq!(asked("Memory = 4;")["cpu"]["ram_mb"]["request"], 4096);
+        assert_eq!(asked("Memory = 4; MinRAM = 600;")["cpu"]["ram_mb"]["request"], 600);
+        let tagged = asked("Tags = {\"MultiProcessor\", \"8Processors\", \"GPU\"};");
+        assert_eq!(
+            (&tagged["cpu"]["num_cores"]["min"], &tagged["tags"]),
+            (&json!(8), &json!("GPU"))
+        );
+        assert_eq!(asked("NumberOfProcessors = 2; Tags = \"MultiProcessor\";").get("tags"), None);
+        let variables = r#"ExecutionEnvironment = {"A=b%20c;SEED=%s", "E="}; Parameters = {"1"};"#;
+        let environment = json!({"A": "b c", "SEED": "%(Parameter)s", "E": ""});
+        assert_eq!(of(variables).description["environment"], environment);
+        let each = of("Parameters = {\"a\"}; InputData = \"LFN:/vo/%s\"; JobGroup = \"g%n_%j\";");
+        assert_eq!(each.input_data, ["/vo/%(Parameter)s"]);
+        assert_eq!(each.job_group.as_deref(), Some("g%(ParameterNumber)s_%%j"));
+    }
+
+    #[test]
+    fn what_would_be_lost_is_refused() {
+        let findings = describe(
+            "Executable = \"x\"; OutputData = {\"LFN:/vo/out\"}; Parameters = {\"a\"}; BannedSites = \"%s\";
+             ExecutionEnvironment = \"A\";",
+        );
+        let findings = findings.unwrap_err();
+        let fields: Vec<&str> = findings.iter().map(|f| f.field.as_str()).collect();
+        assert_eq!(fields, ["ExecutionEnvironment", "BannedSites", "OutputData"]);
+        assert!(describe("Executable = \"x\"; OutputData = {};").is_ok());
     }
 
     #[test]

@@ -58,7 +58,9 @@ impl Parameters {
                 }
             }
         }
-        if let Some(count) = count {
+        // A list says how long sequences beside it are.
+        let listed = columns.get(UNNAMED).map(|values: &Vec<String>| values.len() as i64);
+        if let Some(count) = count.or(listed.filter(|length| *length > 0)) {
             sequences(jdl, (count, max_jobs), &mut columns)?;
         }
         let mut lengths = columns.values().map(Vec::len);
@@ -236,6 +238,12 @@ mod tests {
         let p = read("Parameters = 12; ParameterStart.x = 0.5; ParameterStep.x = 0;");
         assert_eq!(p.columns["x"], vec!["0.5"; 12]);
         assert_eq!(p.columns["ParameterNumber"][3], "03");
+        let p =
+            read("Parameters = {\"a\", \"b\"}; ParameterStart.Seed = 100; ParameterStep.Seed = 5;");
+        assert_eq!(
+            (&p.columns["Seed"], &p.columns["Parameter"][1]),
+            (&vec!["100".to_owned(), "105".to_owned()], &"b".into())
+        );
         assert!(read("Executable = \"a\";").columns.is_empty());
     }
 

@@ -54,7 +54,11 @@ pub static JOB_COLUMNS: [Column; 21] = [
     column("EndExecTime", "ended", Time),
     column("Status", "status", Text),
     column("MinorStatus", "minor_status", Text),
-    column("ApplicationStatus", "application_status", Text),
+    column(
+        "ApplicationStatus",
+        "CASE application_status WHEN '' THEN 'Unknown' ELSE application_status END",
+        Text,
+    ),
     column("UserPriority", "priority", Number),
     column("RescheduleCounter", "reschedules", Number),
     column("VerifiedFlag", "CAST(1 AS BIGINT)", Flag),

@@ -20,11 +20,9 @@ pub struct NewTemplate {
     pub owner: UserName,
     /// Its type.
     pub job_type: JobType,
-    /// What its owner calls it together with others.
-    pub job_group: String,
     /// What was sent, if it was not a description of ours.
     pub source: String,
-    /// The logical files that it names.
+    /// The logical files that it names, in which parameters are still to be put.
     pub input_data: Vec<String>,
     /// For whom a robot submits; empty if its owner does.
     pub person: String,
@@ -58,6 +56,8 @@ impl NewTemplate {
 pub struct NewJob {
     /// Its name, parameters put in.
     pub name: String,
+    /// What its owner calls it together with others.
+    pub job_group: String,
     /// Its parameters.
     pub parameters: BTreeMap<String, String>,
 }

@@ -327,7 +327,6 @@ struct Shape {
     job_type: JobType,
     requirement: String,
     priority: u8,
-    job_group: String,
     site: String,
     person: String,
 }
@@ -341,7 +340,6 @@ impl Shape {
             job_type: new.job_type.clone(),
             requirement: to_json(&new.requirement.class())?,
             priority: new.priority,
-            job_group: rows::plain(&new.job_group),
             site: asked_site(new),
             person: rows::plain(&new.person),
         })
@@ -379,18 +377,24 @@ async fn insert_jobs(
     let mut inserted = Vec::with_capacity(numbered.len());
     for part in parts(&numbered) {
         let mut insert = Growing::new(
-            "INSERT INTO jobs (template_id, row_number, parameters, name, class_id, vo, grp, owner,
-                job_type, priority, submitted, updated, job_group, site, person, status, minor_status) VALUES",
+            "INSERT INTO jobs (template_id, row_number, parameters, name, job_group, class_id, vo, grp, owner,
+                job_type, priority, submitted, updated, site, person, status, minor_status) VALUES",
         );
         insert.hold(class.0)?.hold(shape.vo.to_string())?.hold(shape.group.to_string())?;
         insert.hold(shape.owner.to_string())?.hold(shape.job_type.to_string())?;
-        insert.hold(i64::from(shape.priority))?.hold(now.0)?.hold(shape.job_group.clone())?;
+        insert.hold(i64::from(shape.priority))?.hold(now.0)?;
         insert.hold(shape.site.clone())?.hold(shape.person.clone())?;
         for (template, row, job) in part {
-            let parameters = to_json(&job.parameters)?;
+            let row = [
+                (*template).into(),
+                (*row).into(),
+                to_json(&job.parameters)?.into(),
+                job.name.clone().into(),
+                job.job_group.clone().into(),
+            ];
             insert.row(
-                [(*template).into(), (*row).into(), parameters.into(), job.name.clone().into()],
-                ", $1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10, 'Waiting', 'Pilot Agent Submission'",
+                row,
+                ", $1, $2, $3, $4, $5, $6, $7, $7, $8, $9, 'Waiting', 'Pilot Agent Submission'",
             )?;
         }
         insert.push(" RETURNING job_id, template_id, row_number");

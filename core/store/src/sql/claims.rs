@@ -9,6 +9,7 @@ use spinor_model::{
     id::{AttemptNumber, Digest, JobId, Stamp, TemplateId},
     plan::Plan,
     requirement::Requirement,
+    state::PilotState,
 };
 use sqlx::{AnyConnection, Row, any::AnyRow};
 use std::collections::{BTreeMap, btree_map::Entry};
@@ -20,7 +21,9 @@ pub async fn claim(
 ) -> Result<Vec<Claimed>, StoreError> {
     // Two servers may be asked by one pilot at a time, if the first did not answer it soon enough.
     alone(c, &format!("pilot {}", request.stamp)).await?;
-    if !unheard_of(c, &request.stamp, &request.holds).await?.is_empty() {
+    if !unheard_of(c, &request.stamp, &request.holds).await?.is_empty()
+        || is_over(c, &request.stamp).await?
+    {
         return Ok(Vec::new());
     }
     let limit = allowed(c, &request).await?;
@@ -35,6 +38,13 @@ pub async fn claim(
         insert_attempts(c, &request, &claimed).await?;
     }
     Ok(claimed)
+}
+
+/// Whether a pilot's life is over: its token may not be.
+async fn is_over(c: &mut AnyConnection, stamp: &Stamp) -> Result<bool, StoreError> {
+    let found = sqlx::query("SELECT status FROM pilots WHERE stamp = $1").bind(stamp.as_str());
+    let Some(row) = found.fetch_optional(c).await? else { return Ok(false) };
+    Ok(rows::parsed::<PilotState>(&row, "status")?.is_final())
 }
 
 /// Jobs that a pilot holds and does not know of.

@@ -11,10 +11,11 @@ use crate::{Beaten, JobRecord, ReportStore, Reported, Speaker, StatusReport, Sto
 use async_trait::async_trait;
 use spinor_model::{
     id::{JobId, VoName},
+    plan::Parameters,
     state::JobState,
     time::Timestamp,
 };
-use sqlx::{AnyConnection, Row};
+use sqlx::{AnyConnection, Row, any::AnyRow};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -193,6 +194,15 @@ async fn fail_unheard(
     by_server(c, reports, "Watchdog", now).await
 }
 
+fn source(row: &AnyRow, job: JobId) -> Result<(String, Vec<String>), StoreError> {
+    let values = rows::json(row, "parameters")?;
+    let parameters = Parameters { values: &values, row: rows::count(row, "row_number")?, job };
+    let files: Vec<String> = rows::json(row, "input_data")?;
+    // Earlier servers kept names as they were, and put nothing in.
+    let filled = |file: String| parameters.fill(&file).unwrap_or(file);
+    Ok((row.try_get("source")?, files.into_iter().map(filled).collect()))
+}
+
 #[async_trait]
 impl ReportStore for SqlStore {
     async fn report(
@@ -276,11 +286,10 @@ impl ReportStore for SqlStore {
 
     async fn source(&self, job: JobId) -> Result<Option<(String, Vec<String>)>, StoreError> {
         let found = sqlx::query(
-            "SELECT source, input_data FROM templates JOIN jobs USING (template_id)
-             WHERE jobs.job_id = $1",
+            "SELECT source, input_data, row_number, parameters
+             FROM templates JOIN jobs USING (template_id) WHERE jobs.job_id = $1",
         );
         let found = found.bind(job.0).fetch_optional(&self.readers).await?;
-        let source = |row| Ok((Row::try_get(&row, "source")?, rows::json(&row, "input_data")?));
-        found.map(source).transpose()
+        found.map(|row| source(&row, job)).transpose()
     }
 }

@@ -17,15 +17,16 @@ async fn expire(
     before: Timestamp,
     limit: u32,
 ) -> Result<(u64, Vec<Digest>), StoreError> {
+    // Jobs that are deleted have nothing any more.
     // What pilots brought goes with the owner's: as long as nobody owns it, a job may still be given it.
     let unused = sqlx::query(
         "SELECT digest, owner FROM sandboxes WHERE vo = $1 AND uploaded < $2
             AND (owner <> '' OR EXISTS (SELECT 1 FROM sandboxes AS owned WHERE owned.vo = sandboxes.vo
                 AND owned.digest = sandboxes.digest AND owned.owner <> ''))
-            AND NOT EXISTS (SELECT 1 FROM template_sandboxes AS used
-                WHERE used.digest = sandboxes.digest)
-            AND NOT EXISTS (SELECT 1 FROM job_sandboxes AS given
-                WHERE given.digest = sandboxes.digest)
+            AND NOT EXISTS (SELECT 1 FROM template_sandboxes AS used JOIN jobs USING (template_id)
+                WHERE used.digest = sandboxes.digest AND jobs.status <> 'Deleted')
+            AND NOT EXISTS (SELECT 1 FROM job_sandboxes AS given JOIN jobs USING (job_id)
+                WHERE given.digest = sandboxes.digest AND jobs.status <> 'Deleted')
          ORDER BY digest, owner LIMIT $3",
     );
     let unused =
@@ -203,7 +204,7 @@ impl SandboxStore for SqlStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sql::testing::store;
+    use crate::sql::testing::{store, waiting};
     use spinor_model::sandbox::SandboxFormat;
 
     fn sandbox(content: &[u8], owner: Option<&str>) -> NewSandbox {
@@ -240,7 +241,8 @@ mod tests {
             digest: Digest::of(b"given"),
             format: SandboxFormat::Bzip2,
         };
-        let job = JobId(7);
+        waiting(&store, &["ada", "ada"]).await;
+        let (job, other) = (JobId(1), JobId(2));
         assert!(store.assign_sandbox(job, &name).await.unwrap());
         assert_eq!(store.sandbox_bytes(&vo).await.unwrap(), 6);
         let expire = || store.expire_sandboxes(&vo, Timestamp(500), 100);
@@ -255,5 +257,24 @@ mod tests {
         store.unassign_sandboxes(&[job]).await.unwrap();
         assert_eq!(expire().await.unwrap(), (1, vec![Digest::of(b"given")]));
         assert!(store.has_sandbox(&vo, None, Digest::of(b"brought")).await.unwrap());
+
+        // What jobs of one template were given is there until the last of them is deleted.
+        store.add_sandbox(sandbox(b"input", Some("ada")), old).await.unwrap();
+        let change = |statement: String| {
+            store.write(move |c| {
+                Box::pin(async move {
+                    sqlx::query(crate::sql::dialect::statement(statement)).execute(c).await?;
+                    Ok(())
+                })
+            })
+        };
+        let digest = Digest::of(b"input");
+        change(format!("INSERT INTO template_sandboxes VALUES (1, '{digest}')")).await.unwrap();
+        for (job, gone) in [(job, 0), (other, 1)] {
+            change(format!("UPDATE jobs SET status = 'Deleted' WHERE job_id = {job}"))
+                .await
+                .unwrap();
+            assert_eq!(expire().await.unwrap().0, gone, "{job}");
+        }
     }
 }

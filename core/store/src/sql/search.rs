@@ -257,7 +257,8 @@ impl SqlStore {
             .push(NUMBER)
             .push("), 0) AS BIGINT) AS total FROM (SELECT ");
         columns(&mut query, &search.columns, self.dialect);
-        query.push(", count(*) AS ").push(NUMBER);
+        query.push(if search.columns.is_empty() { "" } else { ", " });
+        query.push("count(*) AS ").push(NUMBER);
         narrowed(&mut query, search, self.dialect)?;
         for clause in [" GROUP BY ", " ORDER BY "] {
             for i in 0..search.columns.len() {
