@@ -9,7 +9,7 @@ use spinor_identity::{
     token::Keys,
 };
 use spinor_model::{
-    id::{AttemptNumber, JobId},
+    id::{AttemptNumber, Digest, JobId},
     time::{Clock, SystemClock},
 };
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
@@ -113,7 +113,18 @@ fn every_route_asks_for_its_permission() {
             &lab.replace("vo = \"lab\"", "vo = \"other\"").replace("\"usage\"", "\"usage-other\""),
         )
         .unwrap();
-    let jobs = [(); 2].map(|()| server.submit(r#"{"executable": "true"}"#).unwrap()[0]);
+    let ada = server.token(&["--vo", "lab", "--group", "lab_user", "--user", "ada"]);
+    let sandbox = "BZh of ada's";
+    let digest = Digest::of(sandbox.as_bytes()).to_string();
+    let path = format!("/api/sandboxes/{digest}");
+    assert_eq!(server.request("PUT", &path, Some(&ada), sandbox).0, 204);
+    let given = format!("InputSandbox = \"SB:X|/S3/x/lab/lab_user/ada/sha256:{digest}.tar.bz2\";");
+    let jobs = [&*given, ""].map(|given| {
+        let jdl = json!([format!("Executable = \"true\"; {given}")]).to_string();
+        let (status, text) = server.request("POST", "/api/jobs/jdl", Some(&ada), &jdl);
+        assert_eq!(status, 201, "{text}");
+        serde_json::from_str::<Value>(&text).unwrap()[0]["JobID"].as_i64().unwrap()
+    });
     let now = SystemClock.now().to_string();
     for job in jobs {
         let runs = json!({job.to_string(): {&now: {"Status": "Running"}}}).to_string();
@@ -141,8 +152,7 @@ fn every_route_asks_for_its_permission() {
         for method in methods.as_object().unwrap().keys() {
             let method = method.to_uppercase();
             let mut row = format!("| {:<52} |", format!("{method} {path}"));
-            let concrete =
-                path.replace("{id}", &jobs[0].to_string()).replace("{digest}", &"0".repeat(64));
+            let concrete = path.replace("{id}", &jobs[0].to_string()).replace("{digest}", &digest);
             let concrete = concrete
                 .replace("{vo}", "lab")
                 .replace("{path}", "matching")
@@ -154,6 +164,12 @@ fn every_route_asks_for_its_permission() {
                 let body = body(path, jobs[0]);
                 let (status, text) = server.request(&method, &concrete, token.as_deref(), &body);
                 assert!(status < 500, "{method} {concrete}: {text}");
+                let named =
+                    ["permission", "property", "grant"].iter().any(|word| text.contains(word));
+                assert!(
+                    status != 403 || named,
+                    "{method} {concrete} says not what is missing: {text}"
+                );
                 write!(row, " {} |", verdict(status)).unwrap();
             }
             rows.insert((path, method), row);

@@ -386,11 +386,23 @@ impl Server {
         token: Option<&str>,
         body: &str,
     ) -> (u16, String) {
+        self.request_with("", method, path, token, body)
+    }
+
+    /// A plain request with a further header, which ends its line.
+    pub fn request_with(
+        &self,
+        header: &str,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: &str,
+    ) -> (u16, String) {
         let authority = format!("127.0.0.1:{}", self.port);
         let bearer =
             token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{bearer}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{bearer}{header}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         let answer = http(&authority, &request).unwrap();

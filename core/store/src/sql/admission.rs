@@ -11,6 +11,7 @@ use crate::{NewJob, NewTemplate, QueueChange, QueueKey, StoreError, Submission};
 use serde_json::json;
 use spinor_model::{
     id::{ClassId, Digest, GroupName, JobId, JobType, UserName, VoName},
+    requirement::Requirement,
     time::Timestamp,
 };
 use sqlx::{AnyConnection, Row};
@@ -340,7 +341,7 @@ impl Shape {
             job_type: new.job_type.clone(),
             requirement: to_json(&new.requirement.class())?,
             priority: new.priority,
-            site: asked_site(new),
+            site: asked_site(&new.requirement),
             person: rows::plain(&new.person),
         })
     }
@@ -351,9 +352,8 @@ impl Shape {
 }
 
 /// What DIRAC shows for the site of a job that has not run.
-fn asked_site(new: &NewTemplate) -> String {
-    let sites = &new.requirement.sites;
-    match (sites.len(), sites.first()) {
+pub fn asked_site(asked: &Requirement) -> String {
+    match (asked.sites.len(), asked.sites.first()) {
         (1, Some(site)) => site.to_string(),
         (0, _) => "ANY".to_owned(),
         _ => "Multiple".to_owned(),

@@ -1,6 +1,7 @@
 //! What people order: kill, reschedule. And the clock: jobs whose time has come.
 
 use super::{
+    admission::asked_site,
     dialect::{Dialect, statement},
     moves::{Move, WAITS, job, move_job, moved, release_attempt},
     rows, sandboxes,
@@ -128,13 +129,17 @@ impl Order {
             Again::UpTo(_) => job.reschedules + 1,
             Again::Reset => 0,
         };
+        let class = sqlx::query("SELECT requirement FROM classes WHERE class_id = $1");
+        let class = class.bind(job.class.0).fetch_one(&mut *c).await?;
+        let site = asked_site(&rows::json(&class, "requirement")?);
         sqlx::query(
             "UPDATE jobs SET not_before = $1, rescheduled = $1, reschedules = $3, attempt_base = attempt,
-                started = NULL, application_status = '', site = 'ANY' WHERE job_id = $2",
+                started = NULL, application_status = '', site = $4 WHERE job_id = $2",
         )
         .bind(self.now.0)
         .bind(job.id.0)
         .bind(i64::from(reschedules))
+        .bind(site)
         .execute(c)
         .await?;
         Ok(())
