@@ -108,7 +108,8 @@ fn a_ce_that_is_banned_may_not_be_used() {
     let (server, ada) = idle();
     let leaf = || ask(&server, &ada, "/api/rss/compute", &Value::Null).1["here"]["all"].clone();
     assert_eq!(leaf()["allowed"], true);
-    let banned = server.run(&server.operator(), &["ce", "ban", "here", "--vo", "lab"]);
+    let banned =
+        server.run(&server.operator(), &["ce", "ban", "here", "--vo", "lab", "--reason", "test"]);
     assert!(banned.status.success(), "{banned:?}");
     assert_eq!(leaf()["allowed"], false);
     let job = server.submit(r#"{"executable": "true"}"#).unwrap()[0];
