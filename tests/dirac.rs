@@ -104,6 +104,26 @@ fn a_jdl_says_what_it_says_to_dirac() {
 }
 
 #[test]
+fn pages_of_other_origins_may_ask_where_the_operator_says_so() {
+    let server = Server::start_with("[auth]\norigins = [\"https://web.example.org\"]\n");
+    let preflight = |origin: &str| {
+        let asked = "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization\r\n";
+        let header = format!("Origin: {origin}\r\n{asked}");
+        server.answer(&header, "OPTIONS", "/api/jobs/search", None, "")
+    };
+    let allowed = preflight("https://web.example.org").to_lowercase();
+    assert!(allowed.starts_with("http/1.1 200"), "{allowed}");
+    for line in [
+        "access-control-allow-origin: https://web.example.org",
+        "access-control-allow-headers: authorization",
+        "access-control-allow-methods: post",
+    ] {
+        assert!(allowed.contains(line), "{line}: {allowed}");
+    }
+    assert!(!preflight("https://evil.example.org").contains("allow-origin"));
+}
+
+#[test]
 fn a_ce_that_is_banned_may_not_be_used() {
     let (server, ada) = idle();
     let leaf = || ask(&server, &ada, "/api/rss/compute", &Value::Null).1["here"]["all"].clone();

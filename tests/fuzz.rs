@@ -6,13 +6,21 @@ mod install;
 mod support;
 
 use install::{must, python_of};
-use std::process::Command;
+use spinor_identity::{
+    subject::{PilotIdentity, Subject},
+    token::Keys,
+};
+use spinor_model::{
+    id::{AttemptNumber, JobId},
+    time::{Clock, SystemClock},
+};
+use std::{process::Command, time::Duration};
 use support::Server;
 
 /// Cases for each route and caller.
 const CASES: &str = "25";
 
-fn fuzz(server: &Server, token: &str) {
+fn fuzz(server: &Server, token: &str, more: &[&str]) {
     let python = python_of("tests/fuzz/requirements.txt", "schemathesis", &[]);
     let program = python.with_file_name("schemathesis");
     must(
@@ -30,6 +38,7 @@ fn fuzz(server: &Server, token: &str) {
                 "--exclude-operation-id",
                 "apply_installation",
             ])
+            .args(more)
             .current_dir(server.scratch()),
     );
 }
@@ -37,11 +46,37 @@ fn fuzz(server: &Server, token: &str) {
 #[test]
 fn no_request_of_a_member_breaks_a_route() {
     let server = Server::with_lab();
-    fuzz(&server, &server.member("lab_admin", "root"));
+    fuzz(&server, &server.member("lab_admin", "root"), &[]);
 }
 
 #[test]
 fn no_request_of_an_operator_breaks_a_route() {
     let server = Server::with_lab();
-    fuzz(&server, &server.operator());
+    fuzz(&server, &server.operator(), &[]);
+}
+
+#[test]
+fn no_request_of_a_pilot_or_a_payload_breaks_a_route() {
+    let server = Server::with_lab();
+    let job = server.submit(r#"{"executable": "sleep", "arguments": ["600"]}"#).unwrap()[0];
+    server.until_status(job, "Running");
+    let keys = Keys::existing(&server.data().join("keys/token.jwks"), "test").unwrap();
+    let issue = |subject: &Subject| {
+        keys.issue(subject, Duration::from_secs(3600), SystemClock.now()).unwrap()
+    };
+    let pilot = Subject::Pilot(PilotIdentity {
+        stamp: server.pilots()[0]["stamp"].as_str().unwrap().parse().unwrap(),
+        vo: "lab".parse().unwrap(),
+        site: "HERE".parse().unwrap(),
+        ce: "here".parse().unwrap(),
+        queue: "all".parse().unwrap(),
+    });
+    fuzz(&server, &issue(&pilot), &["--include-path-regex", "^/api/(pilots|sandboxes)"]);
+    let payload = Subject::Job {
+        job: JobId(job),
+        attempt: AttemptNumber(1),
+        vo: "lab".parse().unwrap(),
+        owner: "ada".parse().unwrap(),
+    };
+    fuzz(&server, &issue(&payload), &["--include-path-regex", "^/api/(jobs|sandboxes)"]);
 }

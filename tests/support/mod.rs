@@ -398,6 +398,21 @@ impl Server {
         token: Option<&str>,
         body: &str,
     ) -> (u16, String) {
+        let answer = self.answer(header, method, path, token, body);
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
+        (status, body.to_owned())
+    }
+
+    /// All that is answered, with its headers.
+    pub fn answer(
+        &self,
+        header: &str,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: &str,
+    ) -> String {
         let authority = format!("127.0.0.1:{}", self.port);
         let bearer =
             token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
@@ -405,9 +420,6 @@ impl Server {
             "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{bearer}{header}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let answer = http(&authority, &request).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
-        (status, body.to_owned())
+        http(&authority, &request).unwrap()
     }
 }

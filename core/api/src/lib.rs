@@ -24,12 +24,16 @@ pub mod users;
 pub mod views;
 
 use administration::Administration;
-use axum::Router;
+use axum::{
+    Router,
+    http::{HeaderValue, header},
+};
 use spinor_identity::{access::Permission, session::Sessions, token::Keys};
 use spinor_lifecycle::Lifecycle;
 use spinor_model::id::Digest;
 use spinor_store::Blobs;
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 use utoipa::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
@@ -49,6 +53,8 @@ pub struct App {
     pub program: PilotProgram,
     /// To whom weaknesses are reported.
     pub security_contact: Option<String>,
+    /// Web pages of which other origins may use this server from browsers.
+    pub origins: Vec<HeaderValue>,
     /// What was measured, as Prometheus reads it.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
 }
@@ -93,7 +99,20 @@ pub(crate) const MAX_BODY: usize = 16 << 20;
 
 /// Every route of the server, over HTTP.
 pub fn router(app: Shared) -> Router {
-    answers(app).layer(axum::middleware::map_request(lingering::lingering))
+    let cors = (!app.origins.is_empty()).then(|| cors(&app.origins));
+    let answers = answers(app).layer(tower::util::option_layer(cors));
+    answers.layer(axum::middleware::map_request(lingering::lingering))
+}
+
+/// What browsers must be told before they let pages of other origins ask.
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_methods(AllowMethods::mirror_request())
+        .allow_headers(AllowHeaders::mirror_request())
+        .allow_credentials(true)
+        .expose_headers([header::CONTENT_RANGE, header::ETAG])
+        .max_age(Duration::from_secs(600))
 }
 
 /// Every route of the server.
@@ -102,7 +121,7 @@ fn answers(app: Shared) -> Router {
     let json = description::complete(document).to_json().unwrap_or_default();
     let openapi = axum::routing::get(move || {
         let json = json.clone();
-        async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], json) }
+        async move { ([(header::CONTENT_TYPE, "application/json")], json) }
     });
     router
         .route("/api/openapi.json", openapi)

@@ -2,6 +2,7 @@
 
 use crate::{cli::Serve, downtimes::Feed};
 use anyhow::Context;
+use axum::http::HeaderValue;
 use serde::Deserialize;
 use spinor_lifecycle::Pace;
 use spinor_plugins::compiler::CompileLimits;
@@ -37,6 +38,24 @@ struct File {
 struct FileAuth {
     /// Addresses that clients with a browser may ask people to be sent back to.
     redirects: Vec<String>,
+    /// Origins (`https://HOST`) of other web pages that may use this server from browsers.
+    origins: Vec<String>,
+}
+
+impl FileAuth {
+    fn origins(&self) -> anyhow::Result<Vec<HeaderValue>> {
+        let origin = |text: &String| {
+            let url = reqwest::Url::parse(text).ok().filter(|url| url.origin().is_tuple());
+            let is_bare = url.is_some_and(|url| url.origin().ascii_serialization() == *text);
+            let value = HeaderValue::from_str(text).ok().filter(|_| is_bare);
+            value.with_context(|| {
+                format!(
+                    "auth.origins: `{text}` is no origin: write https://HOST, or https://HOST:PORT"
+                )
+            })
+        };
+        self.origins.iter().map(origin).collect()
+    }
 }
 
 /// The pilot.
@@ -86,6 +105,8 @@ pub struct Configuration {
     pub downtimes: Option<Feed>,
     /// Addresses that clients with a browser may ask people to be sent back to.
     pub redirects: Vec<String>,
+    /// Origins of other web pages that may use this server from browsers.
+    pub origins: Vec<HeaderValue>,
     /// To whom weaknesses are reported.
     pub security_contact: Option<String>,
     /// How fast things move.
@@ -112,6 +133,7 @@ impl Configuration {
             s3: None,
             downtimes: None,
             redirects: Vec::new(),
+            origins: Vec::new(),
             security_contact: None,
             pace: Pace::default(),
             pilot: own("run-pilot")?,
@@ -142,6 +164,7 @@ impl Configuration {
             url: serve.url.or(file.url),
             s3: file.s3,
             downtimes: file.downtimes.map(Feed::checked).transpose()?,
+            origins: file.auth.origins()?,
             redirects: file.auth.redirects,
             security_contact: file.security_contact,
             pace: file.pace.over(Pace::default())?,

@@ -129,6 +129,7 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
     tasks.also(clear_sandboxes(lifecycle.clone(), blobs.clone()));
     let metrics = metrics()?;
     let security_contact = configuration.security_contact.clone();
+    let origins = configuration.origins.clone();
     let administration = administrator;
     let app = App {
         lifecycle,
@@ -138,6 +139,7 @@ pub async fn start(configuration: &Configuration) -> anyhow::Result<Running> {
         blobs,
         program,
         security_contact,
+        origins,
         metrics,
     };
     let app = Arc::new(app);

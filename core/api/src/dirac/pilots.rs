@@ -124,7 +124,7 @@ async fn register_pilot(
 }
 
 /// What is known of a pilot.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Change {
     #[serde(rename = "StatusReason")]
@@ -148,7 +148,7 @@ struct Change {
 }
 
 /// Changes what is known of pilots that somebody else sends.
-#[utoipa::path(patch, path = "/api/pilots/metadata", tag = "pilots", request_body = Object,
+#[utoipa::path(patch, path = "/api/pilots/metadata", tag = "pilots", request_body = BTreeMap<String, Change>,
     responses((status = 204), (status = 404, body = Problem)))]
 async fn metadata(
     State(app): State<Shared>,

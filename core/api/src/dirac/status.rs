@@ -18,7 +18,7 @@ use spinor_identity::{
 use spinor_model::{id::JobId, state::JobState, time::Timestamp};
 use spinor_store::{Beaten, Changed, JobRecord, ReportAnswer, Reported, Speaker, StatusReport};
 use std::collections::BTreeMap;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
@@ -134,7 +134,7 @@ struct Force {
 }
 
 /// A state at a moment.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Update {
     /// The state.
@@ -159,7 +159,8 @@ fn moment(job: i64, text: &str) -> Result<Timestamp, Problem> {
 }
 
 /// Says in which states jobs were, and when. Killed and Deleted are orders, too: what runs is ended.
-#[utoipa::path(patch, path = "/api/jobs/status", tag = "jobs", params(Force), request_body = Object,
+#[utoipa::path(patch, path = "/api/jobs/status", tag = "jobs", params(Force),
+    request_body = BTreeMap<String, BTreeMap<String, Update>>,
     responses((status = 200, body = Object), (status = 404, body = Object)))]
 async fn statuses(
     State(app): State<Shared>,
@@ -245,13 +246,15 @@ fn fields(changed: &Changed) -> Map<String, Value> {
         ("ApplicationStatus", changed.application.as_ref().map(|text| json!(text))),
         ("StartExecTime", changed.started.map(|time| json!(time))),
         ("EndExecTime", changed.ended.map(|time| json!(time))),
+        ("HeartBeatTime", changed.heartbeat.map(|time| json!(time))),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 /// How a job fares.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = JobBeat)]
 struct Beat {
     #[serde(rename = "LoadAverage")]
     load_average: Option<f64>,
@@ -288,7 +291,7 @@ impl Beat {
 }
 
 /// Says that jobs are alive; each is told what it is to do, once.
-#[utoipa::path(patch, path = "/api/jobs/heartbeat", tag = "jobs", request_body = Object,
+#[utoipa::path(patch, path = "/api/jobs/heartbeat", tag = "jobs", request_body = BTreeMap<String, Beat>,
     responses((status = 200, body = Vec<Object>), (status = 404, body = Problem)))]
 async fn heartbeat(
     State(app): State<Shared>,
@@ -318,7 +321,7 @@ async fn heartbeat(
 const MUTABLE: &str = "Site";
 
 /// Sets what is known of jobs.
-#[utoipa::path(patch, path = "/api/jobs/metadata", tag = "jobs", request_body = Object,
+#[utoipa::path(patch, path = "/api/jobs/metadata", tag = "jobs", request_body = BTreeMap<String, BTreeMap<String, Value>>,
     responses((status = 204), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn metadata(
     State(app): State<Shared>,

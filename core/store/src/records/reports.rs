@@ -128,6 +128,8 @@ pub struct Changed {
     pub started: Option<Timestamp>,
     /// It ended then.
     pub ended: Option<Timestamp>,
+    /// It was alive then.
+    pub heartbeat: Option<Timestamp>,
 }
 
 /// What a sandbox is to a job.

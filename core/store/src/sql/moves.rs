@@ -63,6 +63,7 @@ pub async fn move_job(
         application: None,
         started: (to == JobState::Running).then_some(change.now),
         ended: to.is_final().then_some(change.now),
+        heartbeat: None,
     };
     let (time, application, source) = (change.now, String::new(), change.source.to_owned());
     let entry = Entry { job, changed, application, time, source };
@@ -105,6 +106,7 @@ pub async fn write(
                 started = coalesce(started, column5),
                 ended = CASE WHEN column2 IS NULL THEN ended ELSE column6 END,
                 not_before = CASE WHEN column2 IS NULL THEN not_before ELSE column7 END,
+                heartbeat = coalesce(column8, heartbeat),
                 updated = $1
              FROM (VALUES",
         );
@@ -119,6 +121,7 @@ pub async fn write(
                 changed.started.map(|time| time.0).into(),
                 changed.ended.map(|time| time.0).into(),
                 due.into(),
+                changed.heartbeat.map(|time| time.0).into(),
             ];
             update.row(row, "")?;
         }

@@ -180,6 +180,7 @@ fn hear_of<'a>(of: &'a Known, report: &StatusReport, told: &Told) -> Result<Hear
             application,
             started: status.filter(begins).map(|_| time),
             ended: status.filter(|s| s.is_final()).map(|_| time),
+            heartbeat: is_payload(&report.source).then_some(time),
         },
     };
     let source = match report.source.as_str() {
@@ -190,6 +191,11 @@ fn hear_of<'a>(of: &'a Known, report: &StatusReport, told: &Told) -> Result<Hear
     let source = rows::cut(source, 64);
     let entry = Entry { job: &of.job, changed, application, time, source };
     Ok(if late { Heard::Late(entry) } else { Heard::New(entry) })
+}
+
+/// Whether a source runs with the job: that it says something is a heartbeat.
+fn is_payload(source: &str) -> bool {
+    source.starts_with("Job") || source == "Heartbeat"
 }
 
 /// The state that a report brings a job to, if it does; or why it cannot be.
@@ -362,6 +368,24 @@ mod tests {
         let said = log.iter().map(|entry| entry.application_status.as_str());
         assert_eq!(said.collect::<Vec<_>>(), ["", "", "early", "late", "a", "b"]);
         assert_eq!(store.job(JobId(2)).await.unwrap().unwrap().status, JobState::Waiting);
+    }
+
+    #[tokio::test]
+    async fn what_runs_with_a_job_is_a_heartbeat_of_it() {
+        let (store, _directory) = jobs().await;
+        let from = |source: &str, time: i64| {
+            let report = StatusReport { source: source.to_owned(), ..report(1, time, None, "a") };
+            tell(&store, vec![report])
+        };
+        for (source, time, heard) in
+            [("JobWrapper", 7, Some(Timestamp(7))), ("Portal", 8, None), ("JobAgent", 6, None)]
+        {
+            let Reported::Heard { answers, .. } = from(source, time).await else { panic!() };
+            let ReportAnswer::Taken(changed) = &answers[0] else { panic!("{answers:?}") };
+            assert_eq!(changed.heartbeat, heard, "{source}");
+        }
+        let kept = sqlx::query_scalar::<_, i64>("SELECT heartbeat FROM jobs WHERE job_id = 1");
+        assert_eq!(kept.fetch_one(&store.readers).await.unwrap(), 7);
     }
 
     #[tokio::test]
