@@ -89,6 +89,16 @@ fn run(server: &Server, job: i64) {
     assert_eq!(status, 200, "{text}");
 }
 
+/// The payload of a job of alice's that nobody here has run.
+fn subject(job: i64) -> Subject {
+    Subject::Job {
+        job: JobId(job),
+        attempt: AttemptNumber(0),
+        vo: VO.parse().unwrap(),
+        owner: "alice".parse().unwrap(),
+    }
+}
+
 fn submit(server: &Server, token: &str) -> i64 {
     submit_with(server, token, "")
 }
@@ -141,15 +151,47 @@ fn members_come_and_go_as_their_provider_says() {
 }
 
 #[test]
+fn a_vo_says_who_is_let_in_and_for_how_long() {
+    let (provider, server) = Provider::with_server();
+    let with = |lines: &str| {
+        let document = provider.vo(VO, false).replace("client_id", &format!("{lines}\nclient_id"));
+        server.apply(&document).unwrap();
+    };
+    let keys = Keys::existing(&server.data().join("keys/token.jwks"), "test").unwrap();
+    for hours in [1, 48] {
+        with(&format!("session_hours = {hours}"));
+        let (_, refresh) = tokens(&login(&server, "alice", "user"));
+        let ends = keys.verify::<Value>(&refresh).unwrap()["exp"].as_i64().unwrap();
+        let left = ends - SystemClock.now().0 / 1000;
+        assert!((hours * 3600 - 120..=hours * 3600).contains(&left), "{hours} h: {left} s");
+    }
+    // An entitlement is not enough where the VO lists its people itself.
+    with("register = false");
+    assert!(turned_away(&server, "anna", "user").contains("is in no group of VO"));
+}
+
+#[test]
 fn who_is_shut_out_is_out_with_all_tokens_and_jobs() {
     let (_provider, server) = Provider::with_server();
     let (alice, refresh) = tokens(&login(&server, "alice", "user"));
     let (anna, _) = tokens(&login(&server, "anna", "user"));
     let (job, other) = (submit(&server, &alice), submit(&server, &anna));
     let operator = server.operator();
+    // One of her jobs runs, and its payload speaks.
+    let running = submit(&server, &alice);
+    run(&server, running);
+    let keys = Keys::existing(&server.data().join("keys/token.jwks"), "test").unwrap();
+    let payload = keys.issue(&subject(running), Duration::from_secs(3600), SystemClock.now());
+    let payload = payload.unwrap();
+    let beat = || {
+        let body = json!({running.to_string(): {}}).to_string();
+        server.request("PATCH", "/api/jobs/heartbeat", Some(&payload), &body).0
+    };
+    assert_eq!(beat(), 200);
     let ban = ["user", "ban", "alice", "--reason", "mining coins", "--vo", VO];
     let done = server.json(&operator, &ban);
-    assert_eq!(done["killed"], 1, "{done}");
+    assert_eq!(done["killed"], 2, "{done}");
+    assert_eq!(beat(), 401, "its token is dead with her");
     assert_eq!(who(&server, &alice), 401);
     assert_eq!(renew(&server, &refresh).0, 401);
     let told = turned_away(&server, "alice", "user");
@@ -159,7 +201,7 @@ fn who_is_shut_out_is_out_with_all_tokens_and_jobs() {
         let found = jobs.as_array().unwrap().iter().find(|j| j["job_id"] == id).cloned();
         found.unwrap()["status"].as_str().unwrap().to_owned()
     };
-    assert_eq!((status(job), status(other)), ("Killed".to_owned(), "Waiting".to_owned()));
+    assert_eq!([job, running, other].map(status), ["Killed", "Killed", "Waiting"]);
     assert!(server.run(&operator, &["user", "unban", "alice", "--vo", VO]).status.success());
     login(&server, "alice", "user");
 }
@@ -234,12 +276,6 @@ fn a_thief_gets_nothing_and_leaves_no_token_in_the_log() {
     let keys = Keys::existing(&server.data().join("keys/token.jwks"), "test").unwrap();
     let foreign = Keys::open(&server.scratch().join("foreign.jwks"), "test").unwrap();
     let hour = Duration::from_secs(3600);
-    let subject = |job| Subject::Job {
-        job: JobId(job),
-        attempt: AttemptNumber(0),
-        vo: VO.parse().unwrap(),
-        owner: "alice".parse().unwrap(),
-    };
     let now = SystemClock.now();
     let own = keys.issue(&subject(one), hour, now).unwrap();
     let expired = keys.issue(&subject(one), hour, Timestamp(now.0 - 2 * 3_600_000)).unwrap();
