@@ -143,7 +143,7 @@ fn what_is_known_of_a_job_that_ran_is_found() {
     let jdl = r#"Executable = "sh"; Arguments = "-c 'echo said; sleep 2'"; CPUTime = 9000;"#;
     let job = ids(&ask(&server, &ada, "/api/jobs/jdl", &json!([jdl])).1)[0];
     server.until_status(job, "Done");
-    let stamp = server.job(job)["attempts"][0]["stamp"].as_str().unwrap().to_owned();
+    let stamp = server.job(job)["attempts"][0]["pilot"].as_str().unwrap().to_owned();
     let find = |path: &str, parameter: &str, value: Value| {
         let spec = json!({"parameter": parameter, "operator": "eq", "value": value});
         ask(&server, &ada, path, &json!({"search": [spec]})).1
