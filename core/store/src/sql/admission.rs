@@ -375,14 +375,17 @@ async fn insert_jobs(
         }
     }
     let mut inserted = Vec::with_capacity(numbered.len());
-    for part in parts(&numbered) {
+    // Mostly all are in one group.
+    let of_groups = numbered.chunk_by(|(.., one), (.., other)| one.job_group == other.job_group);
+    for part in of_groups.flat_map(parts) {
         let mut insert = Growing::new(
-            "INSERT INTO jobs (template_id, row_number, parameters, name, job_group, class_id, vo, grp, owner,
-                job_type, priority, submitted, updated, site, person, status, minor_status) VALUES",
+            "INSERT INTO jobs (template_id, row_number, parameters, name, class_id, vo, grp, owner,
+                job_type, priority, submitted, updated, job_group, site, person, status, minor_status) VALUES",
         );
         insert.hold(class.0)?.hold(shape.vo.to_string())?.hold(shape.group.to_string())?;
         insert.hold(shape.owner.to_string())?.hold(shape.job_type.to_string())?;
-        insert.hold(i64::from(shape.priority))?.hold(now.0)?;
+        let job_group = part.first().map_or("", |(.., job)| &job.job_group);
+        insert.hold(i64::from(shape.priority))?.hold(now.0)?.hold(job_group.to_owned())?;
         insert.hold(shape.site.clone())?.hold(shape.person.clone())?;
         for (template, row, job) in part {
             let row = [
@@ -390,11 +393,10 @@ async fn insert_jobs(
                 (*row).into(),
                 to_json(&job.parameters)?.into(),
                 job.name.clone().into(),
-                job.job_group.clone().into(),
             ];
             insert.row(
                 row,
-                ", $1, $2, $3, $4, $5, $6, $7, $7, $8, $9, 'Waiting', 'Pilot Agent Submission'",
+                ", $1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10, 'Waiting', 'Pilot Agent Submission'",
             )?;
         }
         insert.push(" RETURNING job_id, template_id, row_number");
