@@ -58,7 +58,9 @@ fn no_request_of_an_operator_breaks_a_route() {
 #[test]
 fn no_request_of_a_pilot_or_a_payload_breaks_a_route() {
     let server = Server::with_lab();
-    let job = server.submit(r#"{"executable": "sleep", "arguments": ["600"]}"#).unwrap()[0];
+    let sleeper =
+        r#"{"executable": "sleep", "arguments": ["600"], "requirements": {"wall_time": 900}}"#;
+    let job = server.submit(sleeper).unwrap()[0];
     server.until_status(job, "Running");
     let keys = Keys::existing(&server.data().join("keys/token.jwks"), "test").unwrap();
     let issue = |subject: &Subject| {
