@@ -11,7 +11,7 @@ use spinor_model::{
     policy::PolicyError,
     registry::Limits,
 };
-use spinor_store::{NewTemplate, StoreError, Submission};
+use spinor_store::{NewTemplate, Room, StoreError, Submission};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -115,8 +115,8 @@ impl Lifecycle {
             handled.push(Handled::new(request, job_type, handler, &limits));
         }
         let templates = self.prepare(&vo, handled, limits).await?;
-        let count = self.count_to(&vo, max_waiting, &templates);
-        match self.store.submit(templates, count, self.now()).await? {
+        let room = self.room(&vo, max_waiting);
+        match self.store.submit(templates, room, self.now()).await? {
             Submission::Stored { jobs, changes } => {
                 self.note(&changes).await?;
                 Ok(jobs)
@@ -163,13 +163,11 @@ fn few() -> Arc<Semaphore> {
 const COUNTED_ALWAYS: u64 = 100_000;
 
 impl Lifecycle {
-    /// The limit that the database is to count to. A small one always: counting takes as long as there are
-    /// jobs. Of a large one, where half is far away by what this server knows, nothing: what other
-    /// servers took on in the last second is not in that.
-    fn count_to(&self, vo: &VoName, max_waiting: u64, templates: &[NewTemplate]) -> Option<u64> {
-        let coming: u64 = templates.iter().map(|template| template.count() as u64).sum();
-        let near = || lock(&self.index).total(vo) + coming > max_waiting / 2;
-        (max_waiting < COUNTED_ALWAYS || near()).then_some(max_waiting)
+    /// What may wait in a VO. Of a large limit, what this server knows to wait is good enough: what is being
+    /// stored at this moment, and what other servers took on in the last second, is not in that.
+    fn room(&self, vo: &VoName, max_waiting: u64) -> Room {
+        let known = || lock(&self.index).total(vo);
+        Room { max_waiting, waiting: (max_waiting >= COUNTED_ALWAYS).then(known) }
     }
 }
 

@@ -459,6 +459,28 @@ async fn submissions_at_the_same_moment_are_each_taken_or_refused_alone() {
     assert_eq!(queues.iter().map(|(_, waiting)| waiting).sum::<u64>(), 20);
 }
 
+#[tokio::test]
+async fn a_large_limit_of_waiting_jobs_holds_without_a_count() {
+    let limits = "[limits]\n max_waiting = 100000\n max_jobs_per_submission = 100000";
+    let world = world(&DOCUMENT.replace("[limits]", limits)).await;
+    let request = |jobs: u32, key: &str| Request {
+        vo: "vo".parse().unwrap(),
+        group: "g".parse().unwrap(),
+        owner: "ada".parse().unwrap(),
+        description: serde_json::json!({"jobs": jobs, "requirement": {"wall_time": 3600}}),
+        times: vec![Some(key.to_owned())],
+        number: None,
+        beside: Beside::default(),
+    };
+    let all = world.lifecycle.submit(request(99_999, "all")).await.unwrap();
+    world.lifecycle.submit(request(1, "last")).await.unwrap();
+    let more = world.lifecycle.submit(request(1, "more")).await;
+    assert!(matches!(more, Err(Refusal::OverQuota { waiting: 100_000, .. })), "{more:?}");
+    assert_eq!(world.lifecycle.submit(request(99_999, "all")).await.unwrap(), all, "sent again");
+    world.claim("p1", "A", 1).await;
+    world.lifecycle.submit(request(1, "more")).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vo_that_is_full_does_not_have_anothers_jobs_stored_twice() {
     let world = world(DOCUMENT).await;

@@ -108,12 +108,11 @@ pub trait RegistryStore: Send + Sync {
 /// Jobs, by those who own them.
 #[async_trait]
 pub trait JobStore: Send + Sync {
-    /// Takes templates of one VO on, all of them or none. Jobs that wait are counted if `max_waiting` is
-    /// given: a caller that knows that there are far fewer spares the database that.
+    /// Takes templates of one VO on, all of them or none.
     async fn submit(
         &self,
         templates: Vec<NewTemplate>,
-        max_waiting: Option<u64>,
+        room: Room,
         now: Timestamp,
     ) -> Result<Submission, StoreError>;
 

@@ -62,6 +62,15 @@ pub struct NewJob {
     pub parameters: BTreeMap<String, String>,
 }
 
+/// How many jobs of a VO may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// So many.
+    pub max_waiting: u64,
+    /// How many do, if that is known well enough: to count them takes as long as there are jobs.
+    pub waiting: Option<u64>,
+}
+
 /// What became of a submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Submission {

@@ -7,7 +7,7 @@ use super::{
     moves::intern_class,
     rows::{self, to_json},
 };
-use crate::{NewJob, NewTemplate, QueueChange, QueueKey, StoreError, Submission};
+use crate::{NewJob, NewTemplate, QueueChange, QueueKey, Room, StoreError, Submission};
 use serde_json::json;
 use spinor_model::{
     id::{ClassId, Digest, GroupName, JobId, JobType, UserName, VoName},
@@ -25,19 +25,19 @@ use std::{
 pub struct Asked {
     /// Them.
     pub templates: Arc<Vec<NewTemplate>>,
-    /// What may wait in the VO, if that is to be counted.
-    pub max_waiting: Option<u64>,
+    /// What may wait in the VO.
+    pub room: Room,
     /// When.
     pub now: Timestamp,
 }
 
 impl Together for Asked {
     type Answer = Submission;
-    type Group = (Option<VoName>, Option<u64>);
+    type Group = (Option<VoName>, u64);
 
     /// Those of one VO under one limit are counted together.
     fn group(&self) -> Self::Group {
-        (self.templates.first().map(|new| new.vo.clone()), self.max_waiting)
+        (self.templates.first().map(|new| new.vo.clone()), self.room.max_waiting)
     }
 
     async fn alone(self, store: &SqlStore) -> Result<Submission, StoreError> {
@@ -155,9 +155,15 @@ async fn refused(
     first: &NewTemplate,
     new: &[New<'_>],
 ) -> Result<Option<Submission>, StoreError> {
-    if let Some(max_waiting) = asked.iter().find_map(|one| one.max_waiting) {
-        alone(c, &format!("waiting {}", first.vo)).await?;
-        let waiting = waiting(c, &first.vo).await?;
+    if let Some(Room { max_waiting, .. }) = asked.first().map(|one| one.room) {
+        let known = asked.iter().map(|one| one.room.waiting);
+        let waiting = match known.reduce(|one, other| Some(one?.max(other?))).flatten() {
+            Some(known) => known,
+            None => {
+                alone(c, &format!("waiting {}", first.vo)).await?;
+                waiting(c, &first.vo).await?
+            }
+        };
         if waiting + new.iter().map(|new| new.count() as u64).sum::<u64>() > max_waiting {
             return Ok(Some(Submission::OverQuota { waiting }));
         }

@@ -3,7 +3,7 @@
 use super::{SqlStore, admission, dialect::Growing, logs, orders, rows, search::list};
 use crate::{
     Again, EventRecord, JobFilter, JobRecord, JobStore, NewTemplate, Operand, OrderAnswer,
-    QueueChange, QueueKey, StatusCount, StoreError, Submission,
+    QueueChange, QueueKey, Room, StatusCount, StoreError, Submission,
 };
 use async_trait::async_trait;
 use spinor_model::{
@@ -19,10 +19,10 @@ impl JobStore for SqlStore {
     async fn submit(
         &self,
         templates: Vec<NewTemplate>,
-        max_waiting: Option<u64>,
+        room: Room,
         now: Timestamp,
     ) -> Result<Submission, StoreError> {
-        let asked = admission::Asked { templates: Arc::new(templates), max_waiting, now };
+        let asked = admission::Asked { templates: Arc::new(templates), room, now };
         self.submissions.run(self, asked).await
     }
 
