@@ -12,8 +12,8 @@ pub enum Permission {
     ReadJobs,
     /// See what a job was given and says of itself: one of one's VO; a payload's own.
     ReadJob,
-    /// Kill and reschedule jobs: one's own, or the VO's for its administrators; generic pilots reschedule what they
-    /// run.
+    /// Kill and reschedule jobs: one's own, or the VO's for its administrators; generic pilots send
+    /// the VO's back to the start.
     ManageJobs,
     /// Upload sandboxes.
     WriteSandboxes,

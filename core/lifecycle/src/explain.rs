@@ -90,7 +90,7 @@ impl Lifecycle {
             let banned = document.sites.get(&offer.site).is_none_or(|site| site.banned);
             place.kept_by = if banned {
                 obstacle("site", &offer.site, "is banned")
-            } else if document.ces.get(ce).is_some_and(|ce| ce.banned) {
+            } else if here == 0 && document.ces.get(ce).is_some_and(|ce| ce.banned) {
                 obstacle("ce", ce, "is banned")
             } else if let Some(ahead) =
                 self.downtime(document, ce).filter(|ahead| ahead.keeps(class, &offer))

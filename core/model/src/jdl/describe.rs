@@ -169,18 +169,31 @@ impl Reading<'_> {
     /// `ExecutionEnvironment`: `NAME=VALUE` with values as in a URL, several of them in a list or behind semicolons.
     fn environment(&mut self) -> BTreeMap<String, String> {
         let mut environment = BTreeMap::new();
-        for item in self.jdl.list("ExecutionEnvironment") {
+        let items = match self.jdl.get("ExecutionEnvironment") {
+            None => Vec::new(),
+            Some(Value::List(items)) => items.iter().map(ToString::to_string).collect(),
+            // Values may hold commas.
+            Some(one) => vec![one.to_string()],
+        };
+        for item in items {
             for variable in item.split(';').map(str::trim).filter(|variable| !variable.is_empty()) {
                 match variable.split_once('=') {
                     Some((name, value)) if !name.trim().is_empty() => {
-                        let value = percent_decode_str(value).decode_utf8_lossy();
-                        environment.insert(name.trim().to_owned(), self.parameters.text(&value));
+                        environment.insert(name.trim().to_owned(), self.of_url(value));
                     }
                     _ => self.wrong("ExecutionEnvironment", variable, "must be NAME=VALUE"),
                 }
             }
         }
         environment
+    }
+
+    /// A value as in a URL, where `%25` is a percent sign that begins no parameter.
+    fn of_url(&self, value: &str) -> String {
+        const PERCENT: &str = "\u{fdd0}";
+        let value = value.replace("%25", PERCENT);
+        let decoded = percent_decode_str(&value).decode_utf8_lossy();
+        self.parameters.text(&decoded).replace(PERCENT, "%%")
     }
 
     fn job_type(&mut self, job_types: &[&str]) -> String {
@@ -273,8 +286,7 @@ impl Reading<'_> {
         let tagged: Option<i64> =
             tags.extract_if(.., |tag| number(tag).is_some()).filter_map(|tag| number(&tag)).max();
         let fixed = self.number("NumberOfProcessors", 1..=1024);
-        let fixed = fixed.or(tagged.filter(|_| self.jdl.get("MinNumberOfProcessors").is_none()));
-        let min = fixed.or(self.number("MinNumberOfProcessors", 1..=1024)).unwrap_or(1);
+        let min = fixed.or(self.number("MinNumberOfProcessors", 1..=1024)).or(tagged).unwrap_or(1);
         let max = fixed.or(self.number("MaxNumberOfProcessors", 1..=1024)).unwrap_or(min);
         if max < min {
             self.wrong(
@@ -354,6 +366,11 @@ mod tests {
         let variables = r#"ExecutionEnvironment = {"A=b%20c;SEED=%s", "E="}; Parameters = {"1"};"#;
         let environment = json!({"A": "b c", "SEED": "%(Parameter)s", "E": ""});
         assert_eq!(of(variables).description["environment"], environment);
+        let literal = of(r#"ExecutionEnvironment = "F=%25Y-%25j%25s,b;G=%j"; Parameters = {"1"};"#);
+        let environment = json!({"F": "%%Y-%%j%%s,b", "G": "%j"});
+        assert_eq!(literal.description["environment"], environment);
+        let most = asked("Tags = \"8Processors\"; MaxNumberOfProcessors = 16;");
+        assert_eq!(most["cpu"]["num_cores"], json!({"min": 8, "max": 16}));
         let each = of("Parameters = {\"a\"}; InputData = \"LFN:/vo/%s\"; JobGroup = \"g%n_%j\";");
         assert_eq!(each.input_data, ["/vo/%(Parameter)s"]);
         assert_eq!(each.job_group.as_deref(), Some("g%(ParameterNumber)s_%%j"));

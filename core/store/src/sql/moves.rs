@@ -106,7 +106,7 @@ pub async fn write(
                 started = coalesce(started, column5),
                 ended = CASE WHEN column2 IS NULL THEN ended ELSE column6 END,
                 not_before = CASE WHEN column2 IS NULL THEN not_before ELSE column7 END,
-                heartbeat = coalesce(column8, heartbeat),
+                heartbeat = CASE WHEN column8 > coalesce(heartbeat, 0) THEN column8 ELSE heartbeat END,
                 updated = $1
              FROM (VALUES",
         );

@@ -198,8 +198,15 @@ fn source(row: &AnyRow, job: JobId) -> Result<(String, Vec<String>), StoreError>
     let values = rows::json(row, "parameters")?;
     let parameters = Parameters { values: &values, row: rows::count(row, "row_number")?, job };
     let files: Vec<String> = rows::json(row, "input_data")?;
-    // Earlier servers kept names as they were, and put nothing in.
-    let filled = |file: String| parameters.fill(&file).unwrap_or(file);
+    // Earlier servers kept names as they were, and put nothing in; names hold no bare %n or %j since.
+    let as_it_was = |file: &str| {
+        let bare = file.replace("%%", "");
+        bare.contains("%n") || bare.contains("%j")
+    };
+    let filled = |file: String| match as_it_was(&file) {
+        true => file,
+        false => parameters.fill(&file).unwrap_or(file),
+    };
     Ok((row.try_get("source")?, files.into_iter().map(filled).collect()))
 }
 

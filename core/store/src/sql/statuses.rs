@@ -214,7 +214,8 @@ fn step(
         // The pilot that has it says how it ends.
         return Ok(None);
     }
-    if report.force {
+    // What a deleted job was given may be gone.
+    if report.force && job.status != JobState::Deleted {
         return Ok(Some(wanted));
     }
     if !REPORTED.contains(&wanted) {
