@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{LAB, Server};
+use support::{LAB, Server, parted};
 
 /// A server with a VO, and the token of a member.
 fn lab(document: &str) -> (Server, String) {
@@ -38,7 +38,7 @@ fn a_request_that_is_sent_again_is_the_same_submission() {
     let jdls = json!((0..2_000).map(jdl).collect::<Vec<_>>()).to_string();
     let submit = |header: &str| {
         let (status, text) =
-            server.request_with(header, "POST", "/api/jobs/jdl", Some(&ada), &jdls);
+            parted(&server.answer(header, "POST", "/api/jobs/jdl", Some(&ada), &jdls));
         assert_eq!(status, 201, "{text}");
         ids(&serde_json::from_str(&text).unwrap())
     };

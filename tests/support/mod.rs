@@ -367,6 +367,13 @@ fn answers(url: &str) -> bool {
         .is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
+/// Status and body of an answer.
+pub fn parted(answer: &str) -> (u16, String) {
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
+    (status, body.to_owned())
+}
+
 fn http(authority: &str, request: &str) -> Option<String> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(authority).ok()?;
@@ -386,25 +393,10 @@ impl Server {
         token: Option<&str>,
         body: &str,
     ) -> (u16, String) {
-        self.request_with("", method, path, token, body)
+        parted(&self.answer("", method, path, token, body))
     }
 
-    /// A plain request with a further header, which ends its line.
-    pub fn request_with(
-        &self,
-        header: &str,
-        method: &str,
-        path: &str,
-        token: Option<&str>,
-        body: &str,
-    ) -> (u16, String) {
-        let answer = self.answer(header, method, path, token, body);
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
-        (status, body.to_owned())
-    }
-
-    /// All that is answered, with its headers.
+    /// All that is answered, with its headers, to a plain request with a further header, which ends its line.
     pub fn answer(
         &self,
         header: &str,

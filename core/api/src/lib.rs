@@ -19,6 +19,7 @@ pub mod problem;
 pub mod registry;
 mod relayed;
 mod sandboxes;
+mod speakers;
 pub mod supply;
 pub mod users;
 pub mod views;

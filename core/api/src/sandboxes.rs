@@ -1,6 +1,6 @@
 //! Sandboxes: uploaded and downloaded by digest.
 
-use crate::{Guarded, Shared, dirac::has_sandbox, problem::Problem};
+use crate::{Guarded, Shared, problem::Problem, speakers::their_job};
 use axum::{
     Extension,
     body::Body,
@@ -13,8 +13,8 @@ use spinor_identity::{
     subject::Subject,
 };
 use spinor_model::{
-    id::{Digest, UserName, VoName},
-    sandbox::SandboxFormat,
+    id::{Digest, JobId, UserName, VoName},
+    sandbox::{SandboxFormat, SandboxName},
 };
 use spinor_store::NewSandbox;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -102,6 +102,19 @@ async fn upload(
     let new = NewSandbox { vo, owner, group, digest, size, format };
     keep(&app, new, &content).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether a payload that runs was given a sandbox with its job, or an earlier attempt left it.
+pub(crate) async fn has_sandbox(
+    app: &Shared,
+    subject: &Subject,
+    job: JobId,
+    digest: &Digest,
+) -> Result<bool, Problem> {
+    let job = their_job(app, subject, job.0).await?;
+    let all = app.lifecycle.store.job_sandboxes(job.id).await?;
+    let named = |name: &String| name.parse::<SandboxName>().ok();
+    Ok(all.iter().filter_map(|(_, name)| named(name)).any(|name| name.digest == *digest))
 }
 
 /// Downloads a sandbox that one has uploaded; pilots, any of their VO; payloads, those of their job.

@@ -10,6 +10,7 @@ use ed25519_dalek::{SigningKey, VerifyingKey};
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
@@ -54,7 +55,9 @@ pub struct PublicKey {
 /// Keys as of some moment.
 pub struct KeySet {
     signing: (String, SigningKey),
-    checking: Vec<(String, VerifyingKey)>,
+    public: Vec<(String, VerifyingKey)>,
+    /// By their names, and by their thumbprints, which earlier servers named them by.
+    checking: BTreeMap<String, VerifyingKey>,
 }
 
 impl KeySet {
@@ -63,11 +66,9 @@ impl KeySet {
         (&self.signing.0, &self.signing.1)
     }
 
-    /// The key of this name; earlier servers named each by its thumbprint.
+    /// The key of this name.
     pub fn checking(&self, kid: &str) -> Option<&VerifyingKey> {
-        let meant =
-            |(name, key): &&(String, VerifyingKey)| name == kid || jws::thumbprint(key) == kid;
-        self.checking.iter().find(meant).map(|(_, key)| key)
+        self.checking.get(kid)
     }
 
     /// The public keys.
@@ -80,11 +81,12 @@ impl KeySet {
             alg: ALGORITHM,
             key_ops: ["verify"],
         };
-        self.checking.iter().map(public).collect()
+        self.public.iter().map(public).collect()
     }
 
     fn of(stored: &StoredKeys) -> Result<Self, String> {
-        let mut keys = Vec::with_capacity(stored.keys.len());
+        let (mut signing, mut public) = (None, Vec::with_capacity(stored.keys.len()));
+        let mut checking = BTreeMap::new();
         for key in &stored.keys {
             if (key.kty.as_str(), key.crv.as_str()) != ("OKP", "Ed25519") {
                 return Err(format!(
@@ -94,23 +96,25 @@ impl KeySet {
             }
             let seed = jws::from_base64(&key.d).and_then(|seed| <[u8; 32]>::try_from(seed).ok());
             let seed = seed.ok_or("the field d of a key is not 32 bytes in base64url")?;
-            let signing = SigningKey::from_bytes(&seed);
-            if jws::to_base64(signing.verifying_key().as_bytes()) != key.x {
+            let secret = SigningKey::from_bytes(&seed);
+            let shown = secret.verifying_key();
+            if jws::to_base64(shown.as_bytes()) != key.x {
                 return Err("the fields x and d of a key do not belong together".to_owned());
             }
-            let thumbprint = jws::thumbprint(&signing.verifying_key());
-            let is_free = |name: &str| keys.iter().all(|(other, _): &(String, _)| other != name);
-            // Names are to tell keys apart: a second key of one name has its own, and the same key counts once.
-            let name = Some(key.kid.clone()).filter(|name| !name.is_empty() && is_free(name));
-            let name = name.or(Some(thumbprint).filter(|name| is_free(name)));
-            if let Some(name) = name {
-                keys.push((name, signing));
-            }
+            let thumbprint = jws::thumbprint(&shown);
+            // Names tell keys apart: a second key of a name has its thumbprint for one; said again, it counts once.
+            let is_free =
+                |name: &&String| !name.is_empty() && public.iter().all(|(other, _)| other != *name);
+            let Some(name) = [&key.kid, &thumbprint].into_iter().find(is_free).cloned() else {
+                continue;
+            };
+            public.push((name.clone(), shown));
+            checking.insert(name.clone(), shown);
+            checking.entry(thumbprint).or_insert(shown);
+            signing.get_or_insert((name, secret));
         }
-        let public = |(name, key): &(String, SigningKey)| (name.clone(), key.verifying_key());
-        let checking = keys.iter().map(public).collect();
-        let signing = keys.into_iter().next().ok_or("it has no key")?;
-        Ok(Self { signing, checking })
+        let signing = signing.ok_or("it has no key")?;
+        Ok(Self { signing, public, checking })
     }
 }
 
@@ -173,7 +177,7 @@ impl KeyFile {
         stored.keys.truncate(keep + 1);
         let set = KeySet::of(&stored).map_err(|why| broken(file, &why))?;
         replace(file, &serde_json::to_vec_pretty(&stored)?)?;
-        Ok(set.checking.into_iter().map(|(kid, _)| kid).collect())
+        Ok(set.public.into_iter().map(|(kid, _)| kid).collect())
     }
 }
 

@@ -6,7 +6,7 @@ use spinor_model::{
     fit::fit,
     id::{CeName, QueueName, SiteName},
     policy::{RequirementClass, Verdict},
-    registry::VoDocument,
+    registry::{Banned, VoDocument},
     state::JobState,
 };
 use spinor_store::JobRecord;
@@ -87,10 +87,10 @@ impl Lifecycle {
                 score: None,
                 pilots: u32::try_from(here).unwrap_or(u32::MAX),
             };
-            let banned = document.sites.get(&offer.site).is_none_or(|site| site.banned);
-            place.kept_by = if banned {
-                obstacle("site", &offer.site, "is banned")
-            } else if here == 0 && document.ces.get(ce).is_some_and(|ce| ce.banned) {
+            let ban = document.ban_of(ce);
+            place.kept_by = if let Some(Banned::Site(site)) = &ban {
+                obstacle("site", site, "is banned")
+            } else if here == 0 && ban.is_some() {
                 obstacle("ce", ce, "is banned")
             } else if let Some(ahead) =
                 self.downtime(document, ce).filter(|ahead| ahead.keeps(class, &offer))

@@ -17,7 +17,7 @@ use spinor_model::{
     state::{JobState, PilotState},
     usage::Ack,
 };
-use spinor_store::{BeatAnswer, Claimed, NewPilot, ResultAnswer, Search, Table};
+use spinor_store::{BeatAnswer, Claimed, NewPilot, ResultAnswer};
 use spinor_twins::TwinRule;
 use std::sync::Arc;
 use world::{DOCUMENT, DONE, pilot, result, slot, world};
@@ -79,24 +79,7 @@ async fn a_heartbeat_is_seen_in_searches() {
     let claimed = world.claim("p1", "A", 1).await.remove(0);
     world.pass(5);
     world.beat("p1", &claimed).await;
-    let columns = ["HeartBeatTime", "ApplicationStatus"];
-    let columns = columns.map(|name| Table::Jobs.column(name).unwrap()).to_vec();
-    let sort = vec![(Table::Jobs.key(), false)];
-    let (conditions, vo) = (Vec::new(), Some("vo".parse().unwrap()));
-    let search = Search {
-        table: Table::Jobs,
-        vo,
-        conditions,
-        columns,
-        sort,
-        distinct: false,
-        offset: 0,
-        limit: 10,
-    };
-    let found = world.lifecycle.store.search(&search).await.unwrap();
-    let values = found.rows.values().unwrap();
-    let values: Vec<Vec<&str>> =
-        values.iter().map(|row| row.iter().map(|value| value.get()).collect()).collect();
+    let values = world.columns(&["HeartBeatTime", "ApplicationStatus"]).await;
     let heard = world.lifecycle.now().0.to_string();
     assert_eq!(values, [[heard.as_str(), "\"Unknown\""], ["null", "\"Unknown\""]]);
 }
@@ -120,20 +103,7 @@ async fn names_of_groups_and_files_have_parameters_put_in() {
     let jobs = world.lifecycle.submit(request).await.unwrap();
     let (_, files) = world.lifecycle.store.source(jobs[1]).await.unwrap().unwrap();
     assert_eq!(files, ["/vo/file_1", "/vo/100%"]);
-    let group = Table::Jobs.column("JobGroup").unwrap();
-    let search = Search {
-        table: Table::Jobs,
-        vo: Some("vo".parse().unwrap()),
-        conditions: Vec::new(),
-        columns: vec![group],
-        sort: vec![(Table::Jobs.key(), false)],
-        distinct: false,
-        offset: 0,
-        limit: 10,
-    };
-    let found = world.lifecycle.store.search(&search).await.unwrap();
-    let groups: Vec<&str> = found.rows.values().unwrap().iter().map(|row| row[0].get()).collect();
-    assert_eq!(groups, ["\"run_0\"", "\"run_1\""]);
+    assert_eq!(world.columns(&["JobGroup"]).await, [["\"run_0\""], ["\"run_1\""]]);
 }
 
 #[tokio::test]

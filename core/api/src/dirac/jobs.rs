@@ -1,10 +1,10 @@
 //! What DiracX has no routes for, in its style: what jobs say of themselves, their JDL, their input data.
 
-use super::status::their_job;
 use crate::{
     Guarded, Shared,
     jobs::{owns, visible},
     problem::Problem,
+    speakers::their_job,
 };
 use axum::{
     Extension, Json,
@@ -58,15 +58,12 @@ async fn of_attempt(app: &Shared, job: &JobRecord) -> Result<BTreeMap<String, Va
     let store = &app.lifecycle.store;
     let Some(attempt) = store.attempts(job.id).await?.pop() else { return Ok(BTreeMap::new()) };
     let pilot = store.pilot(&attempt.stamp).await?;
+    let reference = pilot.as_ref().and_then(|pilot| pilot.reference.as_deref());
+    let reference = reference.unwrap_or(attempt.stamp.as_str());
     let used = attempt.result.as_ref().map(|result| &result.consumption);
     let output = Some(&attempt.stdout_tail).filter(|tail| !tail.is_empty());
     let known = [
-        (
-            "Pilot_Reference",
-            pilot
-                .as_ref()
-                .map(|p| json!(p.reference.as_ref().unwrap_or(&attempt.stamp.to_string()))),
-        ),
+        ("Pilot_Reference", Some(json!(reference))),
         ("HostName", pilot.as_ref().and_then(|pilot| pilot.node.as_ref()).map(|node| json!(node))),
         ("GridCE", Some(json!(attempt.ce))),
         ("CEQueue", pilot.as_ref().map(|pilot| json!(pilot.queue))),

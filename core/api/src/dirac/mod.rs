@@ -18,7 +18,6 @@ use crate::{Guarded, Shared};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use jdl::InsertedJob;
-pub(crate) use sandboxes::has_sandbox;
 
 pub(crate) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
     OpenApiRouter::new()

@@ -1,14 +1,12 @@
 //! Jobs sent back to the start.
 
-use super::{
-    query::read,
-    status::{each, missing, theirs},
-};
+use super::{query::read, status::each};
 use crate::{
     Guarded, Shared,
     auth::{parsed, whole},
     orders::Order,
     problem::Problem,
+    speakers::{missing, theirs},
 };
 use axum::{
     Extension,

@@ -5,10 +5,7 @@ use crate::{Guarded, Shared, auth::vo_of, problem::Problem};
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use serde_json::{Map, Value, json};
 use spinor_identity::{access::Permission, subject::Subject};
-use spinor_model::{
-    id::CeName,
-    registry::{Ce, VoDocument},
-};
+use spinor_model::{id::CeName, registry::VoDocument};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
@@ -59,13 +56,11 @@ async fn compute(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     answer(&app, &subject, &headers, |document| {
-        let closed = |name: &CeName, ce: &Ce| {
-            let site = document.sites.get(&ce.site);
-            let banned = ce.banned || site.is_some_and(|site| site.banned);
-            let reason = banned.then(|| BANNED.to_owned());
+        let closed = |name: &CeName| {
+            let reason = document.ban_of(name).map(|_| BANNED.to_owned());
             reason.or_else(|| app.lifecycle.in_downtime(document, name))
         };
-        document.ces.iter().map(|(name, ce)| (name.to_string(), leaf(closed(name, ce)))).collect()
+        document.ces.keys().map(|name| (name.to_string(), leaf(closed(name)))).collect()
     })
 }
 

@@ -1,15 +1,13 @@
 //! Sandboxes as DiracX's clients know them: a form to upload with, a link to download by, names to give
 //! to jobs. Forms and links carry a grant of their own, as those of an object store would.
 
-use super::{
-    query::{read, unprocessable},
-    status::{their_job, theirs},
-};
+use super::query::{read, unprocessable};
 use crate::{
     Guarded, Shared,
     auth::member,
     problem::Problem,
-    sandboxes::{check_quota, keep},
+    sandboxes::{check_quota, has_sandbox, keep},
+    speakers::{their_job, theirs},
 };
 use axum::{
     Extension, Json,
@@ -280,19 +278,6 @@ async fn check_owner(app: &Shared, subject: &Subject, name: &SandboxName) -> Res
         _ => "for others' sandboxes the property JobAdministrator of their VO is missing",
     };
     Err(Problem::forbidden(format!("the sandbox is {}'s of VO {}: {missing}", name.user, name.vo)))
-}
-
-/// Whether a payload that runs was given a sandbox with its job, or an earlier attempt left it.
-pub(crate) async fn has_sandbox(
-    app: &Shared,
-    subject: &Subject,
-    job: JobId,
-    digest: &Digest,
-) -> Result<bool, Problem> {
-    let job = own(app, subject, job.0).await?;
-    let all = app.lifecycle.store.job_sandboxes(job).await?;
-    let named = |name: &String| name.parse::<SandboxName>().ok();
-    Ok(all.iter().filter_map(|(_, name)| named(name)).any(|name| name.digest == *digest))
 }
 
 /// A sandbox that is here, and that the caller may have.

@@ -1,7 +1,12 @@
 //! What happens to jobs, told by those who run or own them: states, heartbeats, metadata, new starts.
 
 use super::query::{read, unprocessable};
-use crate::{Guarded, Shared, auth::whole, problem::Problem};
+use crate::{
+    Guarded, Shared,
+    auth::whole,
+    problem::Problem,
+    speakers::{all_theirs, missing, not_theirs, some, speaker},
+};
 use axum::{
     Extension, Json,
     body::Bytes,
@@ -16,7 +21,7 @@ use spinor_identity::{
     subject::Subject,
 };
 use spinor_model::{id::JobId, state::JobState, time::Timestamp};
-use spinor_store::{Beaten, Changed, JobRecord, ReportAnswer, Reported, Speaker, StatusReport};
+use spinor_store::{Beaten, Changed, ReportAnswer, Reported, StatusReport};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -29,8 +34,6 @@ pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
         .merge(report(routes!(metadata)))
 }
 
-/// Jobs of one request.
-const MAX_JOBS: usize = 5_000;
 /// Moments told of a job in one request, and things that it says of itself.
 const MAX_UPDATES: usize = 100;
 /// Characters of what a job says of itself.
@@ -42,87 +45,6 @@ fn few(job: i64, count: usize) -> Result<(), Problem> {
     }
     let text = format!("job {job}: {count} entries, send {MAX_UPDATES} at most");
     Err(Problem::bad_request(text))
-}
-
-/// Some jobs, and not too many.
-fn some(jobs: usize) -> Result<(), Problem> {
-    match jobs {
-        0 => Err(Problem::forbidden("permission is asked for jobs: name one")),
-        1..=MAX_JOBS => Ok(()),
-        _ => Err(Problem::bad_request(format!("{jobs} jobs: send {MAX_JOBS} at most"))),
-    }
-}
-
-/// Jobs that the caller may speak for: all of them, or it is an error. Those that are not there are left
-/// out for whoever speaks for the whole VO.
-pub(super) async fn theirs(
-    app: &Shared,
-    subject: &Subject,
-    ids: impl Iterator<Item = i64>,
-) -> Result<BTreeMap<i64, JobRecord>, Problem> {
-    let ids: Vec<JobId> = ids.map(JobId).collect();
-    some(ids.len())?;
-    let speaker = speaker(subject);
-    let found = app.lifecycle.store.jobs_by_id(&ids).await?;
-    let found: BTreeMap<i64, JobRecord> =
-        found.into_iter().filter(|job| speaker.sees(job)).map(|job| (job.id.0, job)).collect();
-    match ids.iter().find(|id| !speaker.may(**id, found.get(&id.0))) {
-        Some(id) => Err(not_theirs(*id)),
-        None => Ok(found),
-    }
-}
-
-/// For which jobs the caller may speak.
-fn speaker(subject: &Subject) -> Speaker {
-    match subject {
-        Subject::Operator { .. } => Speaker::All,
-        Subject::Member(member)
-            if administers_jobs(subject) || member.properties.contains("GenericPilot") =>
-        {
-            Speaker::Vo(member.vo.clone())
-        }
-        Subject::Member(member) => {
-            Speaker::Owner { vo: member.vo.clone(), owner: member.user.clone() }
-        }
-        Subject::Job { job, attempt, vo, .. } => {
-            Speaker::Payload { vo: vo.clone(), job: *job, attempt: *attempt }
-        }
-        Subject::Pilot(_) => Speaker::Nobody,
-    }
-}
-
-fn not_theirs(id: JobId) -> Problem {
-    Problem::forbidden(format!(
-        "job {id} is not yours to speak for: a payload has the permission for its own job while it runs, and people need the property JobAdministrator for others' jobs"
-    ))
-}
-
-/// What is said of a job that is not there.
-pub(super) fn missing(id: impl std::fmt::Display) -> String {
-    format!("Job {id} not found")
-}
-
-/// Jobs that the caller may speak for, all of which are there.
-pub(super) async fn all_theirs(
-    app: &Shared,
-    subject: &Subject,
-    ids: impl Iterator<Item = i64> + Clone,
-) -> Result<BTreeMap<i64, JobRecord>, Problem> {
-    let found = theirs(app, subject, ids.clone()).await?;
-    match ids.into_iter().find(|id| !found.contains_key(id)) {
-        Some(id) => Err(Problem::not_found(missing(id))),
-        None => Ok(found),
-    }
-}
-
-/// A job that the caller may speak for.
-pub(super) async fn their_job(
-    app: &Shared,
-    subject: &Subject,
-    id: i64,
-) -> Result<JobRecord, Problem> {
-    let found = theirs(app, subject, std::iter::once(id)).await?.remove(&id);
-    found.ok_or_else(|| Problem::not_found(missing(id)))
 }
 
 /// Whether to pass over the table of moves.

@@ -4,7 +4,7 @@ use super::place::Place;
 use crate::{Lifecycle, lock};
 use spinor_model::{
     id::{CeName, QueueName, VoName},
-    registry::VoDocument,
+    registry::{Banned, VoDocument},
     time::Timestamp,
 };
 use spinor_store::PilotRecord;
@@ -27,12 +27,11 @@ const MAX_BACKOFF: Duration = Duration::from_secs(600);
 impl Lifecycle {
     /// Why a queue gets no pilots, whatever waits.
     pub(super) fn closed(&self, document: &VoDocument, place: &Place<'_>) -> Option<String> {
-        let Place { ce, name, offer, .. } = place;
-        if document.sites.get(&offer.site).is_none_or(|site| site.banned) {
-            return Some(format!("site {} is banned", offer.site));
-        }
-        if document.ces.get(*ce).is_none_or(|ce| ce.banned) {
-            return Some("the CE is banned".to_owned());
+        let Place { ce, name, .. } = place;
+        match document.ban_of(ce) {
+            Some(site @ Banned::Site(_)) => return Some(format!("{site} is banned")),
+            Some(Banned::Ce(_)) => return Some("the CE is banned".to_owned()),
+            None => {}
         }
         if let Err(error) = self.policies.backend(&document.vo, ce, name) {
             return Some(error.to_string());

@@ -13,7 +13,7 @@ use spinor_model::{
     time::{ManualClock, Timestamp},
 };
 use spinor_store::{
-    BeatAnswer, Claimed, ResultAnswer,
+    BeatAnswer, Claimed, ResultAnswer, Search, Table,
     sql::{Database, SqlStore},
 };
 use spinor_twins::Twins;
@@ -134,6 +134,23 @@ impl World {
 
     pub async fn state(&self, id: JobId) -> JobState {
         self.lifecycle.store.job(id).await.unwrap().unwrap().status
+    }
+
+    /// What a search shows of all jobs, as JSON.
+    pub async fn columns(&self, names: &[&str]) -> Vec<Vec<String>> {
+        let search = Search {
+            table: Table::Jobs,
+            vo: Some("vo".parse().unwrap()),
+            conditions: Vec::new(),
+            columns: names.iter().map(|name| Table::Jobs.column(name).unwrap()).collect(),
+            sort: vec![(Table::Jobs.key(), false)],
+            distinct: false,
+            offset: 0,
+            limit: 10,
+        };
+        let found = self.lifecycle.store.search(&search).await.unwrap();
+        let values = found.rows.values().unwrap();
+        values.iter().map(|row| row.iter().map(|value| value.get().to_owned()).collect()).collect()
     }
 
     pub fn pass(&self, seconds: u64) {

@@ -241,6 +241,15 @@ impl VoDocument {
         flag.map(|flag| *flag = banned).is_some()
     }
 
+    /// Which ban keeps pilots from a CE: its site's, or its own. What is not there counts as banned.
+    pub fn ban_of(&self, ce: &CeName) -> Option<Banned> {
+        let Some(found) = self.ces.get(ce) else { return Some(Banned::Ce(ce.clone())) };
+        if self.sites.get(&found.site).is_none_or(|site| site.banned) {
+            return Some(Banned::Site(found.site.clone()));
+        }
+        found.banned.then(|| Banned::Ce(ce.clone()))
+    }
+
     /// What is banned.
     pub fn banned(&self) -> BTreeSet<Banned> {
         let sites = self.sites.iter().filter(|(_, site)| site.banned);

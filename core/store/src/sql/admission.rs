@@ -156,8 +156,8 @@ async fn refused(
     new: &[New<'_>],
 ) -> Result<Option<Submission>, StoreError> {
     if let Some(Room { max_waiting, .. }) = asked.first().map(|one| one.room) {
-        let known = asked.iter().map(|one| one.room.waiting);
-        let waiting = match known.reduce(|one, other| Some(one?.max(other?))).flatten() {
+        // Of one limit, it is known to all or to none.
+        let waiting = match asked.iter().filter_map(|one| one.room.waiting).max() {
             Some(known) => known,
             None => {
                 alone(c, &format!("waiting {}", first.vo)).await?;

@@ -2,7 +2,6 @@
 
 use super::{
     SqlStore, claims, conclusions,
-    dialect::{Dialect, statement},
     moves::{self, Move, move_job},
     rows::{self, to_json},
     sandboxes,
@@ -63,11 +62,7 @@ async fn beat(
     }
     let heard = beats.iter().zip(&answers).filter(|(_, answer)| **answer == BeatAnswer::Continue);
     let heard: Vec<JobId> = heard.map(|(told, _)| told.job).collect();
-    if !heard.is_empty() {
-        let those = Dialect::of(c).numbers("$1");
-        let text = format!("UPDATE jobs SET heartbeat = $2 WHERE job_id IN {those}");
-        sqlx::query(statement(text)).bind(to_json(&heard)?).bind(now.0).execute(c).await?;
-    }
+    moves::heard_of(c, &heard, now).await?;
     Ok(answers)
 }
 

@@ -131,6 +131,21 @@ pub async fn write(
     Ok(())
 }
 
+/// Jobs were heard of.
+pub async fn heard_of(
+    c: &mut AnyConnection,
+    jobs: &[JobId],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let those = Dialect::of(c).numbers("$1");
+    let text = format!("UPDATE jobs SET heartbeat = $2 WHERE job_id IN {those}");
+    sqlx::query(statement(text)).bind(rows::to_json(&jobs)?).bind(now.0).execute(c).await?;
+    Ok(())
+}
+
 /// Adds entries to logs of jobs.
 pub async fn log(c: &mut AnyConnection, entries: &[&Entry<'_>]) -> Result<(), StoreError> {
     for part in parts(entries) {

@@ -4,7 +4,7 @@ use super::{
     SqlStore,
     dialect::{Dialect, statement},
     gather::Together,
-    rows,
+    moves, rows,
     statuses::{self, Told},
 };
 use crate::{Beaten, JobRecord, ReportStore, Reported, Speaker, StatusReport, StoreError};
@@ -115,10 +115,8 @@ async fn alive(
     if ids.is_empty() {
         return Ok(Vec::new());
     }
+    moves::heard_of(c, &ids, now).await?;
     let (ids, those) = (rows::to_json(&ids)?, Dialect::of(c).numbers("$1"));
-    let beaten =
-        sqlx::query(statement(format!("UPDATE jobs SET heartbeat = $2 WHERE job_id IN {those}")));
-    beaten.bind(&ids).bind(now.0).execute(&mut *c).await?;
     by_server(c, reports, "Heartbeat", now).await?;
     let told = sqlx::query(statement(format!(
         "DELETE FROM job_commands WHERE job_id IN {those} RETURNING job_id, command"
