@@ -34,9 +34,12 @@ fn uploader(subject: &Subject) -> Result<(VoName, Option<UserName>), Problem> {
     match subject {
         Subject::Member(member) => Ok((member.vo.clone(), Some(member.user.clone()))),
         Subject::Pilot(identity) => Ok((identity.vo.clone(), None)),
-        other => {
+        Subject::Job { .. } => Err(Problem::forbidden(
+            "a payload has the permission WriteSandboxes for what it sends by a form of POST /api/jobs/sandbox",
+        )),
+        Subject::Operator { .. } => {
             let permission = Permission::WriteSandboxes;
-            Err(Problem::forbidden(format!("{other} lacks the permission {permission} in a VO")))
+            Err(Problem::forbidden(format!("{subject} lacks the permission {permission} in a VO")))
         }
     }
 }

@@ -15,7 +15,7 @@ pub enum Permission {
     /// Kill and reschedule jobs: one's own, or the VO's for its administrators; generic pilots send
     /// the VO's back to the start.
     ManageJobs,
-    /// Upload sandboxes.
+    /// Upload sandboxes; payloads, what their job leaves.
     WriteSandboxes,
     /// Download sandboxes.
     ReadSandboxes,
@@ -123,9 +123,10 @@ pub fn may(subject: &Subject, permission: Permission) -> bool {
             }
         }
         Subject::Pilot(_) => matches!(permission, Pilot | ReadSandboxes | WriteSandboxes),
-        Subject::Job { .. } => {
-            matches!(permission, ReadJob | ReportJob | ReportJobs | FetchDataToken | ReadSandboxes)
-        }
+        Subject::Job { .. } => matches!(
+            permission,
+            ReadJob | ReportJob | ReportJobs | FetchDataToken | ReadSandboxes | WriteSandboxes
+        ),
     }
 }
 

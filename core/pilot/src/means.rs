@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 
 /// What a worker can do for payloads.
 pub struct Means {
+    /// Where they find the server.
+    pub server: String,
     /// Keeps them apart.
     pub isolation: Option<Isolation>,
     /// Runs them in images.
@@ -28,7 +30,8 @@ impl Means {
         let groups = Groups::divide()
             .inspect_err(|error| tracing::debug!("no control groups for payloads: {error:#}"))
             .ok();
-        Ok(Self { isolation, images, groups, binds: shares.binds() })
+        let server = configuration.server.trim_end_matches('/').to_owned();
+        Ok(Self { server, isolation, images, groups, binds: shares.binds() })
     }
 
     /// The tags of a slot, of which some are this worker's to say.
@@ -56,7 +59,13 @@ mod tests {
 
     #[test]
     fn promises_that_are_not_kept_are_taken_back() {
-        let means = Means { isolation: None, images: None, groups: None, binds: true };
+        let means = Means {
+            server: String::new(),
+            isolation: None,
+            images: None,
+            groups: None,
+            binds: true,
+        };
         let told = ["cvmfs", LIMITS_MEMORY].map(str::to_owned).into();
         let tags = means.tags(&told);
         assert_eq!(tags, ["cvmfs", LIMITS_CORES].map(str::to_owned).into());

@@ -118,12 +118,13 @@ pub fn start(
 ) -> Result<Begun, NotBegun> {
     let group = group(job, directory, means)?;
     let beside = |what: &str| directory.with_extension(format!("{}.{what}", job.attempt));
+    let variables = variables(job, around.place(directory), &means.server, share);
     let launch = Launch {
         cores: share.cores.clone(),
         group: group.as_ref().map(|group| group.path().to_owned()),
         data_mb: (group.is_none() && job.gpus == 0).then(|| far_beyond(job.memory_limit_mb)),
         file_mb: (job.scratch_mb > 0).then_some(job.scratch_mb),
-        environment: around.environment(variables(job, around.place(directory), share)),
+        environment: around.environment(variables),
         failure: beside("failure"),
     };
     match spawn(job, directory, around, &launch, &beside("launch")) {
@@ -172,7 +173,7 @@ fn spawn(
 }
 
 /// What a payload is told: `place` is where it sees its directory.
-fn variables(job: &Assignment, place: &Path, share: &Share) -> Vec<(String, String)> {
+fn variables(job: &Assignment, place: &Path, server: &str, share: &Share) -> Vec<(String, String)> {
     let at = |name: &str| place.join(name).to_string_lossy().into_owned();
     let (here, cores) = (place.to_string_lossy().into_owned(), job.cores.to_string());
     let own = [
@@ -183,6 +184,7 @@ fn variables(job: &Assignment, place: &Path, share: &Share) -> Vec<(String, Stri
         ("SPINOR_JOB_ID", job.job.to_string()),
         ("SPINOR_ATTEMPT", job.attempt.to_string()),
         ("SPINOR_JOB_TOKEN_FILE", at(JOB)),
+        ("SPINOR_URL", server.to_owned()),
     ];
     let communal = Communal::of(job).map(|what| (what.variable(), at(what.file())));
     let named = own.into_iter().chain(communal).map(|(name, value)| (name.to_owned(), value));

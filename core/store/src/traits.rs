@@ -494,8 +494,13 @@ pub trait SandboxStore: Send + Sync {
         limit: u32,
     ) -> Result<(u64, Vec<Digest>), StoreError>;
 
-    /// Gives a job a sandbox that it leaves; whether it did not have it yet.
-    async fn assign_sandbox(&self, job: JobId, name: &SandboxName) -> Result<bool, StoreError>;
+    /// Gives a job a sandbox that an attempt at it leaves; whether it did not have it yet.
+    async fn assign_sandbox(
+        &self,
+        job: JobId,
+        attempt: AttemptNumber,
+        name: &SandboxName,
+    ) -> Result<bool, StoreError>;
 
     /// Takes all sandboxes away from jobs.
     async fn unassign_sandboxes(&self, jobs: &[JobId]) -> Result<(), StoreError>;

@@ -10,7 +10,7 @@ use sqlx::{
 use std::borrow::Cow;
 
 /// The files are SQLite's.
-const STEPS: [(&str, &str); 8] = [
+const STEPS: [(&str, &str); 9] = [
     ("init", include_str!("../../migrations/0001_init.sql")),
     ("policies", include_str!("../../migrations/0002_policies.sql")),
     ("servers", include_str!("../../migrations/0003_servers.sql")),
@@ -19,6 +19,7 @@ const STEPS: [(&str, &str); 8] = [
     ("pilot outputs", include_str!("../../migrations/0006_pilot_outputs.sql")),
     ("nodes", include_str!("../../migrations/0007_nodes.sql")),
     ("facts", include_str!("../../migrations/0008_facts.sql")),
+    ("outputs", include_str!("../../migrations/0009_outputs.sql")),
 ];
 
 /// Brings a database up to date.
@@ -70,14 +71,14 @@ mod tests {
             known(Dialect::Sqlite),
             [
                 "4f980fea", "cd972d82", "e19cb227", "09dd3e1f", "af6ba6e5", "d6067f24", "6759692a",
-                "163f41a9"
+                "163f41a9", "0deb2717"
             ]
         );
         assert_eq!(
             known(Dialect::Postgres),
             [
                 "b87cd93e", "5c6b8213", "e19cb227", "07dc2647", "1b947e94", "d6067f24", "6759692a",
-                "163f41a9"
+                "163f41a9", "0deb2717"
             ]
         );
     }

@@ -4,7 +4,7 @@ use super::{SqlStore, rows};
 use crate::{JobRecord, NewSandbox, SandboxKind, SandboxStore, StoreError};
 use async_trait::async_trait;
 use spinor_model::{
-    id::{Digest, JobId, UserName, VoName},
+    id::{AttemptNumber, Digest, JobId, UserName, VoName},
     sandbox::SandboxName,
     time::Timestamp,
 };
@@ -48,11 +48,19 @@ async fn expire(
     Ok((unused.len() as u64, gone))
 }
 
-/// Gives a job what it leaves; whether it did not have it.
-async fn assign(c: &mut AnyConnection, job: JobId, name: &SandboxName) -> Result<bool, StoreError> {
-    let given = sqlx::query("INSERT INTO job_sandboxes VALUES ($1, $2, $3) ON CONFLICT DO NOTHING");
+/// Gives a job what an attempt leaves; whether it did not have it.
+async fn assign(
+    c: &mut AnyConnection,
+    job: JobId,
+    attempt: AttemptNumber,
+    name: &SandboxName,
+) -> Result<bool, StoreError> {
+    let given = sqlx::query(
+        "INSERT INTO job_sandboxes (job_id, name, digest, attempt) VALUES ($1, $2, $3, $4)
+         ON CONFLICT DO NOTHING",
+    );
     let given = given.bind(job.0).bind(name.to_string()).bind(name.digest.to_string());
-    Ok(given.execute(c).await?.rows_affected() == 1)
+    Ok(given.bind(i64::from(attempt.0)).execute(c).await?.rows_affected() == 1)
 }
 
 /// Takes what it left away from a job.
@@ -61,7 +69,7 @@ pub async fn unassign(c: &mut AnyConnection, job: JobId) -> Result<(), StoreErro
     Ok(())
 }
 
-/// What a job leaves is its owner's. A job that was tried again leaves what its last attempt left.
+/// What a pilot brings of a job is its owner's. It takes the place of what earlier attempts left.
 pub async fn hand_over(
     c: &mut AnyConnection,
     job: &JobRecord,
@@ -91,8 +99,12 @@ pub async fn hand_over(
         digest,
         format: rows::parsed(&row, "format")?,
     };
-    unassign(c, job.id).await?;
-    assign(c, job.id, &name).await?;
+    sqlx::query("DELETE FROM job_sandboxes WHERE job_id = $1 AND attempt < $2")
+        .bind(job.id.0)
+        .bind(i64::from(job.attempt.0))
+        .execute(&mut *c)
+        .await?;
+    assign(c, job.id, job.attempt, &name).await?;
     Ok(())
 }
 
@@ -152,9 +164,14 @@ impl SandboxStore for SqlStore {
         self.write(move |c| Box::pin(async move { expire(c, &vo, before, limit).await })).await
     }
 
-    async fn assign_sandbox(&self, job: JobId, name: &SandboxName) -> Result<bool, StoreError> {
+    async fn assign_sandbox(
+        &self,
+        job: JobId,
+        attempt: AttemptNumber,
+        name: &SandboxName,
+    ) -> Result<bool, StoreError> {
         let name = name.clone();
-        self.write(move |c| Box::pin(async move { assign(c, job, &name).await })).await
+        self.write(move |c| Box::pin(async move { assign(c, job, attempt, &name).await })).await
     }
 
     async fn unassign_sandboxes(&self, jobs: &[JobId]) -> Result<(), StoreError> {
@@ -243,7 +260,7 @@ mod tests {
         };
         waiting(&store, &["ada", "ada"]).await;
         let (job, other) = (JobId(1), JobId(2));
-        assert!(store.assign_sandbox(job, &name).await.unwrap());
+        assert!(store.assign_sandbox(job, AttemptNumber(0), &name).await.unwrap());
         assert_eq!(store.sandbox_bytes(&vo).await.unwrap(), 6);
         let expire = || store.expire_sandboxes(&vo, Timestamp(500), 100);
         assert_eq!(expire().await.unwrap(), (2, vec![Digest::of(b"old")]));
@@ -276,5 +293,45 @@ mod tests {
                 .unwrap();
             assert_eq!(expire().await.unwrap().0, gone, "{job}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_attempts_outputs_take_the_place_of_those_before() {
+        let (store, _directory) = store().await;
+        waiting(&store, &["ada"]).await;
+        let id = JobId(1);
+        let sent = |attempt: u32, content: &'static [u8]| {
+            let name = SandboxName {
+                vo: "vo".parse().unwrap(),
+                group: "g".parse().unwrap(),
+                user: "ada".parse().unwrap(),
+                digest: Digest::of(content),
+                format: SandboxFormat::Zstd,
+            };
+            let store = &store;
+            async move { store.assign_sandbox(id, AttemptNumber(attempt), &name).await.unwrap() }
+        };
+        let brings = |attempt: u32, content: &'static [u8]| {
+            let (new, store) = (sandbox(content, None), &store);
+            async move {
+                store.add_sandbox(new, Timestamp(1)).await.unwrap();
+                let write = store.write(move |c| {
+                    Box::pin(async move {
+                        let mut job = crate::sql::moves::job(c, id).await?.unwrap();
+                        job.attempt = AttemptNumber(attempt);
+                        hand_over(c, &job, Some(Digest::of(content))).await
+                    })
+                });
+                write.await.unwrap();
+            }
+        };
+        let left = || async { store.job_sandboxes(id).await.unwrap().len() };
+        assert!(sent(1, b"early").await && !sent(1, b"early").await);
+        brings(1, b"output").await;
+        assert_eq!(left().await, 2, "what the payload sent, and what its pilot brought");
+        assert!(sent(2, b"early, of the next").await);
+        assert_eq!(left().await, 3);
+        brings(2, b"output of the next").await;
+        assert_eq!(left().await, 2);
     }
 }

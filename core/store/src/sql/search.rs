@@ -41,6 +41,16 @@ impl Dialect {
             _ => column.sql.to_owned(),
         }
     }
+
+    /// After what rows are sorted by: a moment that has not come is before all others.
+    fn direction(self, column: &Column, descending: bool) -> &'static str {
+        match (self, column.kind, descending) {
+            (Self::Postgres, ColumnKind::Time, false) => " NULLS FIRST",
+            (Self::Postgres, ColumnKind::Time, true) => " DESC NULLS LAST",
+            (_, _, false) => "",
+            (_, _, true) => " DESC",
+        }
+    }
 }
 
 fn operand(query: &mut Growing, value: &Operand) -> Result<(), StoreError> {
@@ -209,7 +219,7 @@ impl SearchStore for SqlStore {
                 true => query.push_column(&format!("\"{}\"", column.name)),
                 false => query.push_column(&self.dialect.bytewise(column)),
             };
-            query.push(if *descending { " DESC" } else { "" });
+            query.push(self.dialect.direction(column, *descending));
         }
         // In casts, as above.
         query.push(" LIMIT CAST(").bind(i64::from(search.limit))?.push(" AS BIGINT)");
@@ -260,11 +270,13 @@ impl SqlStore {
         query.push(if search.columns.is_empty() { "" } else { ", " });
         query.push("count(*) AS ").push(NUMBER);
         narrowed(&mut query, search, self.dialect)?;
-        for clause in [" GROUP BY ", " ORDER BY "] {
-            for i in 0..search.columns.len() {
-                // By place: a constant cannot be grouped by itself.
-                query.push(if i == 0 { clause } else { ", " }).push_column(&(i + 1).to_string());
-            }
+        // By place: a constant cannot be grouped by itself.
+        for i in 0..search.columns.len() {
+            query.push(if i == 0 { " GROUP BY " } else { ", " }).push_column(&(i + 1).to_string());
+        }
+        for (i, column) in search.columns.iter().enumerate() {
+            query.push(if i == 0 { " ORDER BY " } else { ", " }).push_column(&(i + 1).to_string());
+            query.push(self.dialect.direction(column, false));
         }
         query.push(" LIMIT CAST(").bind(i64::from(search.limit))?.push(" AS BIGINT)) AS found");
         let made =
