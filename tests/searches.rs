@@ -345,8 +345,9 @@ fn pilots_are_found_as_a_naive_evaluator_finds_them() {
     let operator = server.operator();
     for n in 0..24 {
         let stamp = format!("{}{n}", ["a", "B", "ab"][n % 3]);
-        let pilot = json!({"pilot_stamp": stamp, "vo": "lab", "destination_site": ["A", "a", "b"][n % 3],
-            "pilot_status": ["Submitted", "Running", "Done"][n % 3]});
+        let (site, status) = [("A", "Submitted"), ("a", "Running"), ("b", "Done")][n % 3];
+        let pilot = json!({"pilot_stamp": stamp, "vo": "lab", "destination_site": site,
+            "pilot_status": status});
         told(&server, &operator, "POST", "/api/pilots/", &pilot);
         let change = json!({"BenchMark": (n % 5) as f64 / 2.0, "AccountingSent": n % 2 == 0, "Queue": "bar",
             "CurrentJobID": n % 4});
