@@ -231,6 +231,7 @@ fn a_payload_sends_what_its_job_leaves_and_nothing_else() {
     assert_eq!(names.len(), 2, "{names:?}");
     let early = names.iter().find(|name| name.ends_with("tar.bz2")).unwrap().replace('|', "%7C");
     let link = ask(&server, &ada, &format!("/api/jobs/sandbox?pfn={early}"), &Value::Null).1;
-    let fetched = std::process::Command::new("curl").args(["-sf", link["url"].as_str().unwrap()]);
-    assert!({ fetched }.output().unwrap().stdout.starts_with(b"BZh"));
+    let mut fetch = std::process::Command::new("curl");
+    let fetched = fetch.args(["-sf", link["url"].as_str().unwrap()]).output().unwrap();
+    assert!(fetched.stdout.starts_with(b"BZh"));
 }
