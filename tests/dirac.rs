@@ -1,9 +1,12 @@
 //! What DIRAC's users expect of a server: their JDLs, requests that are sent again, what is known of jobs.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "support/sends.rs"]
+mod sends;
 mod support;
 
 use serde_json::{Value, json};
+use spinor_model::time::{Clock, SystemClock};
 use support::{LAB, Server, parted};
 
 /// A server with a VO, and the token of a member.
@@ -138,6 +141,30 @@ fn a_ce_that_is_banned_may_not_be_used() {
 }
 
 #[test]
+fn what_a_pilot_has_is_its_pilots_to_say() {
+    let (server, ada) = lab(LAB);
+    let sleeps =
+        r#"{"executable": "sleep", "arguments": ["600"], "requirements": {"wall_time": 3600}}"#;
+    let job = server.submit(sleeps).unwrap()[0];
+    server.until_status(job, "Running");
+    for (token, force) in [(&ada, ""), (&server.operator(), "?force=true")] {
+        let now = SystemClock.now().to_string();
+        let fails = json!({job.to_string(): {now: {"Status": "Failed"}}}).to_string();
+        let path = format!("/api/jobs/status{force}");
+        let (status, answer) = server.request("PATCH", &path, Some(token), &fails);
+        assert!(status == 200 && answer.contains("kill or reschedule it"), "{status} {answer}");
+    }
+    let path = format!("/api/jobs/{job}/events");
+    assert!(!ask(&server, &ada, &path, &Value::Null).1.to_string().contains("Failed"));
+    // What is newest is listed first where not all is.
+    let later = server.submit(r#"{"executable": "true"}"#).unwrap()[0];
+    let listed =
+        |more: &[&str]| server.json(&ada, &[&["job", "list", "--limit", "1"], more].concat());
+    assert_eq!(listed(&[])[0]["job_id"], json!(later));
+    assert_eq!(listed(&["--after", "0"])[0]["job_id"], json!(job));
+}
+
+#[test]
 fn what_is_known_of_a_job_that_ran_is_found() {
     let (server, ada) = lab(LAB);
     let jdl = r#"Executable = "sh"; Arguments = "-c 'echo said; sleep 2'"; CPUTime = 9000;"#;
@@ -158,80 +185,18 @@ fn what_is_known_of_a_job_that_ran_is_found() {
     let (_, known) = ask(&server, &ada, &path, &Value::Null);
     assert_eq!((&known["GridCE"], &known["StandardOutput"]), (&json!("here"), &json!("said\n")));
     assert!(known["WallClockTime(s)"].as_f64().unwrap() >= 2.0, "{known}");
+    // Its pilot had no time to say that one has begun that has ended.
+    let short = server.submit(r#"{"executable": "true", "requirements": {"wall_time": 3600}}"#);
+    let short = short.unwrap()[0];
+    server.until_status(short, "Done");
+    let found = find("/api/jobs/search", "JobID", json!(short));
+    assert!(found[0]["StartExecTime"].is_string(), "{found}");
     let grace = server.token(&["--vo", "lab", "--group", "lab_user", "--user", "grace"]);
     assert_eq!(ask(&server, &grace, &path, &Value::Null).1.get("StandardOutput"), None);
 }
 
-/// Packs a file, sends it by a form with the job's token, gives it to the job, and tries others' as well.
-const SENDS: &str = r#"
-import io, json, os, subprocess, sys, tarfile, time, urllib.error, urllib.request, hashlib
-url, job = os.environ["SPINOR_URL"], os.environ["SPINOR_JOB_ID"]
-token = open(os.environ["SPINOR_JOB_TOKEN_FILE"]).read().strip()
-def call(method, path, body):
-    request = urllib.request.Request(url + path, json.dumps(body).encode(), method=method)
-    request.add_header("Authorization", "Bearer " + token)
-    request.add_header("Content-Type", "application/json")
-    try:
-        return urllib.request.urlopen(request).read().decode()
-    except urllib.error.HTTPError as error:
-        return str(error.code) + " " + error.read().decode()
-packed = io.BytesIO()
-with tarfile.open(fileobj=packed, mode="w:bz2") as tar:
-    tar.addfile(tarfile.TarInfo("early.txt"))
-content = packed.getvalue()
-open("early.tar.bz2", "wb").write(content)
-info = {"checksum_algorithm": "sha256", "checksum": hashlib.sha256(content).hexdigest(),
-    "size": len(content), "format": "tar.bz2"}
-output = "/api/jobs/" + job + "/sandbox/output"
-form = json.loads(call("POST", "/api/jobs/sandbox", info))
-print("unsent", call("PATCH", output, form["pfn"])[:3])
-print("others", call("PATCH", output, sys.argv[1])[:3])
-fields = [f"-F{name}={value}" for name, value in form["fields"].items()]
-subprocess.run(["curl", "-sf", *fields, "-Ffile=@early.tar.bz2", form["url"]], check=True)
-print("given", call("PATCH", output, form["pfn"]))
-print("again", call("PATCH", output, form["pfn"])[:3])
-print("sibling", call("PATCH", "/api/jobs/" + sys.argv[2] + "/sandbox/output", form["pfn"])[:3])
-# Of its owner's, which it is not given unless it is sent.
-info["checksum"] = sys.argv[1].split("sha256:")[1].split(".")[0]
-print("known", json.loads(call("POST", "/api/jobs/sandbox", info))["url"] is not None)
-print("submit", call("POST", "/api/jobs/jdl", ["Executable = \"true\";"]))
-"#;
-
 #[test]
 fn a_payload_sends_what_its_job_leaves_and_nothing_else() {
-    let (server, ada) = lab(LAB);
-    let digest = spinor_model::id::Digest::of(b"BZh of ada's");
-    let brought =
-        server.request("PUT", &format!("/api/sandboxes/{digest}"), Some(&ada), "BZh of ada's");
-    assert_eq!(brought.0, 204, "{}", brought.1);
-    let others = format!("SB:SandboxSE|/S3/spinor/lab/lab_user/ada/sha256:{digest}.tar.bz2");
-    let jdl = json!([r#"Executable = "sleep"; Arguments = "600"; Site = "HERE"; CPUTime = 600;"#]);
-    let sibling = ids(&ask(&server, &ada, "/api/jobs/jdl", &jdl).1)[0];
-    let description = json!({"executable": "python3", "arguments": ["-c", SENDS, others, sibling.to_string()],
-        "output_sandbox": ["early.tar.bz2"], "requirements": {"wall_time": 600}});
-    let job = server.submit(&description.to_string()).unwrap()[0];
-    server.until_status(job, "Done");
-    let said = server.printed("ada", job);
-    for line in [
-        "unsent 403",
-        "others 403",
-        "given null",
-        "again 400",
-        "sibling 403",
-        "known True",
-        "submit 403",
-    ] {
-        assert!(said.contains(line), "{line}: {said}");
-    }
-    assert!(said.contains("SubmitJobs"), "{said}");
-    // Both are the owner's: what the payload sent, and what its pilot brought.
-    let (_, names) = ask(&server, &ada, &format!("/api/jobs/{job}/sandbox/output"), &Value::Null);
-    let names: Vec<&str> =
-        names.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
-    assert_eq!(names.len(), 2, "{names:?}");
-    let early = names.iter().find(|name| name.ends_with("tar.bz2")).unwrap().replace('|', "%7C");
-    let link = ask(&server, &ada, &format!("/api/jobs/sandbox?pfn={early}"), &Value::Null).1;
-    let mut fetch = std::process::Command::new("curl");
-    let fetched = fetch.args(["-sf", link["url"].as_str().unwrap()]).output().unwrap();
-    assert!(fetched.stdout.starts_with(b"BZh"));
+    let (server, _) = lab(LAB);
+    sends::payload_sends(&server);
 }

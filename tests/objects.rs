@@ -7,6 +7,8 @@ mod install;
 mod objects;
 #[path = "support/provider.rs"]
 mod provider;
+#[path = "support/sends.rs"]
+mod sends;
 mod support;
 
 use objects::{ENVIRONMENT, Objects};
@@ -24,6 +26,14 @@ fn diracxs_clients_send_sandboxes_to_a_bucket_and_fetch_them_from_it() {
     every_operation(&server);
     assert!(!objects.files("sandboxes").is_empty() && !objects.files("components").is_empty());
     assert!(!server.data().join("sandboxes").exists(), "nothing is kept beside the bucket");
+}
+
+#[test]
+fn a_payload_sends_to_the_bucket() {
+    let objects = Objects::start();
+    let server = Server::start_in(&objects.configuration(), ENVIRONMENT);
+    server.apply(LAB).unwrap();
+    sends::payload_sends(&server);
 }
 
 /// Sends a file with a form; the status.

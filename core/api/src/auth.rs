@@ -123,7 +123,9 @@ pub fn vo_of(subject: &Subject, asked: Option<&VoName>) -> Result<VoName, Proble
             Err(Problem::not_found(format!("there is no VO {asked}, or it is not yours")))
         }
         (None, Some(asked)) => Ok(asked.clone()),
-        (None, None) => Err(Problem::bad_request("say which VO: add ?vo=NAME")),
+        (None, None) => {
+            Err(Problem::bad_request("say which VO: `--vo NAME`, or in a request `vo=NAME`"))
+        }
     }
 }
 

@@ -96,6 +96,9 @@ pub struct Which {
     submission: Option<i64>,
     /// With numbers above this.
     after: Option<i64>,
+    /// The newest of them rather than the first.
+    #[serde(default)]
+    newest: bool,
     /// At most so many: 1 to 10000, 100 if not given.
     limit: Option<u32>,
 }
@@ -114,6 +117,7 @@ impl Which {
             site: parsed("site", self.site.as_ref())?,
             template: self.submission.map(TemplateId),
             after: self.after.map(JobId),
+            newest: self.newest,
             limit: self.limit.unwrap_or(100).clamp(1, 10_000),
         })
     }

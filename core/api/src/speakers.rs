@@ -59,7 +59,7 @@ pub fn speaker(subject: &Subject) -> Speaker {
 /// What is said of a job that the caller may not speak for.
 pub fn not_theirs(id: JobId) -> Problem {
     Problem::forbidden(format!(
-        "job {id} is not yours to speak for: a payload has the permission for its own job while it runs, and people need the property JobAdministrator for others' jobs"
+        "job {id} is not there, or not yours to speak for: a payload has the permission for its own job while it runs, and people need the property JobAdministrator for others' jobs"
     ))
 }
 

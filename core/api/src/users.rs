@@ -161,6 +161,7 @@ async fn kill_all(app: &Shared, vo: &VoName, user: &UserName, by: &str) -> Resul
         site: None,
         template: None,
         after: None,
+        newest: false,
         limit: PAGE,
     };
     let (lifecycle, mut killed) = (&app.lifecycle, 0);

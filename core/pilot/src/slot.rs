@@ -20,8 +20,12 @@ pub struct Slot {
     pub architecture: String,
     /// The grant's, and what was measured.
     pub attributes: BTreeMap<String, String>,
+    granted: Duration,
     ends: Instant,
 }
+
+/// This part of its life, its end included, is hardly anything.
+const HARDLY: u32 = 50;
 
 /// Left at the end of its life for reporting.
 const MARGIN: Duration = Duration::from_secs(30);
@@ -40,6 +44,7 @@ impl Slot {
             memory_mb: least(configuration.memory_mb, [cgroup_memory_mb(), machine_memory_mb()]),
             architecture: std::env::consts::ARCH.to_owned(),
             attributes,
+            granted,
             ends: started + granted.saturating_sub(MARGIN),
         }
     }
@@ -47,6 +52,14 @@ impl Slot {
     /// Time it will still live.
     pub fn left(&self) -> Duration {
         self.ends.saturating_duration_since(Instant::now())
+    }
+
+    /// Time it offers. One that has hardly begun offers all that its queue has: who asks for the whole of a queue
+    /// means what the queue can give.
+    pub fn offered(&self) -> Duration {
+        let left = self.left();
+        let whole = self.granted.saturating_sub(left) <= self.granted / HARDLY;
+        if whole { self.granted } else { left }
     }
 }
 
@@ -109,5 +122,22 @@ mod tests {
         assert_eq!(Slot::find(&configuration, Instant::now()).cores, 1_000_000);
         assert!(machine_memory_mb().is_some_and(|mb| mb > 16));
         assert!(power() > 0.0);
+    }
+
+    #[test]
+    fn offers_all_of_its_queue_only_at_its_beginning() {
+        let slot = |wall_time: u64, age: u64| {
+            let configuration = serde_json::json!({"server": "", "stamp": "0".repeat(32), "secret": "",
+                "cores": 1, "memory_mb": 1, "wall_time": wall_time});
+            let configuration: Configuration = serde_json::from_value(configuration).unwrap();
+            let slot = Slot::find(&configuration, Instant::now() - Duration::from_secs(age));
+            (slot.offered().as_secs(), slot.left().as_secs())
+        };
+        let (offered, left) = slot(86_400, 40);
+        assert!(offered == 86_400 && left < 86_400 - 60, "{offered} {left}");
+        for (wall_time, age) in [(3_600, 50), (60, 0)] {
+            let (offered, left) = slot(wall_time, age);
+            assert_eq!(offered, left, "of {wall_time} after {age}");
+        }
     }
 }

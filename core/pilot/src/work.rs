@@ -200,7 +200,7 @@ impl Pilot {
             memory_mb: self.slot.memory_mb.saturating_sub(used(|running| running.memory_mb)),
             gpus: self.configuration.gpus.saturating_sub(gpus),
             scratch_mb: self.configuration.scratch_mb.saturating_sub(used(|r| r.scratch_mb)),
-            wall_time: self.slot.left().as_secs(),
+            wall_time: self.slot.offered().as_secs(),
             architecture: self.slot.architecture.clone(),
             tags: self.configuration.tags.clone(),
             attributes: self.slot.attributes.clone(),
@@ -233,7 +233,9 @@ impl Pilot {
         if self.running.is_empty() {
             self.next_beat = now + FIRST_BEAT;
         }
-        for job in jobs {
+        for mut job in jobs {
+            // What was offered may be a little more than there is.
+            job.wall_time = job.wall_time.min(self.slot.left().as_secs());
             let key = (job.job, job.attempt);
             let directory = self.configuration.home.join(format!("{}.{}", job.job, job.attempt));
             let (wish, wished) = watch::channel(Wish::Run);

@@ -33,6 +33,8 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Problem { title, detail, findings, .. } = &self.0;
         if findings.is_empty() {
+            // Some details begin with the title, as DiracX's do.
+            let detail = detail.strip_prefix(&format!("{title}: ")).unwrap_or(detail);
             return write!(f, "{title}: {detail}");
         }
         write!(f, "{title}")?;

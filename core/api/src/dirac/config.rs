@@ -84,10 +84,12 @@ pub(super) fn cached(
     let http_date = http_date(modified);
     let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     // Clients send the tag as they got it, or in quotes as the standard has it.
-    let known =
-        header(header::IF_NONE_MATCH).map(|tag| tag.trim_start_matches("W/").trim_matches('"'));
-    let unchanged = match known {
-        Some(tag) => tag == etag || tag == "*",
+    let same = |tag: &str| {
+        let tag = tag.trim().trim_start_matches("W/").trim_matches('"');
+        tag == etag || tag == "*"
+    };
+    let unchanged = match header(header::IF_NONE_MATCH) {
+        Some(tags) => tags.split(',').any(same),
         None => header(header::IF_MODIFIED_SINCE)
             .and_then(parse_http_date)
             .is_some_and(|since| since.0 / 1000 > modified.0 / 1000),

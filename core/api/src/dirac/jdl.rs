@@ -18,7 +18,7 @@ use spinor_identity::{
     access::Permission,
     subject::{Member, Subject},
 };
-use spinor_lifecycle::admission::{Beside, Request};
+use spinor_lifecycle::admission::{Beside, Refusal, Request};
 use spinor_model::{
     finding::Finding,
     id::{CeName, JobId},
@@ -105,7 +105,12 @@ async fn submit(
     }
     let lifecycle = app.lifecycle.clone();
     let submitted = whole(async move {
-        lifecycle.submit_all(requests).await.map_err(|refusal| client_error(refusal.into()))
+        let refused = |refusal| match refusal {
+            Refusal::Findings(all) => Refusal::Findings(all.into_iter().map(in_jdl).collect()),
+            other => other,
+        };
+        let submitted = lifecycle.submit_all(requests).await;
+        submitted.map_err(|refusal| client_error(refused(refusal).into()))
     });
     let now = app.lifecycle.now().to_string();
     let view = |id: JobId| InsertedJob {
@@ -123,7 +128,7 @@ async fn submit(
 /// DiracX's clients know 400 for whatever is wrong with a JDL.
 fn client_error(problem: Problem) -> Problem {
     match problem.status {
-        422 => Problem { status: 400, ..problem },
+        422 => Problem { status: 400, title: "Bad Request".to_owned(), ..problem },
         _ => problem,
     }
 }
@@ -202,6 +207,28 @@ fn name_ces(description: &mut Value, place: &str, document: &VoDocument) -> Resu
     }
     *asked = json!(names);
     Ok(())
+}
+
+/// What is called otherwise in a JDL than in a description.
+const NAMES: [(&str, &str); 9] = [
+    ("/arguments", "Arguments"),
+    ("/environment", "ExecutionEnvironment"),
+    ("/executable", "Executable"),
+    ("/input_sandboxes", "InputSandbox"),
+    ("/name", "JobName"),
+    ("/output_sandbox", "OutputSandbox"),
+    ("/parameters", "Parameters"),
+    ("/priority", "Priority"),
+    ("/type", "JobType"),
+];
+
+/// A finding about a description, as whoever wrote the JDL knows it.
+fn in_jdl(finding: Finding) -> Finding {
+    let named = NAMES.iter().find_map(|(name, attribute)| {
+        let (place, rest) = finding.field.split_once(name)?;
+        (rest.is_empty() || rest.starts_with('/')).then(|| format!("{place}{attribute}{rest}"))
+    });
+    Finding { field: named.unwrap_or(finding.field), ..finding }
 }
 
 /// What a JDL says, and the sandboxes that it names.

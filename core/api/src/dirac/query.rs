@@ -164,10 +164,13 @@ pub(super) async fn searched(
     })
 }
 
+fn known(table: Table) -> String {
+    table.columns().iter().map(|c| c.name).collect::<Vec<_>>().join(", ")
+}
+
 fn column(table: Table, name: &str) -> Result<&'static Column, Problem> {
-    let known = || table.columns().iter().map(|c| c.name).collect::<Vec<_>>().join(", ");
     table.column(name).ok_or_else(|| {
-        Problem::bad_request(format!("Unknown column {name}: there are {}", known()))
+        Problem::bad_request(format!("Unknown column {name}: there are {}", known(table)))
     })
 }
 
@@ -178,7 +181,9 @@ fn columns(table: Table, names: Option<&[String]>) -> Result<Vec<&'static Column
     };
     let unknown: Vec<&String> = names.iter().filter(|name| table.column(name).is_none()).collect();
     if !unknown.is_empty() {
-        return Err(Problem::bad_request(format!("Unrecognised parameters requested {unknown:?}")));
+        let known = known(table);
+        let text = format!("Unrecognised parameters requested {unknown:?}: there are {known}");
+        return Err(Problem::bad_request(text));
     }
     let asked = |c: &&'static Column| names.iter().any(|name| name == c.name);
     Ok(table.columns().iter().filter(asked).collect())
@@ -204,8 +209,10 @@ fn order(
 ) -> Result<Vec<(&'static Column, bool)>, Problem> {
     let mut order = Vec::new();
     for Sort { parameter, direction } in sort {
-        let unknown =
-            || Problem::bad_request(format!("Cannot sort by {parameter}: unknown column"));
+        let unknown = || {
+            let known = known(table);
+            Problem::bad_request(format!("Cannot sort by {parameter}: there are {known}"))
+        };
         let column = table.column(parameter).ok_or_else(unknown)?;
         if distinct.is_some_and(|shown| !shown.contains(&column)) {
             let text =
@@ -228,8 +235,15 @@ fn order(
     Ok(order)
 }
 
-fn cannot_parse(value: &Value) -> Problem {
-    Problem::bad_request(format!("Cannot parse value={value}"))
+fn cannot_parse(column: &str, kind: ColumnKind, value: &Value) -> Problem {
+    let wanted = match kind {
+        ColumnKind::Text => "a text",
+        ColumnKind::Number => "a whole number",
+        ColumnKind::Real => "a number",
+        ColumnKind::Flag => "true or false",
+        ColumnKind::Time => "a date: YYYY[-MM[-DD[ HH[:MM[:SS]]]]]",
+    };
+    Problem::bad_request(format!("Cannot parse value={value} for {column}, which wants {wanted}"))
 }
 
 fn text(value: &Value) -> String {
@@ -238,7 +252,7 @@ fn text(value: &Value) -> String {
 
 /// A value as its column has it; clients of the command line send texts for everything.
 fn operand(column: &Column, value: &Value) -> Result<Operand, Problem> {
-    let bad = || cannot_parse(value);
+    let bad = || cannot_parse(column.name, column.kind, value);
     match column.kind {
         ColumnKind::Text => Ok(Operand::Text(text(value))),
         ColumnKind::Number => text(value).trim().parse().map(Operand::Number).map_err(|_| bad()),
@@ -269,7 +283,9 @@ async fn regex(
     // Small programs over short texts: it ends soon, whatever it is.
     let size = 64 << 10;
     let regex = regex::RegexBuilder::new(pattern).size_limit(size).build();
-    let regex = regex.map_err(|_| Problem::bad_request(format!("Invalid regex {pattern}")))?;
+    let regex = regex.map_err(|error| {
+        Problem::bad_request(format!("Invalid regex {pattern}: {}", why(&error)))
+    })?;
     if column.kind != ColumnKind::Text {
         return Err(Problem::bad_request(format!(
             "{} holds no text: regex needs one",
@@ -305,6 +321,12 @@ async fn regex(
     Ok(Test::In(found?, true))
 }
 
+/// What is wrong with a regular expression, on one line.
+fn why(error: &regex::Error) -> String {
+    let text = error.to_string();
+    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
 fn value_of(spec: &Spec) -> Result<&Value, Problem> {
     let missing = || unprocessable(format!("search: `{}` has no `value`", spec.parameter));
     spec.value.as_ref().filter(|value| !value.is_null()).ok_or_else(missing)
@@ -316,7 +338,8 @@ fn values_of(spec: &Spec) -> Result<&[Value], Problem> {
 }
 
 fn times(column: &Column, spec: &Spec) -> Result<Test, Problem> {
-    let read = |value: &Value| period(&text(value)).ok_or_else(|| cannot_parse(value));
+    let bad = |value: &Value| cannot_parse(column.name, column.kind, value);
+    let read = |value: &Value| period(&text(value)).ok_or_else(|| bad(value));
     let one = || read(value_of(spec)?);
     Ok(match spec.operator {
         Operator::Equal | Operator::NotEqual => {
@@ -401,7 +424,8 @@ fn across(table: Table, spec: &Spec, all: &[Spec]) -> Result<Option<Test>, Probl
     Ok(Some(match table {
         Table::Jobs => Test::InPilots(values.iter().map(text).collect()),
         Table::Pilots => {
-            let number = |value: &Value| text(value).parse().map_err(|_| cannot_parse(value));
+            let bad = |value: &Value| cannot_parse(name, ColumnKind::Number, value);
+            let number = |value: &Value| text(value).parse().map_err(|_| bad(value));
             Test::WithJobs(values.iter().map(number).collect::<Result<_, _>>()?)
         }
     }))

@@ -308,6 +308,11 @@ mod tests {
         let findings = findings.unwrap_err();
         let fields: Vec<&str> = findings.iter().map(|f| f.field.as_str()).collect();
         assert_eq!(fields, ["ExecutionEnvironment", "BannedSites", "OutputData"]);
+        let findings =
+            describe(r#"Executable = "x"; WholeNode = "maybe"; Tags = {"8Processors", "&|"};"#);
+        let findings = findings.unwrap_err();
+        let fields: Vec<&str> = findings.iter().map(|f| f.field.as_str()).collect();
+        assert_eq!(fields, ["WholeNode", "Tags"]);
         assert!(describe("Executable = \"x\"; OutputData = {};").is_ok());
     }
 

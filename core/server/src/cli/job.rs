@@ -8,13 +8,14 @@ use std::path::PathBuf;
 pub enum Job {
     /// Submit a description: one job, or one for each row of its parameters
     Submit {
-        /// The description, in JSON, or a JDL. Files of its input sandbox are looked for beside it.
+        /// The description: a JDL in a file that ends with `.jdl`, or JSON. Files of its input sandbox are looked for
+        /// beside it.
         description: PathBuf,
         /// Wait for the jobs to end
         #[arg(long)]
         wait: bool,
     },
-    /// List jobs
+    /// List jobs, the newest 50 if nothing else is said
     List(List),
     /// Show a job: its state, its attempts, its log
     Show {
@@ -87,11 +88,11 @@ pub struct List {
     /// At this site
     #[arg(long)]
     pub site: Option<String>,
-    /// With numbers above this
+    /// With numbers above this: the first of them, not the newest
     #[arg(long)]
     pub after: Option<i64>,
     /// At most so many
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: u32,
     /// Count by state instead
     #[arg(long)]

@@ -91,7 +91,7 @@ pub struct Issue {
     /// Of this name
     #[arg(long)]
     pub user: Option<String>,
-    /// It lives so many hours
-    #[arg(long, default_value_t = 12)]
+    /// It lives so many hours, a year at most
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=8784))]
     pub hours: u64,
 }

@@ -34,7 +34,7 @@ pub async fn run(server: &Server, command: Job) -> anyhow::Result<ExitCode> {
         Job::List(which) => list(&client, server, &which).await?,
         Job::Show { job } => show_job(&client, server, job).await?,
         Job::Logs { job, stderr } => logs(&client, server, job, stderr).await?,
-        Job::Output { jobs, to } => output(&client, &jobs, &to).await?,
+        Job::Output { jobs, to } => output(&client, server, &jobs, &to).await?,
         Job::Kill { jobs, vo } => return order(&client, server, "kill", &jobs, vo).await,
         Job::Reschedule { jobs, vo } => {
             return order(&client, server, "reschedule", &jobs, vo).await;
@@ -67,6 +67,8 @@ async fn submit(
         }
     };
     match (server.json, &submitted.job_ids[..]) {
+        // The jobs as they ended say it all.
+        (true, _) if wait_too => {}
         (true, _) => show::json(&submitted)?,
         (false, [job]) => println!("job {job}"),
         (false, [first, .., last]) => {
@@ -82,6 +84,9 @@ async fn submit(
 
 async fn list(client: &Client, server: &Server, which: &List) -> anyhow::Result<()> {
     let mut query = vec![("limit", which.limit.to_string())];
+    if which.after.is_none() && !which.summary {
+        query.push(("newest", true.to_string()));
+    }
     let optional = [
         ("vo", which.vo.clone()),
         ("owner", which.owner.clone()),
@@ -166,13 +171,17 @@ async fn logs(client: &Client, server: &Server, id: i64, stderr: bool) -> anyhow
     Ok(())
 }
 
-async fn output(client: &Client, jobs: &[i64], to: &Path) -> anyhow::Result<()> {
+async fn output(client: &Client, server: &Server, jobs: &[i64], to: &Path) -> anyhow::Result<()> {
+    let mut fetched = Vec::new();
     for job in jobs {
         let directory = to.join(format!("job-{job}"));
         client.fetch_output(*job, &directory).await.with_context(|| format!("job {job}"))?;
-        println!("{}", directory.display());
+        if !server.json {
+            println!("{}", directory.display());
+        }
+        fetched.push(json!({"job_id": job, "directory": directory}));
     }
-    Ok(())
+    if server.json { show::json(&fetched) } else { Ok(()) }
 }
 
 async fn order(

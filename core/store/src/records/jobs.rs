@@ -71,6 +71,8 @@ pub struct JobFilter {
     pub template: Option<TemplateId>,
     /// With ids above this.
     pub after: Option<JobId>,
+    /// The newest of them rather than the first.
+    pub newest: bool,
     /// At most so many.
     pub limit: u32,
 }

@@ -2,7 +2,7 @@
 
 use super::{
     SqlStore, claims, conclusions,
-    moves::{self, Move, move_job},
+    moves::{self, Move, move_job, move_started},
     rows::{self, to_json},
     sandboxes,
     usage::record_unjudged,
@@ -15,7 +15,7 @@ use crate::{
 use async_trait::async_trait;
 use spinor_model::{
     id::{AttemptNumber, JobId, Stamp, VoName},
-    plan::AttemptResult,
+    plan::{AttemptResult, Ending},
     state::JobState,
     time::Timestamp,
     usage::Outcome,
@@ -92,7 +92,8 @@ async fn finish(
             end(c, result, now).await?;
             let minor = "Judging the result";
             let source = stamp.as_str();
-            move_job(c, &job, Move { to: JobState::Completing, minor, source, now }).await?;
+            let change = Move { to: JobState::Completing, minor, source, now };
+            move_started(c, &job, change, started(&attempt, result, now)).await?;
             conclusions::ask(c, result.job, result.attempt, now).await?;
             sandboxes::hand_over(c, &job, result.output).await?;
             Ok(ResultAnswer::Accepted)
@@ -104,6 +105,15 @@ async fn finish(
             Ok(ResultAnswer::UsageOnly)
         }
     }
+}
+
+/// When a payload started that has ended just now: a short one has, before anyone asked how it fares.
+fn started(attempt: &AttemptRecord, result: &AttemptResult, now: Timestamp) -> Option<Timestamp> {
+    if matches!(result.ending, Ending::NotStarted { .. }) {
+        return None;
+    }
+    let wall = (result.consumption.wall_seconds * 1000.0) as i64;
+    Some(Timestamp(now.0.saturating_sub(wall)).clamp(attempt.claimed, now.max(attempt.claimed)))
 }
 
 async fn end(

@@ -64,8 +64,12 @@ impl JobStore for SqlStore {
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobRecord>, StoreError> {
         let mut query = Growing::new("SELECT * FROM jobs WHERE TRUE");
         narrow(&mut query, filter)?;
-        query.push(" ORDER BY job_id LIMIT ").bind(i64::from(filter.limit))?;
-        let found = query.rows(&self.readers).await?;
+        query.push(if filter.newest { " ORDER BY job_id DESC" } else { " ORDER BY job_id" });
+        query.push(" LIMIT ").bind(i64::from(filter.limit))?;
+        let mut found = query.rows(&self.readers).await?;
+        if filter.newest {
+            found.reverse();
+        }
         found.iter().map(rows::job).collect()
     }
 

@@ -56,12 +56,23 @@ pub async fn move_job(
     job: &JobRecord,
     change: Move<'_>,
 ) -> Result<(), StoreError> {
+    let started = (change.to == JobState::Running).then_some(change.now);
+    move_started(c, job, change, started).await
+}
+
+/// The same of a job whose payload started at some time, which may not have been told before.
+pub async fn move_started(
+    c: &mut AnyConnection,
+    job: &JobRecord,
+    change: Move<'_>,
+    started: Option<Timestamp>,
+) -> Result<(), StoreError> {
     let to = job.status.to(change.to).map_err(|illegal| StoreError::Move(job.id, illegal))?;
     let changed = Changed {
         status: Some(to),
         minor: Some(rows::cut(change.minor, MINOR)),
         application: None,
-        started: (to == JobState::Running).then_some(change.now),
+        started,
         ended: to.is_final().then_some(change.now),
         heartbeat: None,
     };

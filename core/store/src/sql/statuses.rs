@@ -164,16 +164,21 @@ async fn round(
 
 /// What a report makes of a job; or why it cannot be so.
 fn hear_of<'a>(of: &'a Known, report: &StatusReport, told: &Told) -> Result<Heard<'a>, String> {
-    let status = step(of, report)?;
-    // Clocks of workers are not trusted to be ahead.
-    let time = Timestamp(report.time.0.min(told.now.0));
+    let status = step(of, report, &told.speaker)?;
+    let time = time(of, report, told.now);
     let minor = report.minor.as_ref().map(|text| rows::cut(text, MINOR));
     let application = report.application.as_ref().map(|text| rows::cut(text, 255));
     let order = matches!(status, Some(JobState::Killed | JobState::Deleted));
     let late = !order && !report.force && time < of.newest;
     let begins = |s: &JobState| *s == JobState::Running && of.job.started.is_none();
     let changed = match late {
-        true => Changed { status: report.status, minor, application, ..Changed::default() },
+        // What a pilot has is in the states that the pilot says, then as well.
+        true => Changed {
+            status: report.status.filter(|_| !of.held),
+            minor,
+            application,
+            ..Changed::default()
+        },
         false => Changed {
             status,
             minor,
@@ -193,6 +198,14 @@ fn hear_of<'a>(of: &'a Known, report: &StatusReport, told: &Told) -> Result<Hear
     Ok(if late { Heard::Late(entry) } else { Heard::New(entry) })
 }
 
+/// When it is so, as far as it can be. Clocks of workers are not trusted to be ahead; what is told to the
+/// second may be any moment of it.
+fn time(of: &Known, report: &StatusReport, now: Timestamp) -> Timestamp {
+    let time = Timestamp(report.time.0.min(now.0));
+    let within = report.time.0 % 1000 == 0 && time.0 / 1000 == of.newest.0 / 1000;
+    if within { time.max(of.newest) } else { time }
+}
+
 /// Whether a source runs with the job: that it says something is a heartbeat.
 fn is_payload(source: &str) -> bool {
     source.starts_with("Job") || source == "Heartbeat"
@@ -202,6 +215,7 @@ fn is_payload(source: &str) -> bool {
 fn step(
     Known { job, held, .. }: &Known,
     report: &StatusReport,
+    speaker: &Speaker,
 ) -> Result<Option<JobState>, String> {
     let wanted = match report.status {
         // A job that is sent back begins anew.
@@ -210,9 +224,15 @@ fn step(
         None => return Ok(None),
     };
     let order = matches!(wanted, JobState::Killed | JobState::Deleted);
-    if wanted == job.status || (*held && !order && wanted != JobState::Running) {
-        // The pilot that has it says how it ends.
+    if wanted == job.status {
         return Ok(None);
+    }
+    if *held && !order && wanted != JobState::Running {
+        return match speaker {
+            // Its pilot says how it ends, and has yet to see it.
+            Speaker::Payload { .. } => Ok(None),
+            _ => Err("a pilot of this server has it, and says what becomes of it: kill or reschedule it instead".to_owned()),
+        };
     }
     // What a deleted job was given may be gone.
     if report.force && job.status != JobState::Deleted {
@@ -369,6 +389,23 @@ mod tests {
         let said = log.iter().map(|entry| entry.application_status.as_str());
         assert_eq!(said.collect::<Vec<_>>(), ["", "", "early", "late", "a", "b"]);
         assert_eq!(store.job(JobId(2)).await.unwrap().unwrap().status, JobState::Waiting);
+    }
+
+    #[tokio::test]
+    async fn what_is_told_to_the_second_is_not_behind_what_was_told_within_it() {
+        let (store, _directory) = jobs().await;
+        let at = |time: i64, text: &str| {
+            let ada = Speaker::Owner { vo: "vo".parse().unwrap(), owner: "ada".parse().unwrap() };
+            let (jobs, reports) = (vec![JobId(1)], vec![report(1, time, None, text)]);
+            store.report(ada, jobs, reports, "ada".to_owned(), Timestamp(9_000))
+        };
+        let says = || async { store.job(JobId(1)).await.unwrap().unwrap().application_status };
+        for (time, text, heard) in
+            [(3_456, "a", "a"), (3_000, "b", "b"), (3_455, "c", "b"), (2_000, "d", "b")]
+        {
+            at(time, text).await.unwrap();
+            assert_eq!(says().await, heard, "{text}");
+        }
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! What a JDL asks of slots.
 
 use super::Reading;
-use crate::{offer::default_power, requirement::MAX_WORK};
+use crate::{offer::default_power, requirement::MAX_WORK, tags::TagExpression};
 use serde_json::json;
 
 /// CPU work that a job may take if its JDL does not say, in HS06 seconds.
@@ -20,8 +20,7 @@ impl Reading<'_> {
         let mut tags = self.jdl.list("Tags");
         tags.extend(self.jdl.list("Tag"));
         let (min, max) = self.cores(&mut tags);
-        let whole = self.jdl.get("WholeNode").map(ToString::to_string);
-        let whole = whole.is_some_and(|w| w.eq_ignore_ascii_case("true") || w == "yes");
+        let whole = self.truth("WholeNode");
         let max = if whole { 1024 } else { max };
         cpu["num_cores"] = json!({"min": min, "max": max});
         // MinRAM is what a slot must have; a job is ended only for using more than its MaxRAM.
@@ -39,6 +38,11 @@ impl Reading<'_> {
         let mut requirements = json!({"wall_time": wall_time, "cpu": cpu});
         if whole {
             tags.push("WholeNode".to_owned());
+        }
+        for tag in &tags {
+            if let Err(error) = tag.parse::<TagExpression>() {
+                self.wrong("Tags", tag, error.to_string());
+            }
         }
         if !tags.is_empty() {
             requirements["tags"] = json!(tags.join(" & "));
@@ -64,6 +68,18 @@ impl Reading<'_> {
             requirements["attributes"] = json!({"platform": platform});
         }
         requirements
+    }
+
+    fn truth(&mut self, name: &str) -> bool {
+        let said = self.jdl.list(name).join(",").to_lowercase();
+        match said.as_str() {
+            "true" | "yes" | "1" => true,
+            "" | "false" | "no" | "0" => false,
+            _ => {
+                self.wrong(name, said, "must be true or false");
+                false
+            }
+        }
     }
 
     /// How many cores, at least and at most. Tags that DIRAC gives to jobs of several cores say no more than that.
