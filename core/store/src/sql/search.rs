@@ -241,7 +241,8 @@ impl SearchStore for SqlStore {
     async fn count_by(&self, search: &Search) -> Result<Arc<Counted>, StoreError> {
         let what = format!("{} rows by", search.limit);
         let question = question(&what, search, &search.columns);
-        self.counts.get(question, self.counted_by(search)).await
+        let (store, search) = (self.clone(), search.clone());
+        self.counts.get(question, async move { store.counted_by(&search).await }).await
     }
 
     async fn logs(&self, jobs: &[JobId]) -> Result<Vec<(JobId, EventRecord)>, StoreError> {
@@ -288,8 +289,10 @@ impl SqlStore {
     async fn total(&self, search: &Search) -> Result<u64, StoreError> {
         let different: &[_] = if search.distinct { &search.columns } else { &[] };
         let question = question("all", search, different);
-        let counted =
-            async { Ok(Counted { total: self.counted(search).await?, ..Counted::default() }) };
+        let (store, search) = (self.clone(), search.clone());
+        let counted = async move {
+            Ok(Counted { total: store.counted(&search).await?, ..Counted::default() })
+        };
         Ok(self.counts.get(question, counted).await?.total)
     }
 
