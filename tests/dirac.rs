@@ -156,7 +156,7 @@ fn what_a_pilot_has_is_its_pilots_to_say() {
     }
     let path = format!("/api/jobs/{job}/events");
     assert!(!ask(&server, &ada, &path, &Value::Null).1.to_string().contains("Failed"));
-    // What is newest is listed first where not all is.
+    // Where not all are listed, the newest are.
     let later = server.submit(r#"{"executable": "true"}"#).unwrap()[0];
     let listed =
         |more: &[&str]| server.json(&ada, &[&["job", "list", "--limit", "1"], more].concat());

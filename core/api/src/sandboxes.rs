@@ -107,17 +107,15 @@ async fn upload(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Whether a payload that runs was given a sandbox with its job, or an earlier attempt left it.
-pub(crate) async fn has_sandbox(
+/// What a payload that runs was given with its job, and what was left of it so far.
+pub(crate) async fn sandboxes_of(
     app: &Shared,
     subject: &Subject,
     job: JobId,
-    digest: &Digest,
-) -> Result<bool, Problem> {
+) -> Result<Vec<SandboxName>, Problem> {
     let job = their_job(app, subject, job.0).await?;
     let all = app.lifecycle.store.job_sandboxes(job.id).await?;
-    let named = |name: &String| name.parse::<SandboxName>().ok();
-    Ok(all.iter().filter_map(|(_, name)| named(name)).any(|name| name.digest == *digest))
+    Ok(all.iter().filter_map(|(_, name)| name.parse().ok()).collect())
 }
 
 /// Downloads a sandbox that one has uploaded; pilots, any of their VO; payloads, those of their job.
@@ -131,7 +129,8 @@ async fn download(
     let digest = digest_of(&digest)?;
     let none = || Problem::not_found(format!("there is no sandbox {digest} that you may have"));
     if let Subject::Job { job, .. } = &subject {
-        if !has_sandbox(&app, &subject, *job, &digest).await? {
+        let own = sandboxes_of(&app, &subject, *job).await?;
+        if own.iter().all(|name| name.digest != digest) {
             return Err(none());
         }
     } else if let Some(vo) = subject.vo() {

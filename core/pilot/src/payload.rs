@@ -48,13 +48,14 @@ const PREPARATION: Duration = Duration::from_secs(3600);
 /// Of a stream, kept for people.
 const TAIL: u64 = 4096;
 
-/// Runs a job and brings its result to the server.
+/// Runs a job, until its slot ends at the latest, and brings its result to the server.
 pub async fn run(
     client: Client,
     job: Assignment,
     directory: PathBuf,
     means: Arc<Means>,
     share: Share,
+    ends: Instant,
     mut wish: watch::Receiver<Wish>,
 ) -> Result<(), ClientError> {
     let mut started = Instant::now();
@@ -68,7 +69,9 @@ pub async fn run(
             // What its inputs took is not its time.
             started = Instant::now();
             let _renewal = Renewal::begin(&client, job.job, &directory, due);
-            watch_over(begun, &job, wish, started).await
+            // Its slot may have a little less than it offered.
+            let deadline = (started + Duration::from_secs(job.wall_time)).min(ends);
+            watch_over(begun, &job, wish, deadline).await
         }
         Ok(Err(ending)) => (ending, Usage::default()),
         Err(error @ ClientError::CutOff(_)) => return Err(error),
@@ -149,13 +152,12 @@ async fn watch_over(
     begun: Begun,
     job: &Assignment,
     mut wish: watch::Receiver<Wish>,
-    started: Instant,
+    deadline: Instant,
 ) -> (Ending, Usage) {
     let Begun { leader: child, group: bounds, harsh, failure } = begun;
     let group = Group { leader: leader(&child), harsh };
     let guard = process::Guard::new(group.leader);
     let mut waiting = tokio::task::spawn_blocking(move || wait(child, bounds));
-    let deadline = started + Duration::from_secs(job.wall_time);
     let (mut most, mut cut_off, mut look) = (Usage::default(), None, FIRST_LOOK);
     let ended = loop {
         tokio::select! {

@@ -21,11 +21,12 @@ pub struct Slot {
     /// The grant's, and what was measured.
     pub attributes: BTreeMap<String, String>,
     granted: Duration,
-    ends: Instant,
+    /// No payload runs on after this.
+    pub ends: Instant,
 }
 
-/// This part of its life, its end included, is hardly anything.
-const HARDLY: u32 = 50;
+/// One that is no older has hardly begun, unless more than a tenth of its life is gone.
+const YOUNG: Duration = Duration::from_secs(300);
 
 /// Left at the end of its life for reporting.
 const MARGIN: Duration = Duration::from_secs(30);
@@ -58,8 +59,9 @@ impl Slot {
     /// means what the queue can give.
     pub fn offered(&self) -> Duration {
         let left = self.left();
-        let whole = self.granted.saturating_sub(left) <= self.granted / HARDLY;
-        if whole { self.granted } else { left }
+        let gone = self.granted.saturating_sub(left);
+        let young = gone <= YOUNG + MARGIN && gone <= self.granted / 10;
+        if young { self.granted } else { left }
     }
 }
 
@@ -133,9 +135,11 @@ mod tests {
             let slot = Slot::find(&configuration, Instant::now() - Duration::from_secs(age));
             (slot.offered().as_secs(), slot.left().as_secs())
         };
-        let (offered, left) = slot(86_400, 40);
-        assert!(offered == 86_400 && left < 86_400 - 60, "{offered} {left}");
-        for (wall_time, age) in [(3_600, 50), (60, 0)] {
+        for (wall_time, age) in [(86_400, 200), (3_600, 50), (900, 10)] {
+            let (offered, left) = slot(wall_time, age);
+            assert!(offered == wall_time && left <= wall_time - 30 - age, "{offered} {left}");
+        }
+        for (wall_time, age) in [(3_600, 340), (900, 70), (60, 0)] {
             let (offered, left) = slot(wall_time, age);
             assert_eq!(offered, left, "of {wall_time} after {age}");
         }

@@ -233,9 +233,7 @@ impl Pilot {
         if self.running.is_empty() {
             self.next_beat = now + FIRST_BEAT;
         }
-        for mut job in jobs {
-            // What was offered may be a little more than there is.
-            job.wall_time = job.wall_time.min(self.slot.left().as_secs());
+        for job in jobs {
             let key = (job.job, job.attempt);
             let directory = self.configuration.home.join(format!("{}.{}", job.job, job.attempt));
             let (wish, wished) = watch::channel(Wish::Run);
@@ -258,9 +256,9 @@ impl Pilot {
                     wish,
                 },
             );
-            let (client, means) = (self.client.clone(), self.means.clone());
+            let (client, means, ends) = (self.client.clone(), self.means.clone(), self.slot.ends);
             self.payloads.spawn(async move {
-                let run = payload::run(client, job, directory, means, share, wished);
+                let run = payload::run(client, job, directory, means, share, ends, wished);
                 // What breaks one payload's handling leaves the others alone.
                 let ended = AssertUnwindSafe(run).catch_unwind().await;
                 let broken = |_| Err(ClientError::Refused("its handling broke".to_owned()));

@@ -301,12 +301,30 @@ impl Client {
         Ok(digest)
     }
 
-    /// Fetches a job's output sandbox into a directory.
+    /// Fetches what a job left into a directory: what its payload sent, and over that what its pilot brought.
     pub async fn fetch_output(&self, job: i64, directory: &Path) -> anyhow::Result<()> {
-        let content = self.bytes(&format!("/api/jobs/{job}/output")).await?;
+        let names: Vec<String> = self.get(&format!("/api/jobs/{job}/sandbox/output")).await?;
+        let brought = self.bytes(&format!("/api/jobs/{job}/output")).await;
+        let mut all = Vec::new();
+        // The only one is what its pilot brought, if that is here.
+        for name in names.iter().filter(|_| names.len() > 1 || brought.is_err()) {
+            let link: Value = self.get_with("/api/jobs/sandbox", &[("pfn", name.clone())]).await?;
+            let url = link["url"].as_str().context("the server gives no link")?;
+            let answer = self.http.get(url).send().await?.error_for_status()?;
+            all.push(answer.bytes().await?.to_vec());
+        }
+        if let Ok(brought) = &brought {
+            all.retain(|content| content != brought);
+        }
+        match brought {
+            Err(error) if all.is_empty() => return Err(error),
+            brought => all.extend(brought),
+        }
         std::fs::create_dir_all(directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
-        spinor_pilot::sandbox::unpack(&content, directory)?;
+        for content in &all {
+            spinor_pilot::sandbox::unpack(content, directory)?;
+        }
         Ok(())
     }
 }

@@ -145,14 +145,11 @@ impl Blobs {
         }
     }
 
-    /// Keeps what was sent to this server under `ticket`, as if it had been sent past it.
-    pub async fn keep_sent(&self, ticket: &Digest, bytes: Vec<u8>) -> Result<(), StoreError> {
-        self.store.put(&self.incoming(ticket), bytes.into()).await?;
-        Ok(())
-    }
-
-    /// What was sent, if it is there and has no more than `max` bytes.
+    /// What was sent with a form, if it is there and has no more than `max` bytes.
     pub async fn sent(&self, ticket: &Digest, max: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        if !self.takes_forms() {
+            return Ok(None);
+        }
         let path = self.incoming(ticket);
         match found(self.store.head(&path).await)? {
             Some(meta) if meta.size <= max => self.read(&path).await,
@@ -160,13 +157,19 @@ impl Blobs {
         }
     }
 
-    /// Takes away what was sent.
+    /// Takes away what was sent with a form.
     pub async fn remove_sent(&self, ticket: &Digest) -> Result<(), StoreError> {
+        if !self.takes_forms() {
+            return Ok(());
+        }
         found(self.store.delete(&self.incoming(ticket)).await).map(drop)
     }
 
     /// Takes away what was sent and never looked at for `older`; how many.
     pub async fn clear_sent(&self, older: Duration) -> Result<u64, StoreError> {
+        if !self.takes_forms() {
+            return Ok(0);
+        }
         let folder = self.root.clone().join("incoming");
         let mut sent = self.store.list(Some(&folder));
         let mut cleared = 0;

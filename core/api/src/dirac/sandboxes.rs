@@ -8,7 +8,7 @@ use super::query::{read, unprocessable};
 use crate::{
     Guarded, Shared,
     problem::Problem,
-    sandboxes::has_sandbox,
+    sandboxes::sandboxes_of,
     speakers::{their_job, theirs},
 };
 use axum::{
@@ -18,7 +18,7 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use grant::Grant;
+use grant::{Grant, Use, misused};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use spinor_identity::{
@@ -89,9 +89,8 @@ fn not_theirs(subject: &Subject, name: &SandboxName) -> Problem {
 
 /// Whether a sandbox is the job's whose payload calls.
 async fn is_jobs(app: &Shared, subject: &Subject, name: &SandboxName) -> Result<bool, Problem> {
-    let Subject::Job { job, vo, owner, .. } = subject else { return Ok(false) };
-    let owners = *vo == name.vo && *owner == name.user;
-    Ok(owners && has_sandbox(app, subject, *job, &name.digest).await?)
+    let Subject::Job { job, .. } = subject else { return Ok(false) };
+    Ok(sandboxes_of(app, subject, *job).await?.contains(name))
 }
 
 /// A sandbox that is here, and that the caller may have.
@@ -132,7 +131,7 @@ async fn link(
     let url = match app.blobs.link(&name.digest, VALID).await? {
         Some(url) => url,
         None => {
-            let grant = Grant::download(&app, &name)?;
+            let grant = Grant::give(&app, Use::Download, &name, 0)?;
             format!("{}/api/jobs/sandbox/file?grant={grant}", app.lifecycle.url)
         }
     };
@@ -153,7 +152,10 @@ async fn file(
     State(app): State<Shared>,
     Query(linked): Query<Linked>,
 ) -> Result<impl IntoResponse, Problem> {
-    let (name, _) = Grant::read(&app, "download", &linked.grant)?;
+    let (name, grant) = Grant::read(&app, &linked.grant)?;
+    if grant.what != Use::Download {
+        return Err(misused());
+    }
     let content = app.blobs.get(&name.digest).await?;
     let content = content.ok_or_else(|| Problem::not_found("Sandbox not found"))?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], content))
@@ -218,7 +220,12 @@ async fn assign(
     let pfn = serde_json::from_str(&body).unwrap_or(body);
     let name = named(&pfn)?;
     brought(&app, &subject, &name).await?;
-    match app.lifecycle.store.assign_sandbox(job.id, job.attempt, &name).await? {
+    let new = app.lifecycle.store.assign_sandbox(job.id, job.attempt, &name).await?;
+    if let Subject::Job { job, .. } = &subject {
+        sending::forget(&app, &name, Some(*job)).await?;
+        return Ok(Json(Value::Null));
+    }
+    match new {
         true => Ok(Json(Value::Null)),
         false => Err(Problem::bad_request("Sandbox already assigned")),
     }

@@ -67,8 +67,8 @@ async fn submit(
         }
     };
     match (server.json, &submitted.job_ids[..]) {
-        // The jobs as they ended say it all.
-        (true, _) if wait_too => {}
+        // What is printed is the jobs as they ended; their numbers are not lost before.
+        (true, _) if wait_too => eprintln!("jobs {:?}", submitted.job_ids),
         (true, _) => show::json(&submitted)?,
         (false, [job]) => println!("job {job}"),
         (false, [first, .., last]) => {
@@ -172,16 +172,22 @@ async fn logs(client: &Client, server: &Server, id: i64, stderr: bool) -> anyhow
 }
 
 async fn output(client: &Client, server: &Server, jobs: &[i64], to: &Path) -> anyhow::Result<()> {
-    let mut fetched = Vec::new();
+    let (mut fetched, mut failed) = (Vec::new(), Ok(()));
     for job in jobs {
         let directory = to.join(format!("job-{job}"));
-        client.fetch_output(*job, &directory).await.with_context(|| format!("job {job}"))?;
+        failed = client.fetch_output(*job, &directory).await.with_context(|| format!("job {job}"));
+        if failed.is_err() {
+            break;
+        }
         if !server.json {
             println!("{}", directory.display());
         }
         fetched.push(json!({"job_id": job, "directory": directory}));
     }
-    if server.json { show::json(&fetched) } else { Ok(()) }
+    if server.json {
+        show::json(&fetched)?;
+    }
+    failed
 }
 
 async fn order(

@@ -109,7 +109,9 @@ async fn finish(
 
 /// When a payload started that has ended just now: a short one has, before anyone asked how it fares.
 fn started(attempt: &AttemptRecord, result: &AttemptResult, now: Timestamp) -> Option<Timestamp> {
-    if matches!(result.ending, Ending::NotStarted { .. }) {
+    use Ending::{Exited, Memory, Signalled, WallTime};
+    if !matches!(result.ending, Exited { .. } | Signalled { .. } | WallTime { .. } | Memory { .. })
+    {
         return None;
     }
     let wall = (result.consumption.wall_seconds * 1000.0) as i64;

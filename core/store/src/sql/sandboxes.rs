@@ -48,13 +48,18 @@ async fn expire(
     Ok((unused.len() as u64, gone))
 }
 
-/// Gives a job what an attempt leaves; whether it did not have it.
+/// Gives a job what an attempt leaves, in the place of what earlier ones left; whether it did not have it.
 async fn assign(
     c: &mut AnyConnection,
     job: JobId,
     attempt: AttemptNumber,
     name: &SandboxName,
 ) -> Result<bool, StoreError> {
+    sqlx::query("DELETE FROM job_sandboxes WHERE job_id = $1 AND attempt < $2")
+        .bind(job.0)
+        .bind(i64::from(attempt.0))
+        .execute(&mut *c)
+        .await?;
     let given = sqlx::query(
         "INSERT INTO job_sandboxes (job_id, name, digest, attempt) VALUES ($1, $2, $3, $4)
          ON CONFLICT DO NOTHING",
@@ -69,7 +74,7 @@ pub async fn unassign(c: &mut AnyConnection, job: JobId) -> Result<(), StoreErro
     Ok(())
 }
 
-/// What a pilot brings of a job is its owner's. It takes the place of what earlier attempts left.
+/// What a pilot brings of a job is its owner's.
 pub async fn hand_over(
     c: &mut AnyConnection,
     job: &JobRecord,
@@ -99,11 +104,6 @@ pub async fn hand_over(
         digest,
         format: rows::parsed(&row, "format")?,
     };
-    sqlx::query("DELETE FROM job_sandboxes WHERE job_id = $1 AND attempt < $2")
-        .bind(job.id.0)
-        .bind(i64::from(job.attempt.0))
-        .execute(&mut *c)
-        .await?;
     assign(c, job.id, job.attempt, &name).await?;
     Ok(())
 }
@@ -329,9 +329,9 @@ mod tests {
         assert!(sent(1, b"early").await && !sent(1, b"early").await);
         brings(1, b"output").await;
         assert_eq!(left().await, 2, "what the payload sent, and what its pilot brought");
-        assert!(sent(2, b"early, of the next").await);
-        assert_eq!(left().await, 3);
-        brings(2, b"output of the next").await;
+        assert!(sent(2, b"early").await, "it is the same, and of the next");
+        assert_eq!(left().await, 1);
+        brings(2, b"output").await;
         assert_eq!(left().await, 2);
     }
 }

@@ -4,66 +4,65 @@ use super::VALID;
 use crate::{Shared, problem::Problem};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use spinor_model::{id::JobId, sandbox::SandboxName};
+use spinor_model::{
+    id::{AttemptNumber, JobId},
+    sandbox::SandboxName,
+};
 
 /// Bytes of a grant.
 pub(super) const MAX_GRANT: u64 = 4096;
 
+/// What may be done with a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Use {
+    /// A person uploads. Servers that know no other uploads read this, and refuse the others.
+    Upload,
+    /// A payload does, for its job.
+    Payload(JobId, AttemptNumber),
+    /// Somebody downloads.
+    Download,
+}
+
 /// What a form or a link stands for.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Grant {
-    /// `upload` or `download`.
-    sandbox_grant: String,
+    #[serde(rename = "sandbox_grant")]
+    pub what: Use,
     name: String,
     /// Bytes, of what is to be uploaded.
     pub size: u64,
-    /// The job whose payload uploads.
-    #[serde(default)]
-    pub payload: Option<JobId>,
     exp: i64,
 }
 
 impl Grant {
-    fn signed(&self, app: &Shared) -> Result<String, Problem> {
+    /// One for a sandbox, of so many bytes where it is to be uploaded.
+    pub(super) fn give(
+        app: &Shared,
+        what: Use,
+        name: &SandboxName,
+        size: u64,
+    ) -> Result<String, Problem> {
+        let exp = app.lifecycle.now().plus(VALID).0 / 1000;
         app.keys
-            .sign(self)
+            .sign(&Self { what, name: name.to_string(), size, exp })
             .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
     }
 
-    fn new(app: &Shared, what: &str, name: &SandboxName) -> Self {
-        let exp = app.lifecycle.now().plus(VALID).0 / 1000;
-        let (sandbox_grant, name) = (what.to_owned(), name.to_string());
-        Self { sandbox_grant, name, size: 0, payload: None, exp }
-    }
-
-    /// One to download with.
-    pub(super) fn download(app: &Shared, name: &SandboxName) -> Result<String, Problem> {
-        Self::new(app, "download", name).signed(app)
-    }
-
-    /// One to upload so many bytes with, for a payload or a person.
-    pub(super) fn upload(
-        app: &Shared,
-        name: &SandboxName,
-        size: u64,
-        payload: Option<JobId>,
-    ) -> Result<String, Problem> {
-        Self { size, payload, ..Self::new(app, "upload", name) }.signed(app)
-    }
-
-    /// Reads one that is good for `what`, and for which sandbox.
-    pub(super) fn read(
-        app: &Shared,
-        what: &str,
-        text: &str,
-    ) -> Result<(SandboxName, Self), Problem> {
+    /// Reads one, and for which sandbox it is.
+    pub(super) fn read(app: &Shared, text: &str) -> Result<(SandboxName, Self), Problem> {
         let grant: Self =
             app.keys.verify(text).ok_or_else(|| Problem::forbidden("the grant is not valid"))?;
-        if grant.sandbox_grant != what || grant.exp * 1000 < app.lifecycle.now().0 {
-            return Err(Problem::forbidden("the grant is for something else, or too old"));
+        if grant.exp * 1000 < app.lifecycle.now().0 {
+            return Err(Problem::forbidden("the grant is too old"));
         }
         let name =
             grant.name.parse().map_err(|_| Problem::forbidden("the grant names no sandbox"))?;
         Ok((name, grant))
     }
+}
+
+/// What is said of a grant for something else.
+pub(super) fn misused() -> Problem {
+    Problem::forbidden("the grant is for something else")
 }

@@ -1,16 +1,17 @@
-//! How sandboxes come in: by a form, of the object store or of this server. A person's is taken on when it is
-//! named to a job; a payload's, when the payload gives it to its job.
+//! How sandboxes come in: by a form, of the object store or of this server. What is sent to the store is taken on
+//! when it is named: a payload's by the payload alone, which gives it to its job.
 
 use super::{
     VALID,
-    grant::{Grant, MAX_GRANT},
+    grant::{Grant, MAX_GRANT, Use, misused},
+    is_jobs,
 };
 use crate::{
     Guarded, Shared,
     auth::member,
     dirac::query::{read, unprocessable},
     problem::Problem,
-    sandboxes::{check_quota, has_sandbox, keep},
+    sandboxes::{check_quota, keep},
     speakers::their_job,
 };
 use axum::{
@@ -40,8 +41,14 @@ pub(super) fn routes(guarded: &Guarded) -> OpenApiRouter<Shared> {
 /// Bytes of a form: a VO's `limits.max_sandbox_mb` counts up to this.
 const MAX_FORM: usize = 256 << 20;
 
-/// Forms that are taken at a time: each is held in memory.
-static FORMS: Semaphore = Semaphore::const_new(4);
+/// Files that are taken at a time, of people and of payloads: each is held in memory.
+static PEOPLES: Semaphore = Semaphore::const_new(4);
+static PAYLOADS: Semaphore = Semaphore::const_new(2);
+
+/// Payloads keep no people waiting.
+fn turn(payload: bool) -> &'static Semaphore {
+    if payload { &PAYLOADS } else { &PEOPLES }
+}
 
 /// A sandbox that is to be uploaded.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -64,7 +71,7 @@ async fn initiate(
     Extension(subject): Extension<Subject>,
     bytes: Bytes,
 ) -> Result<Json<Value>, Problem> {
-    let (vo, group, user, payload) = sender(&app, &subject).await?;
+    let (vo, group, user, what) = sender(&app, &subject).await?;
     let info: Info = read(&bytes)?;
     if info.checksum_algorithm != "sha256" || info.size == 0 {
         return Err(unprocessable(
@@ -82,40 +89,44 @@ async fn initiate(
         let text = format!("Sandbox too large, maximum allowed is {limit} bytes");
         return Err(Problem::bad_request(text));
     }
-    let here = match payload {
-        None => app.lifecycle.store.has_sandbox(&vo, Some(&user), digest).await?,
-        Some(job) => has_sandbox(&app, &subject, job, &digest).await?,
-    };
     let name = SandboxName { vo, group, user, digest, format };
+    let here = match &subject {
+        Subject::Job { .. } => is_jobs(&app, &subject, &name).await?,
+        _ => app.lifecycle.store.has_sandbox(&name.vo, Some(&name.user), digest).await?,
+    };
     if here {
         // It is wanted again: its days begin anew.
         app.lifecycle.store.add_sandbox(new(&name, info.size), app.lifecycle.now()).await?;
         return Ok(Json(json!({"pfn": name.to_string(), "url": null, "fields": {}})));
     }
     check_quota(&app, &name.vo, info.size).await?;
+    let payload = match what {
+        Use::Payload(job, _) => Some(job),
+        Use::Upload | Use::Download => None,
+    };
     let ticket = ticket(&name, payload);
     if let Some(Form { url, fields }) =
         app.blobs.form(&ticket, info.size, app.lifecycle.now(), VALID).await?
     {
         return Ok(Json(json!({"pfn": name.to_string(), "url": url, "fields": fields})));
     }
-    let grant = Grant::upload(&app, &name, info.size, payload)?;
+    let grant = Grant::give(&app, what, &name, info.size)?;
     let url = format!("{}/api/jobs/sandbox/upload", app.lifecycle.url);
     let fields = json!({"key": name.to_string(), "grant": grant});
     Ok(Json(json!({"pfn": name.to_string(), "url": url, "fields": fields})))
 }
 
-/// In whose name a caller uploads, and for which job if it is a payload.
+/// In whose name a caller uploads.
 async fn sender(
     app: &Shared,
     subject: &Subject,
-) -> Result<(VoName, GroupName, UserName, Option<JobId>), Problem> {
+) -> Result<(VoName, GroupName, UserName, Use), Problem> {
     if let Subject::Job { job, .. } = subject {
         let job = their_job(app, subject, job.0).await?;
-        return Ok((job.vo, job.group, job.owner, Some(job.id)));
+        return Ok((job.vo, job.group, job.owner, Use::Payload(job.id, job.attempt)));
     }
     let member = member(subject)?;
-    Ok((member.vo.clone(), member.group.clone(), member.user.clone(), None))
+    Ok((member.vo.clone(), member.group.clone(), member.user.clone(), Use::Upload))
 }
 
 fn new(name: &SandboxName, size: u64) -> NewSandbox {
@@ -147,16 +158,26 @@ pub(super) async fn take(
 ) -> Result<bool, Problem> {
     let ticket = ticket(name, payload);
     let limit = app.lifecycle.document(&name.vo)?.limits.max_sandbox_mb << 20;
+    let _turn = turn(payload.is_some()).acquire().await.map_err(broken)?;
     let Some(content) = app.blobs.sent(&ticket, limit).await? else { return Ok(false) };
     let checked = check_content(name, &content);
     if checked.is_ok() {
         keep(app, new(name, content.len() as u64), &content).await?;
     }
-    // A payload's stays for a while: it is asked for again where what follows fails.
+    // A payload's is its job's before it is taken away.
     if checked.is_err() || payload.is_none() {
-        app.blobs.remove_sent(&ticket).await?;
+        forget(app, name, payload).await?;
     }
     checked.map(|()| true)
+}
+
+/// What was sent is no longer asked for.
+pub(super) async fn forget(
+    app: &Shared,
+    name: &SandboxName,
+    payload: Option<JobId>,
+) -> Result<(), Problem> {
+    Ok(app.blobs.remove_sent(&ticket(name, payload)).await?)
 }
 
 fn broken(error: impl std::fmt::Display) -> Problem {
@@ -185,25 +206,45 @@ async fn upload(State(app): State<Shared>, mut form: Multipart) -> Result<Status
         match field.name().unwrap_or_default() {
             "grant" => {
                 let text = content(field, MAX_GRANT).await?;
-                granted = Some(Grant::read(&app, "upload", &String::from_utf8_lossy(&text))?);
+                granted = Some(Grant::read(&app, &String::from_utf8_lossy(&text))?);
             }
             "file" => {
                 let missing = || Problem::forbidden("no grant before the file");
                 let (name, grant) = granted.take().ok_or_else(missing)?;
-                let _turn = FORMS.acquire().await.map_err(broken)?;
+                let turn = turn(matches!(grant.what, Use::Payload(..)));
+                let _turn = turn.acquire().await.map_err(broken)?;
                 let content = tokio::time::timeout(VALID, content(field, grant.size)).await;
                 let content = content.map_err(broken)??;
                 check_content(&name, &content)?;
-                match grant.payload {
-                    None => keep(&app, new(&name, content.len() as u64), &content).await?,
-                    sent => app.blobs.keep_sent(&ticket(&name, sent), content).await?,
-                }
+                store(&app, &grant, &name, &content).await?;
                 return Ok(StatusCode::NO_CONTENT);
             }
             _ => {}
         }
     }
     Err(Problem::bad_request("the form has no file"))
+}
+
+/// Takes on what was seen to be what its name says; what a payload sends, its job has.
+async fn store(
+    app: &Shared,
+    grant: &Grant,
+    name: &SandboxName,
+    content: &[u8],
+) -> Result<(), Problem> {
+    let new = new(name, content.len() as u64);
+    match grant.what {
+        Use::Download => Err(misused()),
+        Use::Upload => keep(app, new, content).await,
+        Use::Payload(job, attempt) => {
+            let (vo, owner) = (name.vo.clone(), name.user.clone());
+            let payload = Subject::Job { job, attempt, vo, owner };
+            let job = their_job(app, &payload, job.0).await?;
+            keep(app, new, content).await?;
+            app.lifecycle.store.assign_sandbox(job.id, job.attempt, name).await?;
+            Ok(())
+        }
+    }
 }
 
 /// Whether content is what its name says.
