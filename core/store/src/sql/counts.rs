@@ -26,29 +26,51 @@ struct Known {
     at: Instant,
     /// How long it is good.
     good: Duration,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Slot {
+    /// None while it is counted for the first time.
+    known: Option<Known>,
     /// Whoever has it counts.
     turn: Arc<Turn<()>>,
 }
 
-impl Known {
-    fn is_within(&self, times: u32) -> bool {
-        self.at.elapsed() < self.good * times
+impl Slot {
+    /// What is known, if it is no older than so many times what it is good for.
+    fn within(&self, times: u32) -> Option<Arc<Counted>> {
+        let known = self.known.as_ref().filter(|known| known.at.elapsed() < known.good * times)?;
+        Some(known.counted.clone())
+    }
+
+    fn is_needed(&self) -> bool {
+        self.within(2).is_some() || self.turn.try_lock().is_err()
     }
 }
 
 /// What was counted lately, by question.
 #[derive(Debug, Clone, Default)]
 pub struct Counts {
-    known: Arc<Mutex<HashMap<String, Known>>>,
+    slots: Arc<Mutex<HashMap<String, Slot>>>,
 }
 
 impl Counts {
-    fn all(&self) -> MutexGuard<'_, HashMap<String, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slots(&self) -> MutexGuard<'_, HashMap<String, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn known(&self, question: &str) -> Option<Known> {
-        self.all().get(question).cloned()
+    /// A question's slot, and its turn if it is free; a new one, unless there are too many.
+    fn slot(&self, question: &str) -> Option<(Slot, Option<OwnedMutexGuard<()>>)> {
+        let mut slots = self.slots();
+        if slots.len() >= KEPT && !slots.contains_key(question) {
+            slots.retain(|_, slot| slot.is_needed());
+            if slots.len() >= KEPT {
+                return None;
+            }
+        }
+        let slot = slots.entry(question.to_owned()).or_default().clone();
+        let turn = slot.turn.clone().try_lock_owned().ok();
+        Some((slot, turn))
     }
 
     /// What `count` says, or said a moment ago. Of those who ask for the same many rows at the same
@@ -58,58 +80,49 @@ impl Counts {
         question: String,
         count: impl Future<Output = Result<Counted, StoreError>> + Send + 'static,
     ) -> Result<Arc<Counted>, StoreError> {
-        let Some(known) = self.known(&question) else {
-            return self.clone().count(question, count, None).await;
-        };
-        if known.is_within(1) {
-            return Ok(known.counted);
+        let Some((slot, turn)) = self.slot(&question) else { return Ok(Arc::new(count.await?)) };
+        if let Some(counted) = slot.within(1) {
+            return Ok(counted);
         }
-        if known.is_within(2) {
-            if let Ok(turn) = known.turn.try_lock_owned() {
-                let again = self.clone().count(question, count, Some(turn));
+        if let Some(counted) = slot.within(2) {
+            if turn.is_some() {
+                let again = self.clone().count(question, count);
                 tokio::spawn(async {
+                    let _turn = turn;
                     if let Err(error) = again.await {
                         tracing::warn!(%error, "not counted anew");
                     }
                 });
             }
-            return Ok(known.counted);
+            return Ok(counted);
         }
-        let turn = known.turn.lock_owned().await;
-        match self.known(&question) {
-            // Whoever had the turn before has counted.
-            Some(known) if known.is_within(1) => Ok(known.counted),
-            _ => self.clone().count(question, count, Some(turn)).await,
+        if turn.is_none() {
+            // Of many rows, what is being counted is good enough; few are counted by each.
+            drop(slot.turn.lock().await);
+            let counted = self.slots().get(&question).and_then(|slot| slot.within(1));
+            if let Some(counted) = counted {
+                return Ok(counted);
+            }
         }
+        self.clone().count(question, count).await
     }
 
     async fn count(
         self,
         question: String,
         count: impl Future<Output = Result<Counted, StoreError>>,
-        _turn: Option<OwnedMutexGuard<()>>,
     ) -> Result<Arc<Counted>, StoreError> {
         let began = Instant::now();
         let counted = Arc::new(count.await?);
-        self.remember(question, &counted, (began.elapsed() * SHARE).min(LONGEST));
-        Ok(counted)
-    }
-
-    fn remember(&self, question: String, counted: &Arc<Counted>, good: Duration) {
-        let mut all = self.all();
+        let good = (began.elapsed() * SHARE).min(LONGEST);
+        let mut slots = self.slots();
         if counted.total < MANY {
-            all.remove(&question);
-            return;
+            slots.remove(&question);
+        } else {
+            let known = Known { counted: counted.clone(), at: Instant::now(), good };
+            slots.entry(question).or_default().known = Some(known);
         }
-        if all.len() >= KEPT {
-            all.retain(|_, known| known.is_within(2));
-        }
-        let turn = match all.get(&question) {
-            Some(known) => known.turn.clone(),
-            None if all.len() >= KEPT => return,
-            None => Arc::default(),
-        };
-        all.insert(question, Known { counted: counted.clone(), at: Instant::now(), good, turn });
+        Ok(counted)
     }
 }
 
@@ -120,7 +133,7 @@ mod tests {
 
     /// Makes what is known so many times older than it is good.
     fn age(counts: &Counts, times: f64) {
-        counts.all().values_mut().for_each(|known| {
+        counts.slots().values_mut().filter_map(|slot| slot.known.as_mut()).for_each(|known| {
             known.good = Duration::from_secs(1);
             known.at = Instant::now() - Duration::from_secs_f64(times);
         });
@@ -144,7 +157,9 @@ mod tests {
         assert_eq!((ask("few", 3).await, ask("few", 4).await, times()), (3, 4, 2));
         assert_eq!((ask("many", MANY).await, ask("many", 7).await, times()), (MANY, MANY, 1));
         let (a, b) = tokio::join!(ask("few", 1), ask("few", 2));
-        assert_eq!((a, b, times()), (1, 2, 2), "few do not wait for each other");
+        assert_eq!((a, b, times()), (1, 2, 2), "few are counted by each");
+        let (a, b) = tokio::join!(ask("new", MANY), ask("new", 7));
+        assert_eq!((a, b, times()), (MANY, MANY, 1), "many by one, also at first");
         // When it is old, it is counted anew, once, and nobody waits for that.
         age(&counts, 1.5);
         let (a, b) = tokio::join!(ask("many", 20_000), ask("many", 30_000));
