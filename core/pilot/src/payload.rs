@@ -51,7 +51,7 @@ const TAIL: u64 = 4096;
 /// Runs a job, until its slot ends at the latest, and brings its result to the server.
 pub async fn run(
     client: Client,
-    job: Assignment,
+    mut job: Assignment,
     directory: PathBuf,
     means: Arc<Means>,
     share: Share,
@@ -70,8 +70,8 @@ pub async fn run(
             started = Instant::now();
             let _renewal = Renewal::begin(&client, job.job, &directory, due);
             // Its slot may have a little less than it offered.
-            let deadline = (started + Duration::from_secs(job.wall_time)).min(ends);
-            watch_over(begun, &job, wish, deadline).await
+            job.wall_time = job.wall_time.min(ends.saturating_duration_since(started).as_secs());
+            watch_over(begun, &job, wish, started).await
         }
         Ok(Err(ending)) => (ending, Usage::default()),
         Err(error @ ClientError::CutOff(_)) => return Err(error),
@@ -152,12 +152,13 @@ async fn watch_over(
     begun: Begun,
     job: &Assignment,
     mut wish: watch::Receiver<Wish>,
-    deadline: Instant,
+    started: Instant,
 ) -> (Ending, Usage) {
     let Begun { leader: child, group: bounds, harsh, failure } = begun;
     let group = Group { leader: leader(&child), harsh };
     let guard = process::Guard::new(group.leader);
     let mut waiting = tokio::task::spawn_blocking(move || wait(child, bounds));
+    let deadline = started + Duration::from_secs(job.wall_time);
     let (mut most, mut cut_off, mut look) = (Usage::default(), None, FIRST_LOOK);
     let ended = loop {
         tokio::select! {

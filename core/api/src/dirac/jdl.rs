@@ -225,7 +225,10 @@ const NAMES: [(&str, &str); 9] = [
 /// A finding about a description, as whoever wrote the JDL knows it.
 fn in_jdl(finding: Finding) -> Finding {
     let named = NAMES.iter().find_map(|(name, attribute)| {
-        let (place, rest) = finding.field.split_once(name)?;
+        // Behind the number of the JDL, if there is one.
+        let at = finding.field.find('/')?;
+        let (place, path) = finding.field.split_at(at);
+        let rest = path.strip_prefix(name)?;
         (rest.is_empty() || rest.starts_with('/')).then(|| format!("{place}{attribute}{rest}"))
     });
     Finding { field: named.unwrap_or(finding.field), ..finding }
@@ -256,4 +259,23 @@ fn read(
         return Err(Problem::bad_request(text));
     }
     Ok((described, named.iter().filter_map(|name| name.parse().ok()).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_finding_begins_with_is_called_otherwise() {
+        for (field, called) in [
+            ("/parameters/x", "Parameters/x"),
+            ("[3]/input_sandboxes", "[3]InputSandbox"),
+            ("/environment/arguments", "ExecutionEnvironment/arguments"),
+            ("/requirements/name", "/requirements/name"),
+            ("/names", "/names"),
+            ("JobGroup", "JobGroup"),
+        ] {
+            assert_eq!(in_jdl(Finding::new(field, "", "")).field, called);
+        }
+    }
 }

@@ -24,6 +24,16 @@ pub(super) enum Use {
     Download,
 }
 
+impl Use {
+    /// The job whose payload uploads, if one does.
+    pub(super) fn payload(self) -> Option<JobId> {
+        match self {
+            Self::Payload(job, _) => Some(job),
+            Self::Upload | Self::Download => None,
+        }
+    }
+}
+
 /// What a form or a link stands for.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Grant {

@@ -46,8 +46,8 @@ static PEOPLES: Semaphore = Semaphore::const_new(4);
 static PAYLOADS: Semaphore = Semaphore::const_new(2);
 
 /// Payloads keep no people waiting.
-fn turn(payload: bool) -> &'static Semaphore {
-    if payload { &PAYLOADS } else { &PEOPLES }
+fn turn(payload: Option<JobId>) -> &'static Semaphore {
+    if payload.is_some() { &PAYLOADS } else { &PEOPLES }
 }
 
 /// A sandbox that is to be uploaded.
@@ -100,11 +100,7 @@ async fn initiate(
         return Ok(Json(json!({"pfn": name.to_string(), "url": null, "fields": {}})));
     }
     check_quota(&app, &name.vo, info.size).await?;
-    let payload = match what {
-        Use::Payload(job, _) => Some(job),
-        Use::Upload | Use::Download => None,
-    };
-    let ticket = ticket(&name, payload);
+    let ticket = ticket(&name, what.payload());
     if let Some(Form { url, fields }) =
         app.blobs.form(&ticket, info.size, app.lifecycle.now(), VALID).await?
     {
@@ -156,10 +152,15 @@ pub(super) async fn take(
     name: &SandboxName,
     payload: Option<JobId>,
 ) -> Result<bool, Problem> {
-    let ticket = ticket(name, payload);
+    // What is sent to this server is taken on as it comes: nothing waits, nor is waited for.
+    if !app.blobs.takes_forms() {
+        return Ok(false);
+    }
     let limit = app.lifecycle.document(&name.vo)?.limits.max_sandbox_mb << 20;
-    let _turn = turn(payload.is_some()).acquire().await.map_err(broken)?;
-    let Some(content) = app.blobs.sent(&ticket, limit).await? else { return Ok(false) };
+    let _turn = turn(payload).acquire().await.map_err(broken)?;
+    let Some(content) = app.blobs.sent(&ticket(name, payload), limit).await? else {
+        return Ok(false);
+    };
     let checked = check_content(name, &content);
     if checked.is_ok() {
         keep(app, new(name, content.len() as u64), &content).await?;
@@ -206,13 +207,16 @@ async fn upload(State(app): State<Shared>, mut form: Multipart) -> Result<Status
         match field.name().unwrap_or_default() {
             "grant" => {
                 let text = content(field, MAX_GRANT).await?;
-                granted = Some(Grant::read(&app, &String::from_utf8_lossy(&text))?);
+                let (name, grant) = Grant::read(&app, &String::from_utf8_lossy(&text))?;
+                if grant.what == Use::Download {
+                    return Err(misused());
+                }
+                granted = Some((name, grant));
             }
             "file" => {
                 let missing = || Problem::forbidden("no grant before the file");
                 let (name, grant) = granted.take().ok_or_else(missing)?;
-                let turn = turn(matches!(grant.what, Use::Payload(..)));
-                let _turn = turn.acquire().await.map_err(broken)?;
+                let _turn = turn(grant.what.payload()).acquire().await.map_err(broken)?;
                 let content = tokio::time::timeout(VALID, content(field, grant.size)).await;
                 let content = content.map_err(broken)??;
                 check_content(&name, &content)?;
