@@ -1,9 +1,8 @@
 //! Submissions: a template and its jobs, stored whole or not at all.
 
 use super::{
-    SqlStore,
     dialect::{Dialect, Growing, alone, parts, statement},
-    gather::Together,
+    gather::{Done, Together},
     moves::intern_class,
     rows::{self, to_json},
 };
@@ -23,12 +22,44 @@ use std::{
 /// A submission: templates of one VO.
 #[derive(Clone)]
 pub struct Asked {
-    /// Them.
-    pub templates: Arc<Vec<NewTemplate>>,
-    /// What may wait in the VO.
-    pub room: Room,
-    /// When.
-    pub now: Timestamp,
+    templates: Arc<Vec<Written>>,
+    room: Room,
+    now: Timestamp,
+}
+
+impl Asked {
+    /// Templates, what may wait in their VO, and when it is.
+    pub fn new(
+        templates: Vec<NewTemplate>,
+        room: Room,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let written: Result<_, _> = templates.into_iter().map(Written::new).collect();
+        Ok(Self { templates: Arc::new(written?), room, now })
+    }
+}
+
+/// A template, and what goes into the database as JSON: written before its turn comes, which holds up all others.
+struct Written {
+    new: NewTemplate,
+    shape: Shape,
+    plan: String,
+    requirement: String,
+    planned_by: String,
+    input_data: String,
+}
+
+impl Written {
+    fn new(new: NewTemplate) -> Result<Self, StoreError> {
+        Ok(Self {
+            shape: Shape::of(&new)?,
+            plan: to_json(&new.plan)?,
+            requirement: to_json(&new.requirement)?,
+            planned_by: to_json(&new.planned_by)?,
+            input_data: to_json(&new.input_data)?,
+            new,
+        })
+    }
 }
 
 impl Together for Asked {
@@ -37,55 +68,36 @@ impl Together for Asked {
 
     /// Those of one VO under one limit are counted together.
     fn group(&self) -> Self::Group {
-        (self.templates.first().map(|new| new.vo.clone()), self.room.max_waiting)
-    }
-
-    async fn alone(self, store: &SqlStore) -> Result<Submission, StoreError> {
-        let taken = taken(store, vec![self]).await?;
-        Ok(match taken {
-            Ok(mut each) => {
-                each.pop().unwrap_or(Submission::Stored { jobs: Vec::new(), changes: Vec::new() })
-            }
-            Err(refusal) => refusal,
-        })
+        (self.templates.first().map(|one| one.new.vo.clone()), self.room.max_waiting)
     }
 
     async fn together(
-        store: &SqlStore,
-        asked: Vec<Self>,
-    ) -> Result<Option<Vec<Submission>>, StoreError> {
-        Ok(taken(store, asked).await?.ok())
+        c: &mut AnyConnection,
+        asked: &[Self],
+    ) -> Result<Done<Submission>, StoreError> {
+        submit(c, asked).await
     }
 }
 
 /// Takes submissions of one VO on, all of them; or says why one of them cannot be, and has done nothing.
-async fn taken(
-    store: &SqlStore,
-    asked: Vec<Asked>,
-) -> Result<Result<Vec<Submission>, Submission>, StoreError> {
-    store.write(move |c| Box::pin(async move { submit(c, &asked).await })).await
-}
-
-async fn submit(
-    c: &mut AnyConnection,
-    asked: &[Asked],
-) -> Result<Result<Vec<Submission>, Submission>, StoreError> {
-    let templates: Vec<&NewTemplate> = asked.iter().flat_map(|one| one.templates.iter()).collect();
+async fn submit(c: &mut AnyConnection, asked: &[Asked]) -> Result<Done<Submission>, StoreError> {
+    let templates: Vec<&Written> = asked.iter().flat_map(|one| one.templates.iter()).collect();
     let mut jobs = Vec::with_capacity(templates.len());
     let mut new: Vec<New<'_>> = Vec::new();
     for (number, (of, before)) in (0..).zip(templates.iter().zip(repeated(c, &templates).await?)) {
-        let done = before.turns.len().min(of.times.len());
-        if done < of.times.len() {
+        let times = &of.new.times;
+        let done = before.turns.len().min(times.len());
+        if done < times.len() {
             let fresh = |key: &&String| !before.keys.contains(*key);
-            let missing = of.times.iter().skip(done).chain(&of.times);
+            let missing = times.iter().skip(done).chain(times);
             let key = missing.flatten().find(fresh).cloned();
-            new.push(New { number, of, key, times: of.times.len() - done });
+            new.push(New { number, of, key, times: times.len() - done });
         }
         jobs.push(before.turns.into_iter().take(done).collect::<Vec<_>>());
     }
     let mut queues: Vec<Option<(QueueKey, usize)>> = vec![None; templates.len()];
     if let Some(first) = new.first() {
-        if let Some(refusal) = refused(c, asked, first.of, &new).await? {
+        if let Some(refusal) = refused(c, asked, &first.of.new.vo, &new).await? {
             return Ok(Err(refusal));
         }
         let now = asked.iter().map(|one| one.now).max().unwrap_or(Timestamp(0));
@@ -105,7 +117,7 @@ async fn submit(
 struct New<'a> {
     /// Its place among all.
     number: usize,
-    of: &'a NewTemplate,
+    of: &'a Written,
     key: Option<String>,
     /// How often it is not there yet.
     times: usize,
@@ -113,7 +125,7 @@ struct New<'a> {
 
 impl New<'_> {
     fn count(&self) -> usize {
-        self.of.jobs.len() * self.times
+        self.of.new.jobs.len() * self.times
     }
 }
 
@@ -152,7 +164,7 @@ fn answer(
 async fn refused(
     c: &mut AnyConnection,
     asked: &[Asked],
-    first: &NewTemplate,
+    vo: &VoName,
     new: &[New<'_>],
 ) -> Result<Option<Submission>, StoreError> {
     if let Some(Room { max_waiting, .. }) = asked.first().map(|one| one.room) {
@@ -160,8 +172,8 @@ async fn refused(
         let waiting = match asked.iter().filter_map(|one| one.room.waiting).max() {
             Some(known) => known,
             None => {
-                alone(c, &format!("waiting {}", first.vo)).await?;
-                waiting(c, &first.vo).await?
+                alone(c, &format!("waiting {vo}")).await?;
+                waiting(c, vo).await?
             }
         };
         if waiting + new.iter().map(|new| new.count() as u64).sum::<u64>() > max_waiting {
@@ -178,14 +190,14 @@ async fn store(
     now: Timestamp,
 ) -> Result<BTreeMap<usize, (QueueKey, Vec<Vec<JobId>>)>, StoreError> {
     let ids = insert_templates(c, new, now).await?;
-    let mut shapes: BTreeMap<Shape, BTreeMap<i64, &New<'_>>> = BTreeMap::new();
+    let mut shapes: BTreeMap<&Shape, BTreeMap<i64, &New<'_>>> = BTreeMap::new();
     for (new, id) in new.iter().zip(&ids) {
-        shapes.entry(Shape::of(new.of)?).or_default().insert(*id, new);
+        shapes.entry(&new.of.shape).or_default().insert(*id, new);
     }
     let mut stored = BTreeMap::new();
     for (shape, templates) in shapes {
         let class = shape.class(c).await?;
-        let mut jobs = insert_jobs(c, &shape, class, &templates, now).await?;
+        let mut jobs = insert_jobs(c, shape, class, &templates, now).await?;
         for (id, new) in templates {
             let rows = jobs.remove(&id).unwrap_or_default();
             let queue = QueueKey { class, owner: shape.owner.clone() };
@@ -198,10 +210,10 @@ async fn store(
 /// What was taken on before, under the same keys.
 async fn repeated(
     c: &mut AnyConnection,
-    templates: &[&NewTemplate],
+    templates: &[&Written],
 ) -> Result<Vec<Before>, StoreError> {
     let mut found: Vec<Before> = templates.iter().map(|_| Before::default()).collect();
-    let keyed = |(n, new): (usize, &&NewTemplate)| {
+    let keyed = |(n, Written { new, .. }): (usize, &&Written)| {
         let (vo, owner) = (new.vo.clone(), new.owner.clone());
         let asked = move |(turn, key): (usize, Option<String>)| {
             Some(json!({"n": n, "turn": turn, "vo": vo, "owner": owner, "key": key?}))
@@ -217,7 +229,9 @@ async fn repeated(
     let request = |key: &str| key.rsplit_once('/').map_or(key, |(request, _)| request).to_owned();
     let requests = templates
         .iter()
-        .filter_map(|new| new.times.iter().flatten().next().map(|key| (new, request(key))))
+        .filter_map(|Written { new, .. }| {
+            new.times.iter().flatten().next().map(|key| (new, request(key)))
+        })
         .map(|(new, request)| format!("{} {} {request}", new.vo, new.owner));
     for request in requests.collect::<BTreeSet<_>>() {
         alone(c, &format!("submission {request}")).await?;
@@ -256,7 +270,7 @@ async fn missing_sandbox(
     c: &mut AnyConnection,
     templates: &[New<'_>],
 ) -> Result<Option<Digest>, StoreError> {
-    let of_one = |New { of: new, .. }: &New<'_>| {
+    let of_one = |New { of: Written { new, .. }, .. }: &New<'_>| {
         let (vo, owner) = (new.vo.clone(), new.owner.clone());
         let named = |digest| json!({"vo": vo, "owner": owner, "digest": digest});
         new.sandboxes.iter().map(named).collect::<Vec<_>>()
@@ -286,7 +300,8 @@ async fn insert_templates(
             "INSERT INTO templates (vo, grp, owner, job_type, submission_key, template, plan, requirement,
                 planned_by, jobs, submitted, source, input_data) VALUES",
         );
-        for one @ New { of: new, key, .. } in part {
+        for one @ New { of, key, .. } in part {
+            let new = &of.new;
             let row = [
                 new.vo.to_string().into(),
                 new.group.to_string().into(),
@@ -294,13 +309,13 @@ async fn insert_templates(
                 new.job_type.to_string().into(),
                 key.clone().into(),
                 new.template.clone().into(),
-                to_json(&new.plan)?.into(),
-                to_json(&new.requirement)?.into(),
-                to_json(&new.planned_by)?.into(),
+                of.plan.clone().into(),
+                of.requirement.clone().into(),
+                of.planned_by.clone().into(),
                 (one.count() as i64).into(),
                 now.0.into(),
                 rows::plain(&new.source).into(),
-                to_json(&new.input_data)?.into(),
+                of.input_data.clone().into(),
             ];
             insert.row(row, "")?;
         }
@@ -311,7 +326,7 @@ async fn insert_templates(
     }
     ids.sort_unstable();
     let given = templates.iter().zip(&ids).flat_map(|(new, id)| {
-        new.of.sandboxes.iter().map(move |digest| json!({"template": id, "digest": digest}))
+        new.of.new.sandboxes.iter().map(move |digest| json!({"template": id, "digest": digest}))
     });
     let given: Vec<_> = given.collect();
     if !given.is_empty() {
@@ -376,7 +391,7 @@ async fn insert_jobs(
 ) -> Result<BTreeMap<i64, Rows>, StoreError> {
     let mut numbered: Vec<(i64, i64, &NewJob)> = Vec::new();
     for (template, new) in templates {
-        for (row, job) in (0..).zip(&new.of.jobs) {
+        for (row, job) in (0..).zip(&new.of.new.jobs) {
             numbered.extend((0..new.times).map(|_| (*template, row, job)));
         }
     }

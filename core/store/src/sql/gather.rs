@@ -4,38 +4,41 @@
 use super::SqlStore;
 use crate::StoreError;
 use futures::future::join_all;
+use sqlx::AnyConnection;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    mem,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
-use tokio::sync::{Mutex as Turn, OwnedMutexGuard, oneshot};
+use tokio::sync::oneshot;
 
 /// Requests that can be done together.
 pub trait Together: Clone + Send + Sync + Sized + 'static {
     /// What comes of one.
     type Answer: Send + 'static;
     /// Only those of one group go together.
-    type Group: Ord + Send;
+    type Group: Ord + Clone + Send + Sync + 'static;
 
     /// Which it is of.
     fn group(&self) -> Self::Group;
 
-    /// Does one.
-    fn alone(
-        self,
-        store: &SqlStore,
-    ) -> impl Future<Output = Result<Self::Answer, StoreError>> + Send;
-
-    /// Does several of a group in one transaction: all of them, or nothing has happened. Where one of them
-    /// cannot be done there is no answer, and each is tried alone.
+    /// Does some of a group in a transaction: all of them, or nothing, and says what comes of one that cannot
+    /// be done.
     fn together(
-        store: &SqlStore,
-        requests: Vec<Self>,
-    ) -> impl Future<Output = Result<Option<Vec<Self::Answer>>, StoreError>> + Send;
+        c: &mut AnyConnection,
+        requests: &[Self],
+    ) -> impl Future<Output = Result<Done<Self::Answer>, StoreError>> + Send;
 }
 
-/// So many requests go together at most.
-const MOST: usize = 128;
+/// An answer to each, or what comes of one that cannot be done.
+pub type Done<T> = Result<Vec<T>, T>;
+
+/// So many requests go together at most, where there is one writer: while it is at work on these, those who had the
+/// ones before ask for more.
+const MOST: usize = 16;
+
+/// Where there are many, for whom the way to the database and back is longer.
+const MOST_SHARED: usize = 128;
 
 type Tell<R> = oneshot::Sender<Result<<R as Together>::Answer, StoreError>>;
 
@@ -44,81 +47,161 @@ struct Waiting<R: Together> {
     tell: Tell<R>,
 }
 
-/// Requests of one kind, on their way to one database.
+/// Requests of one kind, on their way to one database. Each group that is here has a leader, who is about to
+/// take it there.
 #[derive(Clone)]
 pub struct Gather<R: Together> {
-    waiting: Arc<Mutex<Vec<Waiting<R>>>>,
-    turn: Arc<Turn<()>>,
+    groups: Arc<Mutex<Groups<R>>>,
 }
+
+type Groups<R> = BTreeMap<<R as Together>::Group, Vec<Waiting<R>>>;
 
 impl<R: Together> Default for Gather<R> {
     fn default() -> Self {
-        Self { waiting: Arc::default(), turn: Arc::default() }
+        Self { groups: Arc::default() }
     }
 }
 
 impl<R: Together> Gather<R> {
-    /// Does a request, together with those that wait by then. What has begun goes on if the caller
-    /// hangs up; what has not is forgotten.
+    /// Does a request, together with those of its group that wait when the database gets to it. What has begun
+    /// goes on if the caller hangs up; what has not is forgotten.
     pub async fn run(&self, store: &SqlStore, request: R) -> Result<R::Answer, StoreError> {
-        let (tell, mut told) = oneshot::channel();
-        self.put(Waiting { request, tell });
-        loop {
-            tokio::select! {
-                biased;
-                answer = &mut told => return answer.map_err(|_| StoreError::Closed)?,
-                turn = self.turn.clone().lock_owned() => {
-                    tokio::spawn(serve(store.clone(), self.take(), turn));
-                }
-            }
+        let (tell, told) = oneshot::channel();
+        let group = request.group();
+        if self.put(group.clone(), Waiting { request, tell }) {
+            self.lead(store, &group);
         }
+        told.await.map_err(|_| StoreError::Closed)?
     }
 
-    fn put(&self, waiting: Waiting<R>) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
+    /// Whether the group is new, and wants a leader.
+    fn put(&self, group: R::Group, waiting: Waiting<R>) -> bool {
+        let mut groups = lock(&self.groups);
+        let led = groups.contains_key(&group);
+        groups.entry(group).or_default().push(waiting);
+        !led
     }
 
-    fn take(&self) -> Vec<Waiting<R>> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.retain(|waiting| !waiting.tell.is_closed());
-        let most = waiting.len().min(MOST);
-        waiting.drain(..most).collect()
+    fn lead(&self, store: &SqlStore, group: &R::Group) {
+        let (gather, store, group) = (self.clone(), store.clone(), group.clone());
+        tokio::spawn(async move {
+            // Also if this one comes to grief, others follow.
+            let batch = Batch::of(gather.clone(), store.clone(), group.clone());
+            drop(tokio::spawn(Arc::new(batch).serve()).await);
+            if store.is_shared() {
+                gather.lead_on(&store, &group);
+            }
+        });
+    }
+
+    /// Lets somebody lead those who wait, if any do.
+    fn lead_on(&self, store: &SqlStore, group: &R::Group) {
+        let mut groups = lock(&self.groups);
+        if groups.get(group).is_none_or(Vec::is_empty) {
+            groups.remove(group);
+            return;
+        }
+        drop(groups);
+        self.lead(store, group);
+    }
+
+    /// Takes those who wait now. Where there is one writer the next come after them in any case, and need not wait
+    /// until these are on disk; where there are many they would, each alone, stand in each other's way.
+    fn take(&self, store: &SqlStore, group: &R::Group) -> Vec<Waiting<R>> {
+        let most = if store.is_shared() { MOST_SHARED } else { MOST };
+        let mut taken = Vec::new();
+        if let Some(waiting) = lock(&self.groups).get_mut(group) {
+            waiting.retain(|waiting| !waiting.tell.is_closed());
+            taken.extend(waiting.drain(..waiting.len().min(most)));
+        }
+        if !store.is_shared() {
+            self.lead_on(store, group);
+        }
+        taken
     }
 }
 
-async fn serve<R: Together>(store: SqlStore, waiting: Vec<Waiting<R>>, _turn: OwnedMutexGuard<()>) {
-    let mut groups: BTreeMap<R::Group, Vec<Waiting<R>>> = BTreeMap::new();
-    for waiting in waiting {
-        groups.entry(waiting.request.group()).or_default().push(waiting);
-    }
-    join_all(groups.into_values().map(|group| serve_group(&store, group))).await;
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve_group<R: Together>(store: &SqlStore, group: Vec<Waiting<R>>) {
-    let (requests, tells): (Vec<R>, Vec<Tell<R>>) =
-        group.into_iter().map(|waiting| (waiting.request, waiting.tell)).unzip();
-    if requests.len() > 1 {
-        match R::together(store, requests.clone()).await {
-            Ok(Some(answers)) => {
+/// Requests of a group that go together: those that wait when the database gets to them.
+struct Batch<R: Together> {
+    gather: Gather<R>,
+    store: SqlStore,
+    group: R::Group,
+    requests: OnceLock<Vec<R>>,
+    tells: Mutex<Vec<Tell<R>>>,
+}
+
+impl<R: Together> Batch<R> {
+    fn of(gather: Gather<R>, store: SqlStore, group: R::Group) -> Self {
+        let (requests, tells) = Default::default();
+        Self { gather, store, group, requests, tells }
+    }
+
+    /// The requests: whoever asks first takes them.
+    fn requests(&self) -> &[R] {
+        self.requests.get_or_init(|| {
+            let waiting = self.gather.take(&self.store, &self.group);
+            let (requests, tells) = waiting.into_iter().map(|one| (one.request, one.tell)).unzip();
+            *lock(&self.tells) = tells;
+            requests
+        })
+    }
+
+    async fn serve(self: Arc<Self>) {
+        let batch = self.clone();
+        let act = self.store.write(move |c| Box::pin(async move { batch.act(c).await }));
+        let done = act.await;
+        // If the database never got to them, they are taken now.
+        let requests = self.requests();
+        let mut tells = mem::take(&mut *lock(&self.tells));
+        match done {
+            Ok(Ok(answers)) => {
                 for (tell, answer) in tells.into_iter().zip(answers) {
                     drop(tell.send(Ok(answer)));
                 }
-                return;
             }
             // It may have happened: to try again could be to do it twice.
             Err(StoreError::Commit(why)) => {
                 for tell in tells {
                     drop(tell.send(Err(StoreError::Commit(why.clone()))));
                 }
-                return;
             }
-            Ok(None) | Err(_) => {}
+            Ok(Err(_)) | Err(_) if tells.len() > 1 => {
+                let each = requests.iter().cloned().zip(tells).map(|(request, tell)| async {
+                    drop(tell.send(alone(&self.store, request).await));
+                });
+                join_all(each).await;
+            }
+            done => {
+                if let Some(tell) = tells.pop() {
+                    drop(tell.send(done.and_then(only)));
+                }
+            }
         }
     }
-    let each = requests.into_iter().zip(tells).map(|(request, tell)| async move {
-        drop(tell.send(request.alone(store).await));
-    });
-    join_all(each).await;
+
+    async fn act(&self, c: &mut AnyConnection) -> Result<Done<R::Answer>, StoreError> {
+        match self.requests() {
+            [] => Ok(Ok(Vec::new())),
+            requests => R::together(c, requests).await,
+        }
+    }
+}
+
+async fn alone<R: Together>(store: &SqlStore, request: R) -> Result<R::Answer, StoreError> {
+    let act = store.write(move |c| Box::pin(async move { R::together(c, &[request]).await }));
+    act.await.and_then(only)
+}
+
+/// The answer to one alone.
+fn only<T>(done: Done<T>) -> Result<T, StoreError> {
+    match done {
+        Ok(mut answers) => answers.pop().ok_or(StoreError::Closed),
+        Err(answer) => Ok(answer),
+    }
 }
 
 #[cfg(test)]
@@ -130,10 +213,10 @@ mod tests {
 
     /// How often requests were done, alone and together, by their numbers; 13 cannot be done with others,
     /// and of 17 it is not known whether it was. Hundreds are groups.
-    type Done = Arc<Mutex<Vec<Vec<u32>>>>;
+    type Seen = Arc<Mutex<Vec<Vec<u32>>>>;
 
     #[derive(Clone)]
-    struct Count(u32, Done);
+    struct Count(u32, Seen);
 
     impl Together for Count {
         type Answer = u32;
@@ -143,28 +226,23 @@ mod tests {
             self.0 / 100
         }
 
-        async fn alone(self, _: &SqlStore) -> Result<u32, StoreError> {
-            sleep(Duration::from_millis(50)).await;
-            self.1.lock().unwrap().push(vec![self.0]);
-            Ok(self.0 * 10)
-        }
-
-        async fn together(_: &SqlStore, all: Vec<Self>) -> Result<Option<Vec<u32>>, StoreError> {
-            if all.iter().any(|one| one.0 == 13) {
-                return Ok(None);
+        async fn together(_: &mut AnyConnection, all: &[Self]) -> Result<Done<u32>, StoreError> {
+            if all.len() > 1 && all.iter().any(|one| one.0 == 13) {
+                return Ok(Err(0));
             }
             if all.iter().any(|one| one.0 == 17) {
                 return Err(StoreError::Commit("gone".to_owned()));
             }
+            sleep(Duration::from_millis(50)).await;
             all[0].1.lock().unwrap().push(all.iter().map(|one| one.0).collect());
-            Ok(Some(all.iter().map(|one| one.0 * 10).collect()))
+            Ok(Ok(all.iter().map(|one| one.0 * 10).collect()))
         }
     }
 
     #[tokio::test]
     async fn what_waits_goes_together_and_each_gets_its_own_answer() {
         let (store, _directory) = store().await;
-        let (gather, done) = (Gather::default(), Done::default());
+        let (gather, done) = (Gather::default(), Seen::default());
         let ask = |n| gather.run(&store, Count(n, done.clone()));
         let first = tokio::spawn({
             let (gather, store, done) = (gather.clone(), store.clone(), done.clone());
@@ -183,7 +261,7 @@ mod tests {
     /// Starts one, and while it is being done, others.
     async fn behind_one(numbers: &[u32]) -> (Vec<Result<u32, StoreError>>, Vec<Vec<u32>>) {
         let (store, _directory) = store().await;
-        let (gather, done) = (Gather::default(), Done::default());
+        let (gather, done) = (Gather::default(), Seen::default());
         let ask = |n| gather.run(&store, Count(n, done.clone()));
         let later = join_all(numbers.iter().map(|n| async {
             sleep(Duration::from_millis(10)).await;
@@ -213,7 +291,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_hangs_up_while_waiting_is_forgotten() {
         let (store, _directory) = store().await;
-        let (gather, done) = (Gather::default(), Done::default());
+        let (gather, done) = (Gather::default(), Seen::default());
         let ask = |n| gather.run(&store, Count(n, done.clone()));
         let soon = Duration::from_millis(10);
         // The first has begun, and goes on; the second only waited.

@@ -22,8 +22,7 @@ impl JobStore for SqlStore {
         room: Room,
         now: Timestamp,
     ) -> Result<Submission, StoreError> {
-        let asked = admission::Asked { templates: Arc::new(templates), room, now };
-        self.submissions.run(self, asked).await
+        self.submissions.run(self, admission::Asked::new(templates, room, now)?).await
     }
 
     async fn classes(&self) -> Result<Vec<Arc<RequirementClass>>, StoreError> {

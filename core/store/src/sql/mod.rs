@@ -40,7 +40,7 @@ use dialect::Dialect;
 use futures::future::BoxFuture;
 use gather::Gather;
 use sqlx::{AnyConnection, AnyPool, Executor, any::AnyPoolOptions};
-use std::{path::PathBuf, time::Duration};
+use std::{fs::File, path::PathBuf, time::Duration};
 use writer::Writer;
 
 /// Where a store is.
@@ -75,7 +75,8 @@ enum Writes {
 /// Connections of one server to PostgreSQL.
 const CONNECTIONS: u32 = 16;
 
-const SQLITE_WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+/// The writer syncs its commits itself.
+const SQLITE_WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
     PRAGMA busy_timeout = 30000; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY;
     PRAGMA cache_size = -65536";
 const SQLITE_READER: &str = "PRAGMA busy_timeout = 30000; PRAGMA query_only = 1";
@@ -95,7 +96,10 @@ impl SqlStore {
         let writing = pool(1, SQLITE_WRITER).connect(&url).await?;
         migrations::run(&writing, Dialect::Sqlite).await?;
         let readers = pool(4, SQLITE_READER).connect(&url).await?;
-        let writer = Writer::start(writing.acquire().await?.detach());
+        let mut log = file.as_os_str().to_owned();
+        log.push("-wal");
+        let log = File::options().write(true).open(log)?;
+        let writer = Writer::start(writing.acquire().await?.detach(), move || log.sync_data());
         Ok(Self::over(readers, Writes::One(writer), Dialect::Sqlite))
     }
 
@@ -108,6 +112,11 @@ impl SqlStore {
     fn over(readers: AnyPool, writes: Writes, dialect: Dialect) -> Self {
         let (counts, submissions, beats, told) = Default::default();
         Self { readers, writes, dialect, counts, submissions, beats, told }
+    }
+
+    /// Whether several servers write to the database, or one through several connections.
+    fn is_shared(&self) -> bool {
+        matches!(self.writes, Writes::Many(_))
     }
 
     /// Runs `act` in a transaction; when it returns, what it did is on disk. A transaction that the

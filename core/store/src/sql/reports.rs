@@ -3,7 +3,7 @@
 use super::{
     SqlStore,
     dialect::{Dialect, statement},
-    gather::Together,
+    gather::{Done, Together},
     moves, rows,
     statuses::{self, Told},
 };
@@ -36,13 +36,8 @@ impl Together for Alive {
 
     fn group(&self) {}
 
-    async fn alone(self, store: &SqlStore) -> Result<Beaten, StoreError> {
-        let all = store.write(move |c| Box::pin(async move { beats(c, &[self]).await })).await?;
-        Ok(all.into_iter().next().unwrap_or(Beaten::Told(Vec::new())))
-    }
-
-    async fn together(store: &SqlStore, all: Vec<Self>) -> Result<Option<Vec<Beaten>>, StoreError> {
-        Ok(Some(store.write(move |c| Box::pin(async move { beats(c, &all).await })).await?))
+    async fn together(c: &mut AnyConnection, all: &[Self]) -> Result<Done<Beaten>, StoreError> {
+        Ok(Ok(beats(c, all).await?))
     }
 }
 

@@ -1,9 +1,8 @@
 //! States of jobs, told by those who run or own them.
 
 use super::{
-    SqlStore,
     dialect::{Dialect, statement},
-    gather::Together,
+    gather::{Done, Together},
     moves::{self, Entry, MINOR, moved, release_attempt},
     rows,
 };
@@ -36,18 +35,8 @@ impl Together for Told {
 
     fn group(&self) {}
 
-    async fn alone(self, store: &SqlStore) -> Result<Reported, StoreError> {
-        let all = Self::together(store, vec![self]).await?;
-        let only = all.and_then(|mut all| all.pop());
-        Ok(only.unwrap_or(Reported::Heard { answers: Vec::new(), changes: Vec::new() }))
-    }
-
-    async fn together(
-        store: &SqlStore,
-        told: Vec<Self>,
-    ) -> Result<Option<Vec<Reported>>, StoreError> {
-        let heard = store.write(move |c| Box::pin(async move { hear(c, &told).await })).await?;
-        Ok(Some(heard))
+    async fn together(c: &mut AnyConnection, told: &[Self]) -> Result<Done<Reported>, StoreError> {
+        Ok(Ok(hear(c, told).await?))
     }
 }
 
@@ -328,7 +317,10 @@ mod tests {
     use super::*;
     use crate::{
         JobStore, ReportStore,
-        sql::testing::{store, waiting},
+        sql::{
+            SqlStore,
+            testing::{store, waiting},
+        },
     };
     use futures::future::join_all;
 

@@ -1,19 +1,30 @@
-//! The one writer. What gathers while it syncs goes into its next commit, so that many small
-//! transactions share one sync.
+//! The one writer. What gathers while a commit is on its way to the disk goes into the next one, so that
+//! many small transactions share one sync, and the next is at work while the last is synced.
 
 use crate::StoreError;
-use futures::future::BoxFuture;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared, ready},
+};
 use sqlx::AnyConnection;
-use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use std::{
+    io, marker,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::spawn_blocking,
+};
 
-/// Tells whoever asked, once the commit is through or has failed.
+/// Tells whoever asked, once the commit is on disk or has failed.
 type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 type Operation = Box<dyn for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Reply> + Send>;
 
-/// A commit takes at most so many operations, or as many as fit in this time.
+/// A commit takes at most so many operations, or as many as fit in this time: of two that are short one is at work
+/// while the other is synced, and while those who hear of it ask for more.
 const GROUP: usize = 256;
-const GROUP_TIME: Duration = Duration::from_millis(20);
+const GROUP_TIME: Duration = Duration::from_micros(1500);
 
 /// The way to the writer.
 #[derive(Clone)]
@@ -22,10 +33,14 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts it on its connection; it ends when the last handle is gone.
-    pub fn start(connection: AnyConnection) -> Self {
+    /// Starts it on its connection, whose commits are on disk once `sync` has been called. It ends when the last
+    /// handle is gone, or when a sync fails: what is on disk is not known then, until the database is opened again.
+    pub fn start(
+        connection: AnyConnection,
+        sync: impl Fn() -> io::Result<()> + Send + marker::Sync + 'static,
+    ) -> Self {
         let (operations, received) = mpsc::channel(4 * GROUP);
-        tokio::spawn(write(connection, received));
+        tokio::spawn(write(connection, received, Arc::new(sync)));
         Self { operations }
     }
 
@@ -69,7 +84,17 @@ async fn isolated<T>(
     result
 }
 
-async fn write(mut connection: AnyConnection, mut operations: mpsc::Receiver<Operation>) {
+type Sync = dyn Fn() -> io::Result<()> + Send + marker::Sync;
+
+/// Whether a commit was kept, as soon as that is known.
+type Kept = Shared<BoxFuture<'static, bool>>;
+
+async fn write(
+    mut connection: AnyConnection,
+    mut operations: mpsc::Receiver<Operation>,
+    sync: Arc<Sync>,
+) {
+    let mut before: Kept = ready(true).boxed().shared();
     while let Some(first) = operations.recv().await {
         if let Err(error) = sqlx::query(FIRST).execute(&mut connection).await {
             tracing::error!(%error, "the database cannot be written");
@@ -79,24 +104,142 @@ async fn write(mut connection: AnyConnection, mut operations: mpsc::Receiver<Ope
         }
         let started = Instant::now();
         let mut replies = vec![first(&mut connection).await];
-        while replies.len() < GROUP && started.elapsed() < GROUP_TIME {
-            let Ok(next) = operations.try_recv() else { break };
+        while replies.len() < GROUP
+            && let Some(next) = next(&mut operations, &before, started).await
+        {
             if let Err(error) = sqlx::query(NEXT).execute(&mut connection).await {
                 tracing::error!(%error, "an operation cannot begin");
                 break;
             }
             replies.push(next(&mut connection).await);
         }
+        if !before.await {
+            // It ends, and undoes what is not committed: whoever waits for that hears that the store is closed.
+            return;
+        }
         let committed = sqlx::query("COMMIT").execute(&mut connection).await;
         if let Err(error) = &committed {
             tracing::error!(%error, "a commit failed");
             drop(sqlx::query("ROLLBACK").execute(&mut connection).await);
         }
-        for reply in replies {
-            reply(match &committed {
-                Ok(_) => Ok(()),
-                Err(error) => Err(StoreError::Commit(error.to_string())),
-            });
+        let committed = committed.map(|_| ()).map_err(|error| error.to_string());
+        let kept = tokio::spawn(keep(sync.clone(), committed, replies));
+        before = kept.map(|kept| kept.unwrap_or(false)).boxed().shared();
+    }
+}
+
+/// The next operation of a commit that has begun. While the one before is on its way to the disk this one cannot
+/// follow it, and takes all that comes; then what waits already, as long as it has not taken its time.
+async fn next(
+    operations: &mut mpsc::Receiver<Operation>,
+    before: &Kept,
+    started: Instant,
+) -> Option<Operation> {
+    tokio::select! {
+        biased;
+        _ = before.clone() => match started.elapsed() < GROUP_TIME {
+            true => operations.try_recv().ok(),
+            false => None,
+        },
+        next = operations.recv() => next,
+    }
+}
+
+/// Syncs what was committed, and tells those who wait for it. Whether all that was committed is on disk.
+async fn keep(sync: Arc<Sync>, committed: Result<(), String>, replies: Vec<Reply>) -> bool {
+    let kept = match committed {
+        Ok(()) => spawn_blocking(move || sync()).await.unwrap_or_else(|e| Err(io::Error::other(e))),
+        Err(_) => Ok(()),
+    };
+    if let Err(error) = &kept {
+        tracing::error!(%error, "a commit was not synced: nothing is written until the server is started again");
+    }
+    let is_kept = kept.is_ok();
+    let told = committed.and(kept.map_err(|error| error.to_string()));
+    for reply in replies {
+        reply(told.clone().map_err(StoreError::Commit));
+    }
+    is_kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::{Connection, Row};
+    use std::sync::{Mutex, mpsc::sync_channel};
+
+    /// A writer whose every sync takes what comes next from a channel for its result.
+    async fn writer() -> (Writer, std::sync::mpsc::SyncSender<bool>, tempfile::TempDir) {
+        sqlx::any::install_default_drivers();
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}?mode=rwc", directory.path().join("db").display());
+        let mut connection = AnyConnection::connect(&url).await.unwrap();
+        sqlx::query("CREATE TABLE t (n INT)").execute(&mut connection).await.unwrap();
+        let (sender, results) = sync_channel(1);
+        let results = Mutex::new(results);
+        let sync = move || match results.lock().unwrap().recv() {
+            Ok(true) => Ok(()),
+            _ => Err(io::Error::other("the disk is gone")),
+        };
+        (Writer::start(connection, sync), sender, directory)
+    }
+
+    /// Adds a row, and says how many there are.
+    async fn add(writer: Writer) -> Result<i64, StoreError> {
+        let act = writer.run(|c| {
+            Box::pin(async move {
+                sqlx::query("INSERT INTO t VALUES (1)").execute(&mut *c).await?;
+                Ok(sqlx::query("SELECT count(*) AS n FROM t").fetch_one(c).await?.try_get("n")?)
+            })
+        });
+        act.await
+    }
+
+    /// Long enough for whatever does not wait for a sync.
+    const SOON: Duration = Duration::from_millis(100);
+
+    #[tokio::test]
+    async fn nobody_hears_of_a_commit_that_is_not_synced() {
+        let (writer, syncs, _directory) = writer().await;
+        let first = tokio::spawn(add(writer.clone()));
+        tokio::time::sleep(SOON).await;
+        let second = tokio::spawn(add(writer));
+        tokio::time::sleep(SOON).await;
+        assert!(!first.is_finished() && !second.is_finished());
+        syncs.send(true).unwrap();
+        assert_eq!(first.await.unwrap().unwrap(), 1);
+        tokio::time::sleep(SOON).await;
+        assert!(!second.is_finished());
+        syncs.send(true).unwrap();
+        assert_eq!(second.await.unwrap().unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_was_not_synced_was_not_done_for_all_that_is_known_and_nothing_follows() {
+        let (writer, syncs, _directory) = writer().await;
+        let first = tokio::spawn(add(writer.clone()));
+        tokio::time::sleep(SOON).await;
+        let second = tokio::spawn(add(writer.clone()));
+        tokio::time::sleep(SOON).await;
+        syncs.send(false).unwrap();
+        assert!(matches!(first.await.unwrap(), Err(StoreError::Commit(_))));
+        assert!(matches!(second.await.unwrap(), Err(StoreError::Closed)));
+        assert!(matches!(add(writer).await, Err(StoreError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn what_comes_during_a_sync_shares_the_next() {
+        let (writer, syncs, _directory) = writer().await;
+        let all: Vec<_> = (0..50).map(|_| tokio::spawn(add(writer.clone()))).collect();
+        tokio::time::sleep(SOON).await;
+        // However many the first commit took, the others are in the second.
+        syncs.send(true).unwrap();
+        syncs.send(true).unwrap();
+        let mut numbers = Vec::new();
+        for one in all {
+            numbers.push(one.await.unwrap().unwrap());
         }
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..=50).collect::<Vec<i64>>());
     }
 }
