@@ -42,10 +42,10 @@ async fn live() -> Json<Health> {
     Json(Health { status: "live", version: env!("CARGO_PKG_VERSION") })
 }
 
-/// Whether the server can work: its database answers.
+/// Whether the server can work: its database answers, and can be written.
 #[utoipa::path(get, path = "/api/health/ready", tag = "health", responses((status = 200, body = Health), (status = 503, body = Problem)))]
 async fn ready(State(app): State<Shared>) -> Result<Json<Health>, Problem> {
-    let asked = app.lifecycle.store.bans().await;
+    let asked = app.lifecycle.store.answers().await;
     asked.map_err(|error| {
         tracing::error!(%error, "not ready");
         Problem::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "the database does not answer")

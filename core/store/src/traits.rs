@@ -452,6 +452,9 @@ pub trait ServerStore: Send + Sync {
     /// Whether other servers may be on this database.
     fn shared(&self) -> bool;
 
+    /// Whether the database answers, and can be written.
+    async fn answers(&self) -> Result<(), StoreError>;
+
     /// A server says that it is up, and how far it is.
     async fn server_seen(&self, record: ServerRecord) -> Result<(), StoreError>;
 

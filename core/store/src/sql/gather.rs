@@ -2,7 +2,7 @@
 //! rather than a few each: on a busy server most of a small write is its way there and back.
 
 use super::SqlStore;
-use crate::StoreError;
+use crate::{ServerStore, StoreError};
 use futures::future::join_all;
 use sqlx::AnyConnection;
 use std::{
@@ -88,7 +88,7 @@ impl<R: Together> Gather<R> {
             // Also if this one comes to grief, others follow.
             let batch = Batch::of(gather.clone(), store.clone(), group.clone());
             drop(tokio::spawn(Arc::new(batch).serve()).await);
-            if store.is_shared() {
+            if store.shared() {
                 gather.lead_on(&store, &group);
             }
         });
@@ -108,13 +108,13 @@ impl<R: Together> Gather<R> {
     /// Takes those who wait now. Where there is one writer the next come after them in any case, and need not wait
     /// until these are on disk; where there are many they would, each alone, stand in each other's way.
     fn take(&self, store: &SqlStore, group: &R::Group) -> Vec<Waiting<R>> {
-        let most = if store.is_shared() { MOST_SHARED } else { MOST };
+        let most = if store.shared() { MOST_SHARED } else { MOST };
         let mut taken = Vec::new();
         if let Some(waiting) = lock(&self.groups).get_mut(group) {
             waiting.retain(|waiting| !waiting.tell.is_closed());
             taken.extend(waiting.drain(..waiting.len().min(most)));
         }
-        if !store.is_shared() {
+        if !store.shared() {
             self.lead_on(store, group);
         }
         taken

@@ -114,11 +114,6 @@ impl SqlStore {
         Self { readers, writes, dialect, counts, submissions, beats, told }
     }
 
-    /// Whether several servers write to the database, or one through several connections.
-    fn is_shared(&self) -> bool {
-        matches!(self.writes, Writes::Many(_))
-    }
-
     /// Runs `act` in a transaction; when it returns, what it did is on disk. A transaction that the
     /// database breaks off because it stands in another's way is run again.
     async fn write<T: Send + 'static>(

@@ -1,6 +1,6 @@
 //! Servers on one database.
 
-use super::{SqlStore, dialect::Dialect, rows};
+use super::{SqlStore, Writes, dialect::Dialect, rows};
 use crate::{ServerRecord, ServerStore, StoreError};
 use async_trait::async_trait;
 use spinor_model::time::Timestamp;
@@ -20,6 +20,14 @@ fn server(row: &AnyRow) -> Result<ServerRecord, StoreError> {
 impl ServerStore for SqlStore {
     fn shared(&self) -> bool {
         self.dialect == Dialect::Postgres
+    }
+
+    async fn answers(&self) -> Result<(), StoreError> {
+        if let Writes::One(writer) = &self.writes {
+            writer.answers()?;
+        }
+        sqlx::query("SELECT 1 FROM servers WHERE FALSE").execute(&self.readers).await?;
+        Ok(())
     }
 
     async fn server_seen(&self, record: ServerRecord) -> Result<(), StoreError> {

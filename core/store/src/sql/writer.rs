@@ -44,6 +44,11 @@ impl Writer {
         Self { operations }
     }
 
+    /// Whether it has not ended.
+    pub fn answers(&self) -> Result<(), StoreError> {
+        if self.operations.is_closed() { Err(StoreError::Closed) } else { Ok(()) }
+    }
+
     /// Runs `act`, alone in what it sees and all or nothing.
     pub async fn run<T: Send + 'static>(
         &self,
@@ -224,7 +229,8 @@ mod tests {
         syncs.send(false).unwrap();
         assert!(matches!(first.await.unwrap(), Err(StoreError::Commit(_))));
         assert!(matches!(second.await.unwrap(), Err(StoreError::Closed)));
-        assert!(matches!(add(writer).await, Err(StoreError::Closed)));
+        assert!(matches!(add(writer.clone()).await, Err(StoreError::Closed)));
+        assert!(writer.answers().is_err());
     }
 
     #[tokio::test]
