@@ -101,8 +101,8 @@ pub(crate) const MAX_BODY: usize = 16 << 20;
 /// Every route of the server, over HTTP.
 pub fn router(app: Shared) -> Router {
     let cors = (!app.origins.is_empty()).then(|| cors(&app.origins));
-    let answers = answers(app).layer(tower::util::option_layer(cors));
-    answers.layer(axum::middleware::map_request(lingering::lingering))
+    let lingering = axum::middleware::map_request(lingering::lingering);
+    answers(app).layer((lingering, tower::util::option_layer(cors)))
 }
 
 /// What browsers must be told before they let pages of other origins ask.
@@ -127,8 +127,10 @@ fn answers(app: Shared) -> Router {
     router
         .route("/api/openapi.json", openapi)
         .fallback(problem::not_found)
-        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
-        .layer(axum::middleware::map_response(problem::as_problem))
+        .layer((
+            axum::middleware::map_response(problem::as_problem),
+            axum::extract::DefaultBodyLimit::max(MAX_BODY),
+        ))
         .with_state(app)
 }
 
