@@ -25,7 +25,15 @@ fn descriptions() {
     );
     refused(
         server.submit(r#"{"executable": "x", "requirements": {"walltime": 9}}"#),
-        &["/requirements", "unknown field `walltime`"],
+        &["/requirements/walltime", "unknown field `walltime`", "9"],
+    );
+    refused(
+        server.submit(r#"{"executable": "x", "requirements": {"cpu": {"num_cores": "four"}}}"#),
+        &["/requirements/cpu/num_cores", "\"four\""],
+    );
+    refused(
+        server.submit(r#"{"executable": "x", "arguments": ["1", 2]}"#),
+        &["/arguments/1", "expected a string"],
     );
     refused(
         server.submit(r#"{"executable": "x", "requirements": {"cpu": {"num_cores": {"min": 0}}}}"#),

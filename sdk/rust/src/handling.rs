@@ -1,6 +1,9 @@
 //! Job-type handlers.
 
-use crate::{Error, Plugin};
+use crate::{Error, Finding, Plugin};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
 use std::marker::PhantomData;
 
 /// What `wit-bindgen` makes of the contract.
@@ -31,6 +34,41 @@ impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
+}
+
+/// Reads a description as a type of the plugin's own. What does not fit is named by its place.
+///
+/// ```
+/// use spinor_sdk::handling::{Rejection, read};
+///
+/// #[derive(Debug, serde::Deserialize)]
+/// struct Simulation { events: Vec<u32> }
+///
+/// let Err(Rejection::Findings(wrong)) = read::<Simulation>(r#"{"events": [100, "many"]}"#) else { panic!() };
+/// assert_eq!((wrong[0].field.as_str(), wrong[0].value.as_str()), ("/events/1", "\"many\""));
+/// ```
+pub fn read<T: DeserializeOwned>(description: &str) -> Result<T, Rejection> {
+    let wrong = |field: String, value: String, message: String| {
+        let value = value.chars().take(200).collect();
+        Rejection::Findings(vec![Finding { field, value, message }])
+    };
+    let json: Value = serde_json::from_str(description)
+        .map_err(|error| wrong(String::new(), description.to_owned(), error.to_string()))?;
+    serde_path_to_error::deserialize(&json).map_err(|error| {
+        let field = pointer(error.path());
+        let value = json.pointer(&field).unwrap_or(&json).to_string();
+        wrong(field, value, error.inner().to_string())
+    })
+}
+
+/// A JSON pointer.
+fn pointer(path: &Path) -> String {
+    let segment = |segment: &Segment| match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Enum { .. } | Segment::Unknown => String::new(),
+    };
+    path.iter().map(segment).collect()
 }
 
 /// What a job of a type means. Pure: nothing but the arguments may matter.

@@ -13,6 +13,8 @@ use crate::{
     state::HostState,
 };
 use quick_cache::{Weighter, sync::Cache};
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
 use spinor_model::{
     finding::Finding,
     id::Digest,
@@ -175,12 +177,26 @@ fn findings(field: String, value: &str, message: String) -> AdmissionError {
 }
 
 fn parse_requirement(json: &str) -> Result<Requirement, AdmissionError> {
-    let requirement: Requirement = serde_json::from_str(json)
+    let bad = |field: String, value: &Value, message: String| {
+        let value = value.pointer(&field).unwrap_or(value).to_string();
+        findings(format!("/requirements{field}"), &value, message)
+    };
+    let value: Value = serde_json::from_str(json)
         .map_err(|error| findings("/requirements".to_owned(), json, error.to_string()))?;
-    requirement
-        .check()
-        .map_err(|bad| findings(format!("/requirements{}", bad.field), json, bad.message))?;
+    let requirement: Requirement = serde_path_to_error::deserialize(&value)
+        .map_err(|error| bad(pointer(error.path()), &value, error.inner().to_string()))?;
+    requirement.check().map_err(|wrong| bad(wrong.field.to_owned(), &value, wrong.message))?;
     Ok(requirement)
+}
+
+/// A JSON pointer.
+fn pointer(path: &Path) -> String {
+    let segment = |segment: &Segment| match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Enum { .. } | Segment::Unknown => String::new(),
+    };
+    path.iter().map(segment).collect()
 }
 
 fn wit_attempt(attempt: &EndedAttempt) -> conclusion::Attempt {

@@ -2,7 +2,7 @@
 
 use crate::parameters::Parameter;
 use serde::{Deserialize, Serialize};
-use spinor_sdk::handling::{ParameterColumn, Rejection};
+use spinor_sdk::handling::{ParameterColumn, Rejection, read};
 use spinor_sdk::{Error, Finding};
 use std::collections::BTreeMap;
 
@@ -78,10 +78,7 @@ pub fn finding(field: &str, value: impl ToString, message: impl Into<String>) ->
 impl Description {
     /// Reads and checks what somebody wrote.
     pub fn parse(text: &str) -> Result<Self, Rejection> {
-        let description: Self = serde_json::from_str(text).map_err(|error| {
-            let place = format!("line {}, column {}", error.line(), error.column());
-            Rejection::Findings(vec![finding(&place, "", error.to_string())])
-        })?;
+        let description: Self = read(text)?;
         let findings = description.findings();
         if findings.is_empty() { Ok(description) } else { Err(Rejection::Findings(findings)) }
     }
