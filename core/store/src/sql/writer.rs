@@ -107,10 +107,12 @@ async fn write(
             drop(sqlx::query("ROLLBACK").execute(&mut connection).await);
             continue;
         }
+        // While the commit before is on its way to the disk this one cannot follow it, and takes all that waits.
         let started = Instant::now();
         let mut replies = vec![first(&mut connection).await];
         while replies.len() < GROUP
-            && let Some(next) = next(&mut operations, &before, started).await
+            && (started.elapsed() < GROUP_TIME || before.clone().now_or_never().is_none())
+            && let Ok(next) = operations.try_recv()
         {
             if let Err(error) = sqlx::query(NEXT).execute(&mut connection).await {
                 tracing::error!(%error, "an operation cannot begin");
@@ -130,23 +132,6 @@ async fn write(
         let committed = committed.map(|_| ()).map_err(|error| error.to_string());
         let kept = tokio::spawn(keep(sync.clone(), committed, replies));
         before = kept.map(|kept| kept.unwrap_or(false)).boxed().shared();
-    }
-}
-
-/// The next operation of a commit that has begun. While the one before is on its way to the disk this one cannot
-/// follow it, and takes all that comes; then what waits already, as long as it has not taken its time.
-async fn next(
-    operations: &mut mpsc::Receiver<Operation>,
-    before: &Kept,
-    started: Instant,
-) -> Option<Operation> {
-    tokio::select! {
-        biased;
-        _ = before.clone() => match started.elapsed() < GROUP_TIME {
-            true => operations.try_recv().ok(),
-            false => None,
-        },
-        next = operations.recv() => next,
     }
 }
 
