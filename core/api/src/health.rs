@@ -42,13 +42,16 @@ async fn live() -> Json<Health> {
     Json(Health { status: "live", version: env!("CARGO_PKG_VERSION") })
 }
 
-/// Whether the server can work: its database answers, and can be written.
+/// Whether the server can work: its database answers, and whoever writes it goes on.
 #[utoipa::path(get, path = "/api/health/ready", tag = "health", responses((status = 200, body = Health), (status = 503, body = Problem)))]
 async fn ready(State(app): State<Shared>) -> Result<Json<Health>, Problem> {
     let asked = app.lifecycle.store.answers().await;
     asked.map_err(|error| {
         tracing::error!(%error, "not ready");
-        Problem::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "the database does not answer")
+        Problem::new(
+            axum::http::StatusCode::SERVICE_UNAVAILABLE,
+            "the database does not answer, or is not written any more: the log says why",
+        )
     })?;
     Ok(Json(Health { status: "ready", version: env!("CARGO_PKG_VERSION") }))
 }

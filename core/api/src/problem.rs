@@ -70,7 +70,10 @@ impl Problem {
 
     /// A document has mistakes.
     pub fn findings(findings: Vec<Finding>) -> Self {
-        let first = findings.first().map(|f| format!("{}: {}", f.field, f.message));
+        let first = findings.first().map(|f| match f.field.is_empty() {
+            true => f.message.clone(),
+            false => format!("{}: {}", f.field, f.message),
+        });
         let more = findings.len().saturating_sub(1);
         let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
         let view = |f: Finding| FindingView { field: f.field, value: f.value, message: f.message };

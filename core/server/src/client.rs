@@ -39,7 +39,8 @@ impl fmt::Display for Refused {
         }
         write!(f, "{title}")?;
         for finding in findings {
-            write!(f, "\n  {}", finding.field)?;
+            let field = if finding.field.is_empty() { "(as a whole)" } else { &finding.field };
+            write!(f, "\n  {field}")?;
             if !finding.value.is_empty() {
                 write!(f, " = {}", finding.value)?;
             }

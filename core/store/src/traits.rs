@@ -452,7 +452,7 @@ pub trait ServerStore: Send + Sync {
     /// Whether other servers may be on this database.
     fn shared(&self) -> bool;
 
-    /// Whether the database answers, and can be written.
+    /// Whether the database answers, and whoever writes it goes on.
     async fn answers(&self) -> Result<(), StoreError>;
 
     /// A server says that it is up, and how far it is.

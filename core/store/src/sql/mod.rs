@@ -95,11 +95,15 @@ impl SqlStore {
         let url = format!("sqlite://{}?mode=rwc", file.display());
         let writing = pool(1, SQLITE_WRITER).connect(&url).await?;
         migrations::run(&writing, Dialect::Sqlite).await?;
+        let mut writing = writing.acquire().await?.detach();
+        // What a server found in the log after a failed sync may be in memory alone.
+        writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
         let readers = pool(4, SQLITE_READER).connect(&url).await?;
-        let mut log = file.as_os_str().to_owned();
+        // It is beside the file itself, not beside a link to it.
+        let mut log = file.canonicalize()?.into_os_string();
         log.push("-wal");
         let log = File::options().write(true).open(log)?;
-        let writer = Writer::start(writing.acquire().await?.detach(), move || log.sync_data());
+        let writer = Writer::start(writing, move || log.sync_data())?;
         Ok(Self::over(readers, Writes::One(writer), Dialect::Sqlite))
     }
 
@@ -172,6 +176,19 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use tokio::sync::Barrier;
+
+    #[tokio::test]
+    async fn a_file_may_be_behind_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let store = SqlStore::open(&Database::Sqlite(link)).await.unwrap();
+        let made = store.write(|c| {
+            Box::pin(async move { Ok(c.execute("CREATE TABLE t (id INT)").await.map(|_| ())?) })
+        });
+        made.await.unwrap();
+        assert!(directory.path().join("file-wal").exists());
+    }
 
     /// Two transactions take the same two rows, each the other's first: PostgreSQL breaks one off.
     #[tokio::test(flavor = "multi_thread")]

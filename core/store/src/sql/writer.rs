@@ -8,14 +8,10 @@ use futures::{
 };
 use sqlx::AnyConnection;
 use std::{
-    io, marker,
-    sync::Arc,
+    io,
     time::{Duration, Instant},
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::spawn_blocking,
-};
+use tokio::sync::{mpsc, oneshot};
 
 /// Tells whoever asked, once the commit is on disk or has failed.
 type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -37,11 +33,11 @@ impl Writer {
     /// handle is gone, or when a sync fails: what is on disk is not known then, until the database is opened again.
     pub fn start(
         connection: AnyConnection,
-        sync: impl Fn() -> io::Result<()> + Send + marker::Sync + 'static,
-    ) -> Self {
+        sync: impl Fn() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
         let (operations, received) = mpsc::channel(4 * GROUP);
-        tokio::spawn(write(connection, received, Arc::new(sync)));
-        Self { operations }
+        tokio::spawn(write(connection, received, syncer(sync)?));
+        Ok(Self { operations })
     }
 
     /// Whether it has not ended.
@@ -89,7 +85,16 @@ async fn isolated<T>(
     result
 }
 
-type Sync = dyn Fn() -> io::Result<()> + Send + marker::Sync;
+/// Where a sync is asked for, and who is told of it.
+type Syncer = std::sync::mpsc::Sender<oneshot::Sender<io::Result<()>>>;
+
+/// Syncs on a thread of its own: among other things that keep threads busy, all writes would wait for those.
+fn syncer(sync: impl Fn() -> io::Result<()> + Send + 'static) -> io::Result<Syncer> {
+    let (ask, asked) = std::sync::mpsc::channel::<oneshot::Sender<io::Result<()>>>();
+    let run = move || asked.into_iter().for_each(|tell| drop(tell.send(sync())));
+    std::thread::Builder::new().name("spinor-sync".to_owned()).spawn(run)?;
+    Ok(ask)
+}
 
 /// Whether a commit was kept, as soon as that is known.
 type Kept = Shared<BoxFuture<'static, bool>>;
@@ -97,10 +102,17 @@ type Kept = Shared<BoxFuture<'static, bool>>;
 async fn write(
     mut connection: AnyConnection,
     mut operations: mpsc::Receiver<Operation>,
-    sync: Arc<Sync>,
+    syncer: Syncer,
 ) {
     let mut before: Kept = ready(true).boxed().shared();
-    while let Some(first) = operations.recv().await {
+    loop {
+        let first = tokio::select! {
+            biased;
+            // What is not committed is undone: whoever waits for that hears that the store is closed.
+            false = before.clone() => return,
+            Some(first) = operations.recv() => first,
+            else => return,
+        };
         if let Err(error) = sqlx::query(FIRST).execute(&mut connection).await {
             tracing::error!(%error, "the database cannot be written");
             // Half of it may have been done.
@@ -121,7 +133,6 @@ async fn write(
             replies.push(next(&mut connection).await);
         }
         if !before.await {
-            // It ends, and undoes what is not committed: whoever waits for that hears that the store is closed.
             return;
         }
         let committed = sqlx::query("COMMIT").execute(&mut connection).await;
@@ -130,15 +141,19 @@ async fn write(
             drop(sqlx::query("ROLLBACK").execute(&mut connection).await);
         }
         let committed = committed.map(|_| ()).map_err(|error| error.to_string());
-        let kept = tokio::spawn(keep(sync.clone(), committed, replies));
+        let kept = tokio::spawn(keep(syncer.clone(), committed, replies));
         before = kept.map(|kept| kept.unwrap_or(false)).boxed().shared();
     }
 }
 
 /// Syncs what was committed, and tells those who wait for it. Whether all that was committed is on disk.
-async fn keep(sync: Arc<Sync>, committed: Result<(), String>, replies: Vec<Reply>) -> bool {
+async fn keep(syncer: Syncer, committed: Result<(), String>, replies: Vec<Reply>) -> bool {
     let kept = match committed {
-        Ok(()) => spawn_blocking(move || sync()).await.unwrap_or_else(|e| Err(io::Error::other(e))),
+        Ok(()) => {
+            let (tell, told) = oneshot::channel();
+            drop(syncer.send(tell));
+            told.await.unwrap_or_else(|gone| Err(io::Error::other(gone)))
+        }
         Err(_) => Ok(()),
     };
     if let Err(error) = &kept {
@@ -171,7 +186,7 @@ mod tests {
             Ok(true) => Ok(()),
             _ => Err(io::Error::other("the disk is gone")),
         };
-        (Writer::start(connection, sync), sender, directory)
+        (Writer::start(connection, sync).unwrap(), sender, directory)
     }
 
     /// Adds a row, and says how many there are.
@@ -214,7 +229,16 @@ mod tests {
         syncs.send(false).unwrap();
         assert!(matches!(first.await.unwrap(), Err(StoreError::Commit(_))));
         assert!(matches!(second.await.unwrap(), Err(StoreError::Closed)));
-        assert!(matches!(add(writer.clone()).await, Err(StoreError::Closed)));
+        assert!(matches!(add(writer).await, Err(StoreError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_writer_whose_sync_failed_says_so_without_being_asked() {
+        let (writer, syncs, _directory) = writer().await;
+        let first = tokio::spawn(add(writer.clone()));
+        syncs.send(false).unwrap();
+        assert!(matches!(first.await.unwrap(), Err(StoreError::Commit(_))));
+        tokio::time::sleep(SOON).await;
         assert!(writer.answers().is_err());
     }
 

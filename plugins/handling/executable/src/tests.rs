@@ -38,8 +38,10 @@ fn a_scan_stands_for_many_jobs() {
 
 #[test]
 fn mistakes_are_named() {
-    assert_eq!(refused_at("{"), "line 1, column 1");
-    assert!(refused_at(r#"{"executable": "x", "excutable": 1}"#).starts_with("line 1"));
+    assert_eq!(refused_at("{"), "");
+    assert_eq!(refused_at("{}"), "");
+    assert_eq!(refused_at(r#"{"executable": "x", "excutable": 1}"#), "/excutable");
+    assert_eq!(refused_at(r#"{"executable": "x", "arguments": [1]}"#), "/arguments/0");
     assert_eq!(refused_at(r#"{"executable": ""}"#), "/executable");
     assert_eq!(refused_at(r#"{"executable": "x", "priority": 11}"#), "/priority");
     assert_eq!(refused_at(r#"{"executable": "x", "stdout": "../x"}"#), "/stdout");
