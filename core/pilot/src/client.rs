@@ -69,7 +69,7 @@ impl Client {
             channel: Channel::open(configuration)?,
             servers: std::iter::once(&configuration.server)
                 .chain(&configuration.others)
-                .map(|server| server.trim_end_matches('/').to_owned())
+                .cloned()
                 .collect(),
             current: Arc::default(),
             token: String::new(),

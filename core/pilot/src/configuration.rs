@@ -80,6 +80,9 @@ impl Configuration {
             let spool = spool.context("SPINOR_SPOOL is not set, and the worker has no network")?;
             configuration.spool = Some(spool.into());
         }
+        for server in std::iter::once(&mut configuration.server).chain(&mut configuration.others) {
+            *server = server.trim_end_matches('/').to_owned();
+        }
         let home = match file.parent() {
             Some(home) if home != Path::new("") => home,
             _ => Path::new("."),

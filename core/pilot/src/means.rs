@@ -30,7 +30,7 @@ impl Means {
         let groups = Groups::divide()
             .inspect_err(|error| tracing::debug!("no control groups for payloads: {error:#}"))
             .ok();
-        let server = configuration.server.trim_end_matches('/').to_owned();
+        let server = configuration.server.clone();
         Ok(Self { server, isolation, images, groups, binds: shares.binds() })
     }
 
