@@ -96,8 +96,9 @@ impl SqlStore {
         let writing = pool(1, SQLITE_WRITER).connect(&url).await?;
         migrations::run(&writing, Dialect::Sqlite).await?;
         let mut writing = writing.acquire().await?.detach();
-        // What a server found in the log after a failed sync may be in memory alone.
-        writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+        // What is found in the log after a failed sync may be in memory alone. Whoever opens the file beside a server
+        // that runs holds nobody up.
+        writing.execute("PRAGMA wal_checkpoint(PASSIVE)").await?;
         let readers = pool(4, SQLITE_READER).connect(&url).await?;
         // It is beside the file itself, not beside a link to it.
         let mut log = file.canonicalize()?.into_os_string();
