@@ -209,14 +209,25 @@ mod tests {
     use super::*;
     use crate::sql::testing::store;
     use std::time::Duration;
-    use tokio::time::sleep;
+    use tokio::{sync::Semaphore, task::JoinHandle};
 
-    /// How often requests were done, alone and together, by their numbers; 13 cannot be done with others,
-    /// and of 17 it is not known whether it was. Hundreds are groups.
-    type Seen = Arc<Mutex<Vec<Vec<u32>>>>;
+    /// How often requests were done, alone and together, by their numbers.
+    struct Seen {
+        done: Mutex<Vec<Vec<u32>>>,
+        begun: Semaphore,
+        gate: Semaphore,
+    }
 
+    impl Seen {
+        fn done(&self) -> Vec<Vec<u32>> {
+            mem::take(&mut *self.done.lock().unwrap())
+        }
+    }
+
+    /// 1 waits at the gate; 13 cannot be done with others, and of 17 it is not known whether it was. Hundreds are
+    /// groups.
     #[derive(Clone)]
-    struct Count(u32, Seen);
+    struct Count(u32, Arc<Seen>);
 
     impl Together for Count {
         type Answer = u32;
@@ -227,77 +238,101 @@ mod tests {
         }
 
         async fn together(_: &mut AnyConnection, all: &[Self]) -> Result<Done<u32>, StoreError> {
-            if all.len() > 1 && all.iter().any(|one| one.0 == 13) {
+            let (numbers, seen): (Vec<u32>, &Seen) =
+                (all.iter().map(|one| one.0).collect(), &all[0].1);
+            if numbers.len() > 1 && numbers.contains(&13) {
                 return Ok(Err(0));
             }
-            if all.iter().any(|one| one.0 == 17) {
+            if numbers.contains(&17) {
                 return Err(StoreError::Commit("gone".to_owned()));
             }
-            sleep(Duration::from_millis(50)).await;
-            all[0].1.lock().unwrap().push(all.iter().map(|one| one.0).collect());
-            Ok(Ok(all.iter().map(|one| one.0 * 10).collect()))
+            if numbers.contains(&1) {
+                seen.begun.add_permits(1);
+                seen.gate.acquire().await.unwrap().forget();
+            }
+            let answers = numbers.iter().map(|number| number * 10).collect();
+            seen.done.lock().unwrap().push(numbers);
+            Ok(Ok(answers))
+        }
+    }
+
+    /// A database that is at work on 1.
+    struct World {
+        store: SqlStore,
+        gather: Gather<Count>,
+        seen: Arc<Seen>,
+        first: JoinHandle<Result<u32, StoreError>>,
+        _directory: tempfile::TempDir,
+    }
+
+    async fn at_work() -> World {
+        let (store, _directory) = store().await;
+        let (done, begun, gate) = (Mutex::default(), Semaphore::new(0), Semaphore::new(0));
+        let seen = Arc::new(Seen { done, begun, gate });
+        let gather = Gather::default();
+        let (g, s, count) = (gather.clone(), store.clone(), Count(1, seen.clone()));
+        let first = tokio::spawn(async move { g.run(&s, count).await });
+        seen.begun.acquire().await.unwrap().forget();
+        World { store, gather, seen, first, _directory }
+    }
+
+    impl World {
+        async fn ask(&self, number: u32) -> Result<u32, StoreError> {
+            self.gather.run(&self.store, Count(number, self.seen.clone())).await
+        }
+
+        /// Asks for these while 1 is done.
+        async fn behind(&self, numbers: &[u32]) -> Vec<Result<u32, StoreError>> {
+            let answers = join_all(numbers.iter().map(|number| self.ask(*number)));
+            tokio::join!(answers, async { self.seen.gate.add_permits(1) }).0
         }
     }
 
     #[tokio::test]
     async fn what_waits_goes_together_and_each_gets_its_own_answer() {
-        let (store, _directory) = store().await;
-        let (gather, done) = (Gather::default(), Seen::default());
-        let ask = |n| gather.run(&store, Count(n, done.clone()));
-        let first = tokio::spawn({
-            let (gather, store, done) = (gather.clone(), store.clone(), done.clone());
-            async move { gather.run(&store, Count(1, done)).await.unwrap() }
-        });
-        sleep(Duration::from_millis(10)).await;
-        let (two, three) = tokio::join!(ask(2), ask(3));
-        assert_eq!((first.await.unwrap(), two.unwrap(), three.unwrap()), (10, 20, 30));
-        assert_eq!(*done.lock().unwrap(), [vec![1], vec![2, 3]]);
-        done.lock().unwrap().clear();
-        let (a, b, c) = tokio::join!(ask(4), ask(13), ask(5));
-        assert_eq!((a.unwrap(), b.unwrap(), c.unwrap()), (40, 130, 50));
-        assert_eq!(done.lock().unwrap().iter().filter(|done| done.len() == 1).count(), 3);
-    }
-
-    /// Starts one, and while it is being done, others.
-    async fn behind_one(numbers: &[u32]) -> (Vec<Result<u32, StoreError>>, Vec<Vec<u32>>) {
-        let (store, _directory) = store().await;
-        let (gather, done) = (Gather::default(), Seen::default());
-        let ask = |n| gather.run(&store, Count(n, done.clone()));
-        let later = join_all(numbers.iter().map(|n| async {
-            sleep(Duration::from_millis(10)).await;
-            ask(*n).await
-        }));
-        let (first, answers) = tokio::join!(ask(1), later);
-        first.unwrap();
-        let done = done.lock().unwrap().clone();
-        (answers, done)
+        let world = at_work().await;
+        let answers: Vec<u32> =
+            world.behind(&[2, 3]).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!((answers, world.seen.done()), (vec![20, 30], vec![vec![1], vec![2, 3]]));
+        assert_eq!(world.first.await.unwrap().unwrap(), 10);
     }
 
     #[tokio::test]
     async fn one_group_that_cannot_go_together_leaves_the_others_done_once() {
-        let (answers, mut done) = behind_one(&[2, 13, 201, 202]).await;
+        let world = at_work().await;
+        let answers = world.behind(&[2, 13, 201, 202]).await;
         assert!(answers.iter().all(Result::is_ok));
+        let mut done = world.seen.done();
         done.sort();
         assert_eq!(done, [vec![1], vec![2], vec![13], vec![201, 202]]);
     }
 
     #[tokio::test]
     async fn what_may_have_happened_is_not_tried_again() {
-        let (answers, done) = behind_one(&[2, 17]).await;
+        let world = at_work().await;
+        let answers = world.behind(&[2, 17]).await;
         assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Commit(_)))));
-        assert_eq!(done, [vec![1]]);
+        assert_eq!(world.seen.done(), [vec![1]]);
+    }
+
+    #[tokio::test]
+    async fn more_than_go_together_all_get_their_answers() {
+        let world = at_work().await;
+        let numbers: Vec<u32> = (1000..1000 + 2 * MOST_SHARED as u32).map(|n| n / 4).collect();
+        let answers = world.behind(&numbers).await;
+        for (number, answer) in numbers.iter().zip(answers) {
+            assert_eq!(answer.unwrap(), number * 10);
+        }
     }
 
     #[tokio::test]
     async fn whoever_hangs_up_while_waiting_is_forgotten() {
-        let (store, _directory) = store().await;
-        let (gather, done) = (Gather::default(), Seen::default());
-        let ask = |n| gather.run(&store, Count(n, done.clone()));
+        let world = at_work().await;
         let soon = Duration::from_millis(10);
-        // The first has begun, and goes on; the second only waited.
-        assert!(tokio::time::timeout(soon, async { tokio::join!(ask(1), ask(2)) }).await.is_err());
-        assert_eq!(ask(3).await.unwrap(), 30);
-        let done = done.lock().unwrap().concat();
-        assert!(done.contains(&1) && done.contains(&3), "{done:?}");
+        assert!(tokio::time::timeout(soon, world.ask(2)).await.is_err());
+        // It has begun, and goes on.
+        world.first.abort();
+        assert_eq!(world.behind(&[3]).await.pop().unwrap().unwrap(), 30);
+        assert_eq!(world.seen.done(), [vec![1], vec![3]]);
     }
 }
