@@ -171,33 +171,57 @@ async fn keep(syncer: Syncer, committed: Result<(), String>, replies: Vec<Reply>
 mod tests {
     use super::*;
     use sqlx::{Connection, Row};
-    use std::sync::{Mutex, mpsc::sync_channel};
+    use std::sync::{Arc, mpsc};
+    use tokio::{sync::Semaphore, time};
 
-    /// A writer whose every sync takes what comes next from a channel for its result.
-    async fn writer() -> (Writer, std::sync::mpsc::SyncSender<bool>, tempfile::TempDir) {
+    /// A writer whose every sync is counted when it is asked for, and takes what comes next from a channel for its
+    /// result.
+    struct World {
+        writer: Writer,
+        asked: Arc<Semaphore>,
+        syncs: mpsc::Sender<bool>,
+        _directory: tempfile::TempDir,
+    }
+
+    async fn world() -> World {
         sqlx::any::install_default_drivers();
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}?mode=rwc", directory.path().join("db").display());
         let mut connection = AnyConnection::connect(&url).await.unwrap();
         sqlx::query("CREATE TABLE t (n INT)").execute(&mut connection).await.unwrap();
-        let (sender, results) = sync_channel(1);
-        let results = Mutex::new(results);
-        let sync = move || match results.lock().unwrap().recv() {
-            Ok(true) => Ok(()),
-            _ => Err(io::Error::other("the disk is gone")),
+        let ((syncs, results), asked) = (mpsc::channel(), Arc::new(Semaphore::new(0)));
+        let ask = asked.clone();
+        let sync = move || {
+            ask.add_permits(1);
+            match results.recv() {
+                Ok(true) => Ok(()),
+                _ => Err(io::Error::other("the disk is gone")),
+            }
         };
-        (Writer::start(connection, sync).unwrap(), sender, directory)
+        let writer = Writer::start(connection, sync).unwrap();
+        World { writer, asked, syncs, _directory: directory }
     }
 
-    /// Adds a row, and says how many there are.
-    async fn add(writer: Writer) -> Result<i64, StoreError> {
-        let act = writer.run(|c| {
-            Box::pin(async move {
-                sqlx::query("INSERT INTO t VALUES (1)").execute(&mut *c).await?;
-                Ok(sqlx::query("SELECT count(*) AS n FROM t").fetch_one(c).await?.try_get("n")?)
+    impl World {
+        /// Waits until a commit is being synced.
+        async fn syncing(&self) {
+            self.asked.acquire().await.unwrap().forget();
+        }
+
+        /// Adds a row, and says how many there are.
+        fn add(&self) -> tokio::task::JoinHandle<Result<i64, StoreError>> {
+            let writer = self.writer.clone();
+            tokio::spawn(async move {
+                let act = writer.run(|c| {
+                    Box::pin(async move {
+                        sqlx::query("INSERT INTO t VALUES (1)").execute(&mut *c).await?;
+                        let count = sqlx::query("SELECT count(*) AS n FROM t");
+                        Ok(count.fetch_one(c).await?.try_get("n")?)
+                    })
+                });
+                act.await
             })
-        });
-        act.await
+        }
     }
 
     /// Long enough for whatever does not wait for a sync.
@@ -205,56 +229,60 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_hears_of_a_commit_that_is_not_synced() {
-        let (writer, syncs, _directory) = writer().await;
-        let first = tokio::spawn(add(writer.clone()));
-        tokio::time::sleep(SOON).await;
-        let second = tokio::spawn(add(writer));
-        tokio::time::sleep(SOON).await;
+        let world = world().await;
+        let first = world.add();
+        world.syncing().await;
+        let second = world.add();
+        time::sleep(SOON).await;
         assert!(!first.is_finished() && !second.is_finished());
-        syncs.send(true).unwrap();
+        world.syncs.send(true).unwrap();
         assert_eq!(first.await.unwrap().unwrap(), 1);
-        tokio::time::sleep(SOON).await;
+        world.syncing().await;
+        time::sleep(SOON).await;
         assert!(!second.is_finished());
-        syncs.send(true).unwrap();
+        world.syncs.send(true).unwrap();
         assert_eq!(second.await.unwrap().unwrap(), 2);
     }
 
     #[tokio::test]
-    async fn what_was_not_synced_was_not_done_for_all_that_is_known_and_nothing_follows() {
-        let (writer, syncs, _directory) = writer().await;
-        let first = tokio::spawn(add(writer.clone()));
-        tokio::time::sleep(SOON).await;
-        let second = tokio::spawn(add(writer.clone()));
-        tokio::time::sleep(SOON).await;
-        syncs.send(false).unwrap();
+    async fn what_was_not_synced_is_not_known_and_nothing_follows() {
+        let world = world().await;
+        let first = world.add();
+        world.syncing().await;
+        let second = world.add();
+        time::sleep(SOON).await;
+        world.syncs.send(false).unwrap();
         assert!(matches!(first.await.unwrap(), Err(StoreError::Commit(_))));
         assert!(matches!(second.await.unwrap(), Err(StoreError::Closed)));
-        assert!(matches!(add(writer).await, Err(StoreError::Closed)));
+        assert!(matches!(world.add().await.unwrap(), Err(StoreError::Closed)));
     }
 
     #[tokio::test]
     async fn a_writer_whose_sync_failed_says_so_without_being_asked() {
-        let (writer, syncs, _directory) = writer().await;
-        let first = tokio::spawn(add(writer.clone()));
-        syncs.send(false).unwrap();
-        assert!(matches!(first.await.unwrap(), Err(StoreError::Commit(_))));
-        tokio::time::sleep(SOON).await;
-        assert!(writer.answers().is_err());
+        let world = world().await;
+        world.syncs.send(false).unwrap();
+        assert!(matches!(world.add().await.unwrap(), Err(StoreError::Commit(_))));
+        let ended = async {
+            while world.writer.answers().is_ok() {
+                time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        time::timeout(Duration::from_secs(60), ended).await.unwrap();
     }
 
     #[tokio::test]
     async fn what_comes_during_a_sync_shares_the_next() {
-        let (writer, syncs, _directory) = writer().await;
-        let all: Vec<_> = (0..50).map(|_| tokio::spawn(add(writer.clone()))).collect();
-        tokio::time::sleep(SOON).await;
-        // However many the first commit took, the others are in the second.
-        syncs.send(true).unwrap();
-        syncs.send(true).unwrap();
+        let world = world().await;
+        let all: Vec<_> = (0..50).map(|_| world.add()).collect();
+        world.syncing().await;
+        time::sleep(SOON).await;
+        (0..50).for_each(|_| world.syncs.send(true).unwrap());
         let mut numbers = Vec::new();
         for one in all {
             numbers.push(one.await.unwrap().unwrap());
         }
         numbers.sort_unstable();
         assert_eq!(numbers, (1..=50).collect::<Vec<i64>>());
+        assert!(world.asked.available_permits() < 10);
     }
 }
