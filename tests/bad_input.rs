@@ -28,6 +28,10 @@ fn descriptions() {
         &["/requirements/walltime", "unknown field `walltime`", "9"],
     );
     refused(
+        server.submit(r#"{"executable": "x", "requirements": {"wall/time": 9}}"#),
+        &["/requirements/wall~1time = 9", "unknown field `wall/time`"],
+    );
+    refused(
         server.submit(r#"{"executable": "x", "requirements": {"cpu": {"num_cores": "four"}}}"#),
         &["/requirements/cpu/num_cores", "\"four\""],
     );

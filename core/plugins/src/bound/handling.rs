@@ -12,6 +12,7 @@ use crate::{
     call,
     state::HostState,
 };
+use jsonschema::paths::Location;
 use quick_cache::{Weighter, sync::Cache};
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
@@ -191,14 +192,12 @@ fn parse_requirement(json: &str) -> Result<Requirement, AdmissionError> {
 
 /// A JSON pointer.
 fn pointer(path: &Path) -> String {
-    let segment = |segment: &Segment| match segment {
-        Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key: name } | Segment::Enum { variant: name } => {
-            format!("/{}", name.replace('~', "~0").replace('/', "~1"))
-        }
-        Segment::Unknown => String::new(),
+    let below = |above: Location, segment: &Segment| match segment {
+        Segment::Seq { index } => above.join(*index),
+        Segment::Map { key: name } | Segment::Enum { variant: name } => above.join(name),
+        Segment::Unknown => above,
     };
-    path.iter().map(segment).collect()
+    path.iter().fold(Location::new(), below).to_string()
 }
 
 fn wit_attempt(attempt: &EndedAttempt) -> conclusion::Attempt {

@@ -300,11 +300,21 @@ mod tests {
     #[tokio::test]
     async fn one_group_that_cannot_go_together_leaves_the_others_done_once() {
         let world = at_work().await;
-        let answers = world.behind(&[2, 13, 201, 202]).await;
-        assert!(answers.iter().all(Result::is_ok));
+        let answers: Vec<u32> =
+            world.behind(&[2, 13, 201, 202]).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(answers, [20, 130, 2010, 2020]);
         let mut done = world.seen.done();
         done.sort();
         assert_eq!(done, [vec![1], vec![2], vec![13], vec![201, 202]]);
+    }
+
+    #[tokio::test]
+    async fn where_one_cannot_go_together_each_is_tried_alone() {
+        let world = at_work().await;
+        let answers: Vec<u32> =
+            world.behind(&[4, 13, 5]).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(answers, [40, 130, 50]);
+        assert!(world.seen.done().iter().all(|done| done.len() == 1));
     }
 
     #[tokio::test]

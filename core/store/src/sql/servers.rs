@@ -26,7 +26,7 @@ impl ServerStore for SqlStore {
         if let Writes::One(writer) = &self.writes {
             writer.answers()?;
         }
-        sqlx::query("SELECT 1 FROM servers WHERE FALSE").execute(&self.readers).await?;
+        sqlx::query("SELECT server FROM servers LIMIT 1").execute(&self.readers).await?;
         Ok(())
     }
 

@@ -202,14 +202,25 @@ mod tests {
         World { writer, asked, syncs, _directory: directory }
     }
 
+    type Added = tokio::task::JoinHandle<Result<i64, StoreError>>;
+
     impl World {
         /// Waits until a commit is being synced.
         async fn syncing(&self) {
             self.asked.acquire().await.unwrap().forget();
         }
 
+        /// A row that is being synced, and one that waits for that.
+        async fn one_behind_another(&self) -> [Added; 2] {
+            let first = self.add();
+            self.syncing().await;
+            let second = self.add();
+            time::sleep(SOON).await;
+            [first, second]
+        }
+
         /// Adds a row, and says how many there are.
-        fn add(&self) -> tokio::task::JoinHandle<Result<i64, StoreError>> {
+        fn add(&self) -> Added {
             let writer = self.writer.clone();
             tokio::spawn(async move {
                 let act = writer.run(|c| {
@@ -230,10 +241,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_hears_of_a_commit_that_is_not_synced() {
         let world = world().await;
-        let first = world.add();
-        world.syncing().await;
-        let second = world.add();
-        time::sleep(SOON).await;
+        let [first, second] = world.one_behind_another().await;
         assert!(!first.is_finished() && !second.is_finished());
         world.syncs.send(true).unwrap();
         assert_eq!(first.await.unwrap().unwrap(), 1);
@@ -247,10 +255,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_not_synced_is_not_known_and_nothing_follows() {
         let world = world().await;
-        let first = world.add();
-        world.syncing().await;
-        let second = world.add();
-        time::sleep(SOON).await;
+        let [first, second] = world.one_behind_another().await;
         world.syncs.send(false).unwrap();
         assert!(matches!(first.await.unwrap(), Err(StoreError::Commit(_))));
         assert!(matches!(second.await.unwrap(), Err(StoreError::Closed)));
